@@ -1,0 +1,27 @@
+/** What went wrong, for programs; the message says it for people. */
+export type ErrorCode =
+  | 'invalid-budget'
+  | 'invalid-checkpoint'
+  | 'invalid-image'
+  | 'invalid-model'
+  | 'invalid-option'
+  | 'invalid-prompt'
+  | 'invalid-shape'
+  | 'missing-file'
+  | 'out-of-space'
+  | 'unknown-policy'
+  | 'unsupported-graph'
+  | 'unsupported-model';
+
+/** The one error class of this library: a sentence that names the thing and the way out, and a code. */
+export class ElasticCacheError extends Error {
+  override readonly name = 'ElasticCacheError';
+
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
