@@ -1,0 +1,135 @@
+import { ElasticCacheError } from '../errors.js';
+import { createTensor, DataLocation, DataType, type Tensor } from './onnx.js';
+
+const BYTES_PER_ELEMENT: Partial<Record<DataType, number>> = {
+  [DataType.FLOAT]: 4,
+  [DataType.UINT8]: 1,
+  [DataType.INT8]: 1,
+  [DataType.UINT16]: 2,
+  [DataType.INT16]: 2,
+  [DataType.INT32]: 4,
+  [DataType.INT64]: 8,
+  [DataType.BOOL]: 1,
+  [DataType.FLOAT16]: 2,
+  [DataType.DOUBLE]: 8,
+  [DataType.UINT32]: 4,
+  [DataType.UINT64]: 8,
+  [DataType.BFLOAT16]: 2,
+};
+
+/** Where the bytes of a tensor lie: a file named relative to the model, and the place inside it in bytes. */
+export interface ExternalData {
+  location: string;
+  offset: number;
+  length: number;
+}
+
+/**
+ * A tensor from the little-endian bytes of its elements, row-major.
+ * @throws ElasticCacheError 'invalid-shape' when the bytes do not fill `dims`.
+ */
+export function rawTensor(
+  name: string,
+  dataType: DataType,
+  dims: readonly number[],
+  bytes: Uint8Array,
+): Tensor {
+  const width = BYTES_PER_ELEMENT[dataType];
+  const expected = width === undefined ? undefined : width * elementCount(dims);
+  if (expected !== undefined && expected !== bytes.length) {
+    throw new ElasticCacheError(
+      'invalid-shape',
+      `Tensor "${name}" of shape [${dims.join(', ')}] takes ${expected} bytes of ${DataType[dataType]}, got ${bytes.length}.`,
+    );
+  }
+  return createTensor({ name, dataType, dims: dims.map(BigInt), rawData: bytes });
+}
+
+export function float32Tensor(name: string, dims: readonly number[], values: ArrayLike<number>): Tensor {
+  const data = values instanceof Float32Array ? values : Float32Array.from(values);
+  return rawTensor(name, DataType.FLOAT, dims, bytesOf(data));
+}
+
+export function int64Tensor(name: string, dims: readonly number[], values: ArrayLike<number>): Tensor {
+  return rawTensor(name, DataType.INT64, dims, bytesOf(BigInt64Array.from(Array.from(values), BigInt)));
+}
+
+export function int32Tensor(name: string, dims: readonly number[], values: ArrayLike<number>): Tensor {
+  return rawTensor(name, DataType.INT32, dims, bytesOf(Int32Array.from(values)));
+}
+
+export function uint8Tensor(name: string, dims: readonly number[], values: Uint8Array): Tensor {
+  return rawTensor(name, DataType.UINT8, dims, values);
+}
+
+/** A tensor whose bytes stay in another file. */
+export function externalTensor(
+  name: string,
+  dataType: DataType,
+  dims: readonly number[],
+  data: ExternalData,
+): Tensor {
+  return createTensor({
+    name,
+    dataType,
+    dims: dims.map(BigInt),
+    dataLocation: DataLocation.EXTERNAL,
+    externalData: [
+      { key: 'location', value: data.location },
+      { key: 'offset', value: String(data.offset) },
+      { key: 'length', value: String(data.length) },
+    ],
+  });
+}
+
+/** Where an external tensor lies, undefined when its bytes are in the model. A missing offset is 0, a missing length -1. */
+export function externalDataOf(tensor: Tensor): ExternalData | undefined {
+  if (tensor.dataLocation !== DataLocation.EXTERNAL) return undefined;
+  const entries = new Map(tensor.externalData.map(({ key, value }) => [key, value]));
+  return {
+    location: entries.get('location') ?? '',
+    offset: Number(entries.get('offset') ?? 0),
+    length: Number(entries.get('length') ?? -1),
+  };
+}
+
+export function dimsOf(tensor: Tensor): number[] {
+  return tensor.dims.map(Number);
+}
+
+/** The elements of a small tensor as numbers; undefined when it is external or of a type that has none here. */
+export function tensorNumbers(tensor: Tensor): number[] | undefined {
+  if (tensor.dataLocation === DataLocation.EXTERNAL) return undefined;
+  if (tensor.floatData.length > 0) return [...tensor.floatData];
+  if (tensor.int64Data.length > 0) return tensor.int64Data.map(Number);
+  if (tensor.int32Data.length > 0 && tensor.dataType !== DataType.FLOAT16) return [...tensor.int32Data];
+  const raw = tensor.rawData;
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+  const read = (width: number, at: (offset: number) => number) =>
+    Array.from({ length: Math.floor(raw.length / width) }, (_, i) => at(i * width));
+  switch (tensor.dataType) {
+    case DataType.FLOAT:
+      return read(4, (offset) => view.getFloat32(offset, true));
+    case DataType.DOUBLE:
+      return read(8, (offset) => view.getFloat64(offset, true));
+    case DataType.INT64:
+      return read(8, (offset) => Number(view.getBigInt64(offset, true)));
+    case DataType.INT32:
+      return read(4, (offset) => view.getInt32(offset, true));
+    case DataType.UINT8:
+    case DataType.BOOL:
+      return [...raw];
+    case DataType.INT8:
+      return read(1, (offset) => view.getInt8(offset));
+    default:
+      return undefined;
+  }
+}
+
+function elementCount(dims: readonly number[]): number {
+  return dims.reduce((product, dim) => product * dim, 1);
+}
+
+function bytesOf(data: ArrayBufferView): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
