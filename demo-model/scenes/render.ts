@@ -17,6 +17,7 @@ const NOISE = (() => {
 /** Exposure, a light falling off to one side and sensor noise, all of the scene's seed, over [336, 336, 3]. */
 function expose(pixels: Uint8Array, seed: number): void {
   const random = new Random(seed, 4);
+  const clamped = new Uint8ClampedArray(pixels.buffer, pixels.byteOffset, pixels.length);
   const gain = random.range(0.95, 1.04);
   const [across, down] = [random.range(-0.08, 0.08), random.range(-0.08, 0.08)];
   for (let y = 0, i = 0; y < IMAGE_SIZE; y++) {
@@ -24,8 +25,7 @@ function expose(pixels: Uint8Array, seed: number): void {
     let at = random.int(0, NOISE.length - 3 * IMAGE_SIZE - 1);
     for (let x = 0; x < IMAGE_SIZE; x++, light += across / IMAGE_SIZE) {
       for (let channel = 0; channel < 3; channel++, i++, at++) {
-        const value = (pixels[i] as number) * light + (NOISE[at] as number) + 0.5;
-        pixels[i] = value < 0 ? 0 : value > 255 ? 255 : value;
+        clamped[i] = (clamped[i] as number) * light + (NOISE[at] as number);
       }
     }
   }

@@ -68,9 +68,10 @@ export type Scene = {
 const JITTER = 14;
 /** Kept free between an item and the edge of its cell, so that neighbours never touch. */
 const MARGIN = 3;
-/** Least weighted RGB distance between an object and the background, and between ink and the background. */
-const OBJECT_CONTRAST = 100;
-const INK_CONTRAST = 190;
+/** Least weighted RGB distance between an object and the background. */
+const OBJECT_CONTRAST = 140;
+/** Least difference in brightness, 0 to 255, between ink and the background: thin strokes need more than a hue. */
+const INK_CONTRAST = 45;
 
 /** Held-out scenes are for evaluation only; training takes its seeds from 1 000 000 up. */
 export function isHeldOut(seed: number): boolean {
@@ -88,6 +89,7 @@ function contrast(a: Rgb, b: Rgb): number {
   return Math.sqrt((2 + mean / 256) * r * r + 4 * g * g + (2 + (255 - mean) / 256) * bl * bl);
 }
 
+const brightness = (tone: Rgb) => 0.3 * tone[0] + 0.59 * tone[1] + 0.11 * tone[2];
 const round = (value: number) => Math.round(value * 100) / 100;
 const jitterTone = (random: Random, tone: Rgb, by: number): Rgb => {
   const channel = (value: number) => Math.max(0, Math.min(255, value + random.int(-by, by)));
@@ -178,22 +180,24 @@ export function makeScene(seed: number): Scene {
   const background = {
     color: backgroundColor,
     style: random.pick(BACKGROUND_STYLES),
-    base: jitterTone(random, tone, 6),
+    base: jitterTone(random, tone, 4),
   };
-  const readable = (least: number) =>
-    COLORS.filter((color) => contrast(COLOR_TONES[color].base, tone) >= least);
+  const visible = COLORS.filter((color) => contrast(COLOR_TONES[color].base, tone) >= OBJECT_CONTRAST);
+  const readable = COLORS.filter(
+    (color) => Math.abs(brightness(COLOR_TONES[color].base) - brightness(tone)) >= INK_CONTRAST,
+  );
 
   const textCount = random.chance(0.55) ? (random.chance(0.3) ? 2 : 1) : 0;
   const objectCount = random.int(MIN_OBJECTS, MAX_ITEMS - textCount);
   const cells = random.shuffle([...POSITIONS.keys()]);
-  const looks = chooseLooks(random, objectCount, readable(OBJECT_CONTRAST));
+  const looks = chooseLooks(random, objectCount, visible);
   const items: SceneItem[] = looks.map((look, i) => makeObject(random, look, cells[i] as number));
 
   const strings = new Set<string>();
   while (strings.size < textCount)
     strings.add(random.chance(0.65) ? random.pick(WORDS) : String(random.int(0, 99)));
   for (const [i, text] of [...strings].entries()) {
-    items.push(makeText(random, text, random.pick(readable(INK_CONTRAST)), cells[objectCount + i] as number));
+    items.push(makeText(random, text, random.pick(readable), cells[objectCount + i] as number));
   }
   return { seed, background, items: items.sort((a, b) => a.cell - b.cell) };
 }

@@ -84,7 +84,7 @@ function object(item: SceneObject, index: number): string {
   const d = polygons.map((polygon) => `M${polygon.map((point) => point.join(' ')).join('L')}Z`).join('');
   const reach = Math.ceil(Math.max(item.bbox.w, item.bbox.h) * 0.72);
   const edge =
-    item.color === 'black' ? ([6, 6, 8] as const) : scaled(base, item.color === 'white' ? 0.55 : 0.62);
+    item.color === 'black' ? ([66, 66, 70] as const) : scaled(base, item.color === 'white' ? 0.55 : 0.62);
   const texture =
     item.texture === 'plain'
       ? ''

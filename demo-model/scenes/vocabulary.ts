@@ -92,10 +92,10 @@ export const BACKGROUND_TONES: Record<BackgroundColor, Rgb> = {
   'dark gray': [76, 78, 82],
   'light blue': [166, 206, 236],
   'dark blue': [30, 42, 96],
-  beige: [226, 208, 172],
+  beige: [228, 212, 166],
   'light green': [180, 222, 172],
-  'pale pink': [244, 208, 212],
-  lavender: [200, 188, 232],
+  'pale pink': [248, 202, 214],
+  lavender: [204, 184, 232],
 };
 
 // Six-letter words avoid M and W, which would get too narrow for their stroke.
