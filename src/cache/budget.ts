@@ -1,0 +1,59 @@
+import { ElasticCacheError } from '../errors.js';
+import type { Allowance } from './policy.js';
+
+/** A fraction of the tokens seen (0 to 1], a number of entries per layer, or bytes of keys and values over all layers and rows. */
+export type Budget = number | { readonly tokens: number } | { readonly bytes: number };
+
+/** @throws ElasticCacheError 'invalid-budget' */
+export function checkBudget(budget: Budget): Budget {
+  if (typeof budget === 'number') {
+    if (budget > 0 && budget <= 1) return budget;
+    throw invalid(
+      `budget ${budget} is not a fraction above 0 and at most 1; give for example 0.2, { tokens: 256 } or { bytes: 64e6 }.`,
+    );
+  }
+  if (typeof budget !== 'object' || budget === null) {
+    throw invalid(
+      `budget ${String(budget)} is not a number; give for example 0.2, { tokens: 256 } or { bytes: 64e6 }.`,
+    );
+  }
+  const { tokens, bytes } = budget as { tokens?: number; bytes?: number };
+  if ((tokens === undefined) === (bytes === undefined)) {
+    throw invalid('budget must name either tokens or bytes, for example { tokens: 256 } or { bytes: 64e6 }.');
+  }
+  if (tokens !== undefined && !(Number.isSafeInteger(tokens) && tokens > 0)) {
+    throw invalid(`budget { tokens: ${tokens} } must be a whole number above 0.`);
+  }
+  if (bytes !== undefined && !(Number.isFinite(bytes) && bytes > 0)) {
+    throw invalid(`budget { bytes: ${bytes} } must be a number above 0.`);
+  }
+  return budget;
+}
+
+/**
+ * How many entries a layer may hold after `seen` tokens.
+ * @param bytesPerEntry what one entry costs over all layers and rows
+ */
+export function allowance(budget: Budget, seen: number, bytesPerEntry: number, minimum: number): Allowance {
+  const most = largestHeld(budget, bytesPerEntry);
+  const share = typeof budget === 'number' ? budget * seen : Math.min(seen, most);
+  return { share, entries: Math.min(seen, Math.max(minimum, Math.floor(share))) };
+}
+
+/** The number of entries a fixed budget never exceeds; Infinity for a fraction. */
+export function largestHeld(budget: Budget, bytesPerEntry: number): number {
+  if (typeof budget === 'number') return Number.POSITIVE_INFINITY;
+  return 'tokens' in budget ? budget.tokens : Math.floor(budget.bytes / bytesPerEntry);
+}
+
+/** @throws ElasticCacheError 'invalid-budget' when a budget in bytes is less than one entry */
+export function checkBudgetHoldsAnEntry(budget: Budget, bytesPerEntry: number): void {
+  if (largestHeld(budget, bytesPerEntry) >= 1) return;
+  throw invalid(
+    `budget { bytes: ${(budget as { bytes: number }).bytes} } holds no token: this model needs ${bytesPerEntry} bytes for each, over all layers.`,
+  );
+}
+
+function invalid(message: string): ElasticCacheError {
+  return new ElasticCacheError('invalid-budget', message);
+}

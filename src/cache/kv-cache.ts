@@ -1,0 +1,354 @@
+import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry, largestHeld } from './budget.js';
+import { EntryList } from './entry-list.js';
+import type { Allowance, CachePolicy, SequencePolicy } from './policy.js';
+import { compressPrompt, relocate } from './rebuild.js';
+import {
+  type CacheShape,
+  checkRows,
+  checkShape,
+  invalidShape,
+  type LayerRows,
+  type LayerRowsBySlot,
+} from './shape.js';
+import { SlotStore } from './slot-store.js';
+import { type CacheStats, collectStats } from './stats.js';
+
+export interface KVCacheOptions extends Partial<CacheShape> {
+  readonly policy: CachePolicy;
+  readonly budget: Budget;
+  /** Add log(count) to the scores of an entry that stands for several tokens. */
+  readonly logCountBias?: boolean;
+}
+
+export interface AppendOptions {
+  /** These rows are a chunk of a longer prompt: hold everything until the append without it. */
+  readonly promptContinues?: boolean;
+}
+
+/** One row of the batch: the state of its policy and, for each layer, its entries. */
+interface Sequence {
+  readonly policy: SequencePolicy;
+  readonly entries: readonly EntryList[];
+}
+
+type AttentionOrder = 'logical' | 'slot';
+
+/** The key-value cache of a batch of sequences (usually one): a policy decides what stays, the slot stores hold it. */
+export class KVCache {
+  readonly policy: CachePolicy;
+  readonly budget: Budget;
+  readonly #logCountBias: boolean;
+  #shape: Required<CacheShape> | undefined;
+  #stores: SlotStore[] = [];
+  #sequences: Sequence[] = [];
+  #seen = 0;
+  #prefilled = false;
+
+  /** @throws ElasticCacheError 'invalid-budget' or 'invalid-shape' */
+  constructor({ policy, budget, logCountBias = false, layers, kvHeads, headDim, batch }: KVCacheOptions) {
+    this.policy = policy;
+    this.budget = checkBudget(budget);
+    this.#logCountBias = logCountBias;
+    if (layers === undefined && kvHeads === undefined && headDim === undefined) return;
+    if (layers === undefined || kvHeads === undefined || headDim === undefined) {
+      throw invalidShape(
+        'give layers, kvHeads and headDim together, or none of them and let the model bind them.',
+      );
+    }
+    this.bind({ layers, kvHeads, headDim, batch });
+  }
+
+  /**
+   * Gives the cache the shape of a model; binding the same shape again does nothing.
+   * @throws ElasticCacheError 'invalid-shape' when it was made for another model, or holds another batch
+   */
+  bind(shape: CacheShape): void {
+    const wanted = checkShape(shape);
+    const bound = this.#shape;
+    if (bound !== undefined) {
+      for (const name of ['layers', 'kvHeads', 'headDim'] as const) {
+        if (bound[name] === wanted[name]) continue;
+        throw invalidShape(`this cache was made for ${bound[name]} ${name}, the model has ${wanted[name]}.`);
+      }
+      if (bound.batch === wanted.batch) return;
+      if (this.#seen > 0) {
+        throw invalidShape(
+          `this cache holds a batch of ${bound.batch}, not ${wanted.batch}; reset() it or use a new one.`,
+        );
+      }
+    }
+    checkBudgetHoldsAnEntry(this.budget, bytesPerEntry(wanted));
+    this.#shape = wanted;
+    this.reset();
+  }
+
+  /** Forgets every token; policy, budget and shape stay. */
+  reset(): void {
+    this.#seen = 0;
+    this.#prefilled = false;
+    this.#stores = [];
+    this.#sequences = [];
+    const shape = this.#shape;
+    if (shape === undefined) return;
+    this.#stores = Array.from({ length: shape.layers }, () => new SlotStore(shape));
+    this.#sequences = Array.from({ length: shape.batch }, () => ({
+      policy: this.policy.begin(shape.layers),
+      entries: Array.from({ length: shape.layers }, () => new EntryList()),
+    }));
+  }
+
+  /** Rows generated together; 1 until a shape says otherwise. */
+  get batch(): number {
+    return this.#shape?.batch ?? 1;
+  }
+
+  /** Tokens seen, held or not. */
+  get seen(): number {
+    return this.#seen;
+  }
+
+  /** The position that the next token is rotated to. */
+  get nextPosition(): number {
+    return this.policy.compactPositions && this.#seen > 0 ? this.held(0) : this.#seen;
+  }
+
+  /** Entries that a layer holds; the most over the rows of the batch. */
+  held(layer: number): number {
+    return this.#rows(layer).reduce((most, entries) => Math.max(most, entries.length), 0);
+  }
+
+  /** Whether the next append must bring attention. */
+  attentionNeeded(): boolean {
+    const { attention } = this.policy;
+    return attention === 'always' || (attention === 'prefill' && !this.#prefilled);
+  }
+
+  /**
+   * Adds `tokens` rows to every layer, then lets the policy bring each layer down to the budget. The first append, with
+   * the chunks before it, is the prompt.
+   * @param layers [layers] keys, values [batch, kvHeads, tokens, headDim], attention [batch, held + tokens] in logical order
+   * @throws ElasticCacheError 'invalid-shape'; the cache is then as it was
+   */
+  append(layers: readonly LayerRows[], tokens: number, options: AppendOptions = {}): void {
+    this.#append(layers, tokens, 'logical', options.promptContinues ?? false);
+  }
+
+  /** As {@link append}, with `attentionSlots` [batch, capacity + tokens] in slot order, as the graph returns it. */
+  appendSlots(layers: readonly LayerRowsBySlot[], tokens: number, options: AppendOptions = {}): void {
+    const rows = layers.map(({ keys, values, attentionSlots }) => ({
+      keys,
+      values,
+      attention: attentionSlots,
+    }));
+    this.#append(rows, tokens, 'slot', options.promptContinues ?? false);
+  }
+
+  /** What a layer holds for one row of the batch, in logical order, as copies. keys, values [held, kvHeads, headDim] */
+  entries(
+    layer: number,
+    row = 0,
+  ): { keys: Float32Array; values: Float32Array; positions: Int32Array; counts: Int32Array } {
+    const entries = this.#rows(layer)[row];
+    if (entries === undefined) throw invalidShape(`row ${row} is not in this cache.`);
+    const order = entries.order();
+    return {
+      ...this.#stores[layer]!.read(row, order),
+      positions: order.map((slot) => entries.position(slot)),
+      counts: order.map((slot) => entries.count(slot)),
+    };
+  }
+
+  /** The memory of a layer: keys, values [batch, kvHeads, capacity, headDim], bias [batch, capacity]. Valid until the next append. */
+  past(layer: number): {
+    keys: Float32Array<ArrayBuffer>;
+    values: Float32Array<ArrayBuffer>;
+    bias: Float32Array<ArrayBuffer>;
+    capacity: number;
+  } {
+    const store = this.#stores[layer];
+    if (store === undefined) throw this.#noSuchLayer(layer);
+    const { keys, values, bias, capacity } = store;
+    return { keys, values, bias, capacity };
+  }
+
+  stats(): CacheStats {
+    return collectStats(this.policy.name, this.#seen, this.#stores, this.#sequences);
+  }
+
+  #append(
+    layers: readonly LayerRows[],
+    tokens: number,
+    order: AttentionOrder,
+    promptContinues: boolean,
+  ): void {
+    const shape = this.#shape;
+    if (shape === undefined) {
+      throw invalidShape(
+        'the cache has no shape yet: give layers, kvHeads and headDim, or bind() it to a model.',
+      );
+    }
+    const before = this.#stores.map((store) => store.capacity);
+    const needed = this.attentionNeeded();
+    checkRows(
+      layers,
+      tokens,
+      shape,
+      needed
+        ? (layer, row) =>
+            (order === 'slot' ? before[layer]! : this.#sequences[row]!.entries[layer]!.length) + tokens
+        : undefined,
+    );
+
+    const completesPrompt = !this.#prefilled && !promptContinues;
+    // 1. The new rows go into slots; the last part of a prompt is compressed from where it lies.
+    if (completesPrompt) this.#addEntries(tokens);
+    else this.#write(layers, tokens);
+    this.#seen += tokens;
+    // 2. Everything held learns what it received from the new queries.
+    if (needed) this.#observe(layers, tokens, order, before);
+    // 3. The policy brings the layers down to the budget.
+    if (promptContinues) return;
+    const allowed = allowance(this.budget, this.#seen, bytesPerEntry(shape), this.policy.minimum);
+    if (completesPrompt) this.#compress(layers, tokens, allowed);
+    else this.#evict(allowed);
+  }
+
+  #addEntries(tokens: number): void {
+    for (const { entries } of this.#sequences) {
+      for (const list of entries) for (let token = 0; token < tokens; token++) list.append();
+    }
+  }
+
+  #write(layers: readonly LayerRows[], tokens: number): void {
+    this.#stores.forEach((store, layer) => {
+      const needed = this.#rows(layer).reduce((most, list) => Math.max(most, list.slotsNeeded(tokens)), 0);
+      if (needed > store.capacity) store.grow(this.#roomFor(needed));
+      const source = { keys: layers[layer]!.keys, values: layers[layer]!.values, capacity: tokens };
+      this.#sequences.forEach(({ entries }, row) => {
+        for (let token = 0; token < tokens; token++) {
+          store.write(row, entries[layer]!.append(), source, token);
+        }
+      });
+    });
+  }
+
+  #observe(
+    layers: readonly LayerRows[],
+    tokens: number,
+    order: AttentionOrder,
+    before: readonly number[],
+  ): void {
+    this.#sequences.forEach(({ policy, entries }, row) => {
+      const received = entries.map((list, layer) => {
+        const attention = layers[layer]!.attention!;
+        const width = attention.length / this.#sequences.length;
+        const own = attention.subarray(row * width, (row + 1) * width);
+        return order === 'logical' ? fromLogical(list, own) : fromSlots(list, own, before[layer]!, tokens);
+      });
+      if (this.#prefilled) policy.observe?.(entries, received);
+      else
+        entries.forEach((list, layer) => {
+          addTo(list.scores, received[layer]!);
+        });
+    });
+  }
+
+  #compress(layers: readonly LayerRows[], tokens: number, allowed: Allowance): void {
+    const { layers: count, ...shape } = this.#shape!;
+    const edits = this.#sequences.map(({ policy, entries }) =>
+      policy.prefill(
+        entries.map((list) => ({
+          tokens: this.#seen,
+          importance: list.scores.subarray(0, this.#seen),
+          allowed,
+        })),
+      ),
+    );
+    for (let layer = 0; layer < count; layer++) {
+      const { keys, values } = layers[layer]!;
+      const store = this.#stores[layer]!;
+      const held = edits.reduce((most, edit) => Math.max(most, edit[layer]!.keep.length), 0);
+      this.#stores[layer] = compressPrompt(
+        [
+          { keys: store.keys, values: store.values, capacity: store.capacity, tokens: this.#seen - tokens },
+          { keys, values, capacity: tokens, tokens },
+        ],
+        edits.map((edit) => edit[layer]!),
+        this.#rows(layer),
+        shape,
+        this.#roomFor(held + 1),
+        this.#logCountBias,
+      );
+    }
+    this.#prefilled = true;
+  }
+
+  #evict(allowed: Allowance): void {
+    this.#stores.forEach((store, layer) => {
+      this.#sequences.forEach(({ policy, entries }, row) => {
+        const list = entries[layer]!;
+        for (
+          let slot = policy.evict(list, allowed, layer);
+          slot >= 0;
+          slot = policy.evict(list, allowed, layer)
+        ) {
+          list.remove(slot);
+          store.clear(row, slot);
+        }
+      });
+      const needed = this.held(layer) + 1;
+      // After a turn of many tokens most slots are empty: give their memory back.
+      if (store.capacity > needed + 2 * headroom(needed)) {
+        this.#stores[layer] = relocate(store, this.#rows(layer), this.#roomFor(needed));
+      }
+    });
+  }
+
+  /** Capacity to allocate when `slots` are needed: some room to grow, unless the budget says that there will be no growth. */
+  #roomFor(slots: number): number {
+    const roomy = slots + headroom(slots);
+    const most = largestHeld(this.budget, bytesPerEntry(this.#shape!)) + 1;
+    return slots <= most ? Math.min(roomy, most) : roomy;
+  }
+
+  #rows(layer: number): readonly EntryList[] {
+    if (this.#stores[layer] === undefined) throw this.#noSuchLayer(layer);
+    return this.#sequences.map(({ entries }) => entries[layer]!);
+  }
+
+  #noSuchLayer(layer: number): Error {
+    return invalidShape(`layer ${layer} is not in this cache, which has ${this.#stores.length} layers.`);
+  }
+}
+
+/** Slots allocated beyond those needed: a sixteenth, so that growing costs O(1) per token and little memory. */
+function headroom(slots: number): number {
+  return Math.max(16, slots >> 4);
+}
+
+/** What one entry costs over all layers and rows. */
+function bytesPerEntry({ layers, kvHeads, headDim, batch }: Required<CacheShape>): number {
+  return layers * batch * kvHeads * headDim * 2 * Float32Array.BYTES_PER_ELEMENT;
+}
+
+function fromLogical(list: EntryList, attention: Float32Array): Float32Array {
+  const received = new Float32Array(list.scores.length);
+  for (let slot = list.first, index = 0; slot >= 0; slot = list.next(slot))
+    received[slot] = attention[index++]!;
+  return received;
+}
+
+function fromSlots(list: EntryList, attention: Float32Array, capacity: number, tokens: number): Float32Array {
+  const received = new Float32Array(list.scores.length);
+  received.set(attention.subarray(0, Math.min(capacity, received.length)));
+  for (let slot = list.last, token = tokens - 1; token >= 0; slot = list.previous(slot), token--) {
+    received[slot] = attention[capacity + token]!;
+  }
+  return received;
+}
+
+function addTo(sums: Float64Array, received: Float32Array): void {
+  received.forEach((value, slot) => {
+    sums[slot]! += value;
+  });
+}

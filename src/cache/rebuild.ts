@@ -1,0 +1,77 @@
+import { ElasticCacheError } from '../errors.js';
+import type { EntryList } from './entry-list.js';
+import type { PromptEdit } from './policy.js';
+import { type RowSource, SlotStore, type StoreShape } from './slot-store.js';
+
+/** Part of a prompt: `tokens` rows in order, rows 0 to tokens-1 of the source. */
+export interface PromptPart extends RowSource {
+  readonly tokens: number;
+}
+
+/**
+ * Applies the edits of one layer to a whole prompt in one pass, into a new store, so that the old buffers can go.
+ * @param parts the prompt, in order; nothing of it has been removed
+ * @param rows the entries of each batch row, rewritten to the kept ones
+ */
+export function compressPrompt(
+  parts: readonly PromptPart[],
+  edits: readonly PromptEdit[],
+  rows: readonly EntryList[],
+  shape: StoreShape,
+  capacity: number,
+  logCountBias: boolean,
+): SlotStore {
+  const store = new SlotStore(shape, capacity);
+  const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
+  edits.forEach(({ keep, from, into }, row) => {
+    const slotOf = new Int32Array(tokens).fill(-1);
+    const counts = new Int32Array(keep.length).fill(1);
+    keep.forEach((token, slot) => {
+      slotOf[token] = slot;
+      const [part, index] = locate(parts, token);
+      store.write(row, slot, part, index);
+    });
+    from?.forEach((token, merge) => {
+      const slot = slotOf[into![merge]!]!;
+      if (slot < 0) {
+        throw new ElasticCacheError(
+          'invalid-option',
+          `the policy merges token ${token} into token ${into![merge]}, which it does not keep.`,
+        );
+      }
+      const [part, index] = locate(parts, token);
+      store.add(row, slot, part, index);
+      counts[slot]!++;
+    });
+    counts.forEach((count, slot) => {
+      if (count > 1) store.average(row, slot, count, logCountBias ? Math.log(count) : 0);
+    });
+    rows[row]!.compact(keep, counts);
+  });
+  return store;
+}
+
+/** Moves the entries of one layer into a store of another capacity, slots 0, 1, 2 ... in logical order. */
+export function relocate(store: SlotStore, rows: readonly EntryList[], capacity: number): SlotStore {
+  const moved = new SlotStore(store.shape, capacity);
+  rows.forEach((entries, row) => {
+    const order = entries.order();
+    order.forEach((slot, index) => {
+      moved.write(row, index, store, slot, store.biasOf(row, slot));
+    });
+    entries.compact(order);
+  });
+  return moved;
+}
+
+function locate(parts: readonly PromptPart[], token: number): [RowSource, number] {
+  let index = token;
+  for (const part of parts) {
+    if (index < part.tokens) return [part, index];
+    index -= part.tokens;
+  }
+  throw new ElasticCacheError(
+    'invalid-option',
+    `the policy names token ${token}, which the prompt does not have.`,
+  );
+}

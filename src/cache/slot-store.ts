@@ -1,0 +1,123 @@
+/** Rows of keys and values laid out [batch, kvHeads, capacity, headDim]. */
+export interface RowSource {
+  readonly keys: Float32Array;
+  readonly values: Float32Array;
+  readonly capacity: number;
+}
+
+export interface StoreShape {
+  readonly batch: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+const EMPTY = Number.NEGATIVE_INFINITY;
+
+/** Keys and values of one layer, written in place: the memory that is fed to the graph as its past. */
+export class SlotStore implements RowSource {
+  /** [batch, kvHeads, capacity, headDim]; an empty slot holds finite values of no meaning. */
+  keys = new Float32Array(0);
+  values = new Float32Array(0);
+  /** [batch, capacity] added to the scores: -Infinity for an empty slot. */
+  bias = new Float32Array(0);
+  capacity = 0;
+
+  constructor(
+    readonly shape: StoreShape,
+    capacity = 0,
+  ) {
+    this.grow(capacity);
+  }
+
+  get bytes(): number {
+    return this.keys.byteLength + this.values.byteLength + this.bias.byteLength;
+  }
+
+  /** Makes room for `capacity` slots; every entry keeps its slot. */
+  grow(capacity: number): void {
+    const { batch, kvHeads, headDim } = this.shape;
+    const before = this.capacity;
+    const enlarge = (from: Float32Array): Float32Array<ArrayBuffer> => {
+      const to = new Float32Array(batch * kvHeads * capacity * headDim);
+      const length = before * headDim;
+      for (let block = 0; block < batch * kvHeads; block++) {
+        to.set(from.subarray(block * length, (block + 1) * length), block * capacity * headDim);
+      }
+      return to;
+    };
+    this.keys = enlarge(this.keys);
+    this.values = enlarge(this.values);
+    const bias = new Float32Array(batch * capacity).fill(EMPTY);
+    for (let row = 0; row < batch; row++) {
+      bias.set(this.bias.subarray(row * before, (row + 1) * before), row * capacity);
+    }
+    this.bias = bias;
+    this.capacity = capacity;
+  }
+
+  /** Copies row `index` of `source` into a slot and marks it used. */
+  write(row: number, slot: number, source: RowSource, index: number, bias = 0): void {
+    const { kvHeads, headDim } = this.shape;
+    const { keys, values } = this;
+    for (let head = row * kvHeads; head < (row + 1) * kvHeads; head++) {
+      const from = (head * source.capacity + index) * headDim;
+      const to = (head * this.capacity + slot) * headDim;
+      for (let i = 0; i < headDim; i++) {
+        keys[to + i] = source.keys[from + i]!;
+        values[to + i] = source.values[from + i]!;
+      }
+    }
+    this.bias[row * this.capacity + slot] = bias;
+  }
+
+  /** Adds row `index` of `source` to what a slot holds. */
+  add(row: number, slot: number, source: RowSource, index: number): void {
+    const { kvHeads, headDim } = this.shape;
+    const { keys, values } = this;
+    for (let head = row * kvHeads; head < (row + 1) * kvHeads; head++) {
+      const from = (head * source.capacity + index) * headDim;
+      const to = (head * this.capacity + slot) * headDim;
+      for (let i = 0; i < headDim; i++) {
+        keys[to + i]! += source.keys[from + i]!;
+        values[to + i]! += source.values[from + i]!;
+      }
+    }
+  }
+
+  /** Divides what a slot holds, a sum of `count` rows, and gives it its bias. */
+  average(row: number, slot: number, count: number, bias: number): void {
+    const { kvHeads, headDim } = this.shape;
+    for (let head = row * kvHeads; head < (row + 1) * kvHeads; head++) {
+      const start = (head * this.capacity + slot) * headDim;
+      for (let i = start; i < start + headDim; i++) {
+        this.keys[i]! /= count;
+        this.values[i]! /= count;
+      }
+    }
+    this.bias[row * this.capacity + slot] = bias;
+  }
+
+  biasOf(row: number, slot: number): number {
+    return this.bias[row * this.capacity + slot]!;
+  }
+
+  clear(row: number, slot: number): void {
+    this.bias[row * this.capacity + slot] = EMPTY;
+  }
+
+  /** Copies of the rows in `slots`, [slots, kvHeads, headDim]. */
+  read(row: number, slots: Int32Array): { keys: Float32Array; values: Float32Array } {
+    const { kvHeads, headDim } = this.shape;
+    const keys = new Float32Array(slots.length * kvHeads * headDim);
+    const values = new Float32Array(keys.length);
+    slots.forEach((slot, index) => {
+      for (let head = 0; head < kvHeads; head++) {
+        const from = ((row * kvHeads + head) * this.capacity + slot) * headDim;
+        const to = (index * kvHeads + head) * headDim;
+        keys.set(this.keys.subarray(from, from + headDim), to);
+        values.set(this.values.subarray(from, from + headDim), to);
+      }
+    });
+    return { keys, values };
+  }
+}

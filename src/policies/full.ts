@@ -1,0 +1,12 @@
+import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
+
+/** Keeps everything, whatever the budget: the baseline. */
+export function full(): CachePolicy {
+  return {
+    name: 'full',
+    attention: 'never',
+    minimum: 0,
+    begin: (layers) =>
+      eachLayer(layers, () => ({ prefill: ({ tokens }) => keepAll(tokens), evict: () => -1 })),
+  };
+}

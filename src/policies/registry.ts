@@ -1,0 +1,55 @@
+import type { CachePolicy } from '../cache/policy.js';
+import { ElasticCacheError } from '../errors.js';
+import { elastic } from './elastic.js';
+import { elasticReference } from './elastic-reference.js';
+import { full } from './full.js';
+import { h2o } from './h2o.js';
+import { h2oReference } from './h2o-reference.js';
+import { local } from './local.js';
+import { localReference } from './local-reference.js';
+import type { PolicyOptions } from './options.js';
+
+const policies = {
+  elastic: {
+    create: elastic,
+    description: 'merge into the most attended tokens, then remove at a fixed point (the paper)',
+  },
+  'elastic-reference': {
+    create: elasticReference,
+    description: "the authors' released Elastic Cache, index for index",
+  },
+  full: { create: full, description: 'keep everything, whatever the budget' },
+  h2o: {
+    create: h2o,
+    description: 'keep the tokens with the most accumulated attention, and the recent ones',
+  },
+  'h2o-reference': {
+    create: h2oReference,
+    description: "the authors' released H2O baseline, index for index",
+  },
+  local: { create: local, description: 'keep the first tokens and a recent window (StreamingLLM)' },
+  'local-reference': {
+    create: localReference,
+    description: "the authors' released local baseline, index for index",
+  },
+} satisfies Record<string, { create: (options: PolicyOptions) => CachePolicy; description: string }>;
+
+export type PolicyName = keyof typeof policies;
+
+export const policyNames = Object.keys(policies) as PolicyName[];
+
+/** One line for help texts and docs. */
+export function describePolicy(name: PolicyName): string {
+  return policies[name].description;
+}
+
+/** @throws ElasticCacheError 'unknown-policy' or 'invalid-option' */
+export function createPolicy(name: string, options: PolicyOptions = {}): CachePolicy {
+  if (!Object.hasOwn(policies, name)) {
+    throw new ElasticCacheError(
+      'unknown-policy',
+      `policy "${name}" is unknown; choose one of ${policyNames.join(', ')}.`,
+    );
+  }
+  return policies[name as PolicyName].create(options);
+}
