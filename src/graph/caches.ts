@@ -1,0 +1,140 @@
+import { intAttribute } from './attributes.js';
+import { shapeOf } from './builder.js';
+import { contractNames, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
+import { DataType, type Graph, type Node } from './onnx.js';
+import type { GraphIndex } from './queries.js';
+
+/** One half (keys or values) of a layer's cache: where it enters and leaves the original graph. */
+export interface CacheTensor {
+  /** The graph input, [B, kvHeads, P, headDim]. */
+  past: string;
+  /** The graph output, [B, kvHeads, P + S, headDim]. */
+  present: string;
+  /** The size of headDim that the input declares, undefined when it is only a name. */
+  headDim: number | undefined;
+  /** The one node that attends with it, and at which of its inputs. */
+  consumer: { node: Node; input: number };
+  /** Its element type where it meets that node. */
+  elemType: DataType;
+}
+
+export interface LayerCache {
+  index: number;
+  key: CacheTensor;
+  value: CacheTensor;
+}
+
+const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
+
+/**
+ * The caches of a decoder in layer order, found by following `past_key_values.*` inputs and `present.*` outputs.
+ * @throws ElasticCacheError 'unsupported-graph' when the graph is no decoder with one such cache per layer.
+ */
+export function findCaches(index: GraphIndex): LayerCache[] {
+  const { graph } = index;
+  refuseOtherForms(graph);
+  const layers = new Set<number>();
+  for (const { name } of graph.input) {
+    const match = PAST.exec(name);
+    if (match) layers.add(Number(match[1]));
+  }
+  if (layers.size === 0) {
+    throw unsupported(
+      'The graph has no past_key_values.* inputs: give the decoder of a transformers.js model, for instance onnx/decoder_model_merged.onnx.',
+    );
+  }
+  return [...layers]
+    .sort((a, b) => a - b)
+    .map((layer, i) => {
+      if (layer !== i) {
+        throw unsupported(
+          `The decoder has a cache for layer ${layer} but none for layer ${i}: models that mix attention with other layers are not supported; choose a model whose every layer attends.`,
+        );
+      }
+      return { index: i, key: cacheTensor(index, i, 'key'), value: cacheTensor(index, i, 'value') };
+    });
+}
+
+function refuseOtherForms(graph: Graph): void {
+  for (const { name } of graph.input) {
+    if (name === 'use_cache_branch') {
+      throw unsupported(
+        `The decoder chooses between two branches by its input "use_cache_branch": ${USE_ANOTHER_EXPORT}.`,
+      );
+    }
+    if (/^past/.test(name) && !PAST.test(name)) {
+      throw unsupported(
+        `The decoder keeps a state other than keys and values, its input "${name}": hybrid and encoder-decoder models are not supported; choose a decoder whose every layer attends.`,
+      );
+    }
+  }
+  for (const name of [contractNames.hidden, contractNames.logits]) {
+    if (![...graph.input, ...graph.output].some((value) => value.name === name)) {
+      throw unsupported(
+        `The decoder has no "${name}": only decoders with "inputs_embeds" as input and "logits" as output are supported; ${USE_ANOTHER_EXPORT}.`,
+      );
+    }
+  }
+}
+
+function cacheTensor(index: GraphIndex, layer: number, part: 'key' | 'value'): CacheTensor {
+  const past = `past_key_values.${layer}.${part}`;
+  const present = `present.${layer}.${part}`;
+  const input = index.graph.input.find((value) => value.name === past);
+  if (!input)
+    throw unsupported(
+      `The decoder has no input "${past}" although it has the other half of that layer's cache.`,
+    );
+  if (!index.graph.output.some((value) => value.name === present)) {
+    throw unsupported(
+      `The decoder has no output "${present}" for its input "${past}": ${USE_ANOTHER_EXPORT}.`,
+    );
+  }
+  const elemType = input.type?.tensorType?.elemType ?? DataType.FLOAT;
+  const ends = attendingNodes(index, past, elemType);
+  const first = ends[0];
+  if (!first) throw unsupported(`No node attends with the cache "${past}": ${USE_ANOTHER_EXPORT}.`);
+  const other = ends[1];
+  if (other) {
+    throw unsupported(
+      `The cache "${past}" is read by two nodes, "${first.node.name}" (${first.node.opType}) and "${other.node.name}" (${other.node.opType}): layers that share a cache are not supported; ${USE_ANOTHER_EXPORT}.`,
+    );
+  }
+  const headDim = shapeOf(input)?.[3];
+  return {
+    past,
+    present,
+    headDim: typeof headDim === 'number' ? headDim : undefined,
+    consumer: { node: first.node, input: first.input },
+    elemType: first.elemType,
+  };
+}
+
+/** The nodes that a past value reaches through Identity and Cast. Shape is left out: it must be dead after the rewrite. */
+function attendingNodes(
+  index: GraphIndex,
+  name: string,
+  elemType: DataType,
+): { node: Node; input: number; elemType: DataType }[] {
+  return index.consumers(name).flatMap((node) => {
+    if (node.opType === 'Shape') return [];
+    if (node.opType === 'Identity') return attendingNodes(index, node.output[0] ?? '', elemType);
+    if (node.opType === 'Cast')
+      return attendingNodes(index, node.output[0] ?? '', intAttribute(node, 'to', elemType));
+    return [{ node, input: node.input.indexOf(name), elemType }];
+  });
+}
+
+/** The node that makes a present output and which of its outputs it is, seen through Identity and Cast. */
+export function presentSource(
+  index: GraphIndex,
+  present: string,
+): { node: Node; output: number } | undefined {
+  let name = present;
+  for (let node = index.producer(name); node; node = index.producer(name)) {
+    if (node.opType !== 'Identity' && node.opType !== 'Cast')
+      return { node, output: node.output.indexOf(name) };
+    name = node.input[0] ?? '';
+  }
+  return undefined;
+}

@@ -1,0 +1,56 @@
+import { ElasticCacheError } from '../errors.js';
+
+/** One attention layer of a rewritten decoder. */
+export interface DecoderLayer {
+  index: number;
+  queryHeads: number;
+  kvHeads: number;
+  headDim: number;
+}
+
+/** What a rewritten decoder takes and gives, beside the tensors whose names `contractNames` spells. */
+export interface DecoderSignature {
+  /** Layers 0 to n - 1, in order. */
+  layers: DecoderLayer[];
+  hiddenInput: 'inputs_embeds';
+  /** The shape of `position_ids`: [B, S], [3, B, S] (time, height, width), or no such input. */
+  positionIds: 'batch-sequence' | 'three-batch-sequence' | 'absent';
+  /** Whether `logits` is [B, S, vocab] or, with `lastLogits`, [B, 1, vocab]. */
+  logits: 'all' | 'last';
+  /** Inputs of the original decoder that it still needs: `num_logits_to_keep`, or `attention_mask` [B, tokens seen + S] where positions are made of it. */
+  otherInputs: string[];
+  /** Outputs of the original decoder beside `logits` and the cache. */
+  otherOutputs: string[];
+}
+
+/** Names of the decoder contract's tensors. B = batch, S = new tokens, P = slots of the layer. */
+export const contractNames = {
+  /** [B, S, hidden], as the original decoder. */
+  hidden: 'inputs_embeds',
+  /** int64, as the original decoder, else [B, S]. */
+  positionIds: 'position_ids',
+  /** float32 [B, kvHeads, P, headDim]. */
+  pastKey: (layer: number) => `past_key.${layer}`,
+  /** float32 [B, kvHeads, P, headDim]. */
+  pastValue: (layer: number) => `past_value.${layer}`,
+  /** float32 [B, 1, 1, P], added to the scores. */
+  pastBias: (layer: number) => `past_bias.${layer}`,
+  /** float32 [B, 1, S, S], added to the scores among the new tokens. */
+  newBias: 'new_bias',
+  logits: 'logits',
+  /** float32 [B, kvHeads, S, headDim], after rotation. */
+  newKey: (layer: number) => `new_key.${layer}`,
+  /** float32 [B, kvHeads, S, headDim]. */
+  newValue: (layer: number) => `new_value.${layer}`,
+  /** float32 [B, P + S]: attention received, summed over the new queries, averaged over the heads. */
+  attention: (layer: number) => `attention.${layer}`,
+} as const;
+
+/** The way out that most refusals share. */
+export const USE_ANOTHER_EXPORT =
+  'use an export made by the ONNX Runtime GenAI model builder, or convert the checkpoint with `elastic-cache convert`';
+
+/** A refusal: what could not be rewritten and why, in one sentence. */
+export function unsupported(message: string): ElasticCacheError {
+  return new ElasticCacheError('unsupported-graph', message);
+}

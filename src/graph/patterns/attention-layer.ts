@@ -1,0 +1,32 @@
+import type { GraphBuilder } from '../builder.js';
+import type { DecoderLayer } from '../decoder.js';
+import type { DataType, Node } from '../onnx.js';
+
+/** How a recognised layer attends, as `inspect` prints it. */
+export interface AttentionDescription {
+  /** The operator, for instance 'GroupQueryAttention'. */
+  pattern: string;
+  /** The node's name. */
+  node: string;
+  /** Whether queries, keys and values come as one tensor. */
+  packed: boolean;
+  /** Whether the attention node rotates queries and keys itself. */
+  rope: 'inside' | 'outside';
+}
+
+/** A layer's attention, taken apart: what every pattern gives the rewriter. */
+export interface AttentionLayer extends DecoderLayer {
+  description: AttentionDescription;
+  /** Factor of the scores. */
+  scale: number;
+  /** c of c * tanh(score / c), 0 for none. */
+  softcap: number;
+  /** Element type of the rows and of the output in the original graph. */
+  elemType: DataType;
+  /** The nodes that the rewritten attention stands for. */
+  replaces: Node[];
+  /** The value that the rewritten attention has to make, [B, S, queryHeads * headDim]. */
+  output: string;
+  /** Adds the nodes that make this layer's new rows, [B, heads, S, headDim], queries and keys rotated. */
+  rows(builder: GraphBuilder): { query: string; key: string; value: string };
+}

@@ -1,0 +1,171 @@
+import { floatAttribute, intAttribute, stringAttribute } from '../attributes.js';
+import type { GraphBuilder } from '../builder.js';
+import { type LayerCache, presentSource } from '../caches.js';
+import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import { MICROSOFT, type Node } from '../onnx.js';
+import type { GraphIndex } from '../queries.js';
+import type { AttentionLayer } from './attention-layer.js';
+import { headDimOf } from './head-dim.js';
+import { type Rotation, rotate, rotationOf } from './rotation.js';
+
+/** Positions of the inputs of com.microsoft.GroupQueryAttention. */
+const INPUT = { query: 0, key: 1, value: 2, pastKey: 3, pastValue: 4, qNorm: 14, kNorm: 15 } as const;
+
+const ATTRIBUTES = new Set([
+  'num_heads',
+  'kv_num_heads',
+  'scale',
+  'do_rotary',
+  'rotary_interleaved',
+  'rotary_embedding_dim',
+  'local_window_size',
+  'softcap',
+  'smooth_softmax',
+  'causal',
+  'qk_output',
+  'qk_norm_epsilon',
+  'k_quant_type',
+  'v_quant_type',
+  'kv_cache_bit_width',
+  'sliding_window_cache',
+]);
+
+/**
+ * Takes apart a layer that attends with com.microsoft.GroupQueryAttention: packed or separate queries, keys and values,
+ * rotation inside the operator or before it, per-head norms inside it or before it.
+ * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
+ */
+export function groupQueryAttention(index: GraphIndex, cache: LayerCache): AttentionLayer {
+  const node = attentionNode(index, cache);
+  refuseVariants(node);
+  const queryHeads = intAttribute(node, 'num_heads', 0);
+  const kvHeads = intAttribute(node, 'kv_num_heads', 0);
+  if (!(queryHeads > 0 && kvHeads > 0 && queryHeads % kvHeads === 0)) {
+    throw refusal(
+      node,
+      `its ${queryHeads} query heads are no multiple of its ${kvHeads} key-value heads; export the model again`,
+    );
+  }
+  const packed = !node.input[INPUT.key] && !node.input[INPUT.value];
+  const headDim = cache.key.headDim ?? headDimOf(index, node, { queryHeads, kvHeads, packed });
+  if (!headDim)
+    throw refusal(node, `the size of its heads cannot be read from the graph; ${USE_ANOTHER_EXPORT}`);
+  const heads = { index: cache.index, queryHeads, kvHeads, headDim };
+  const rotation = rotationOf(index, node, headDim);
+  return {
+    ...heads,
+    description: {
+      pattern: 'GroupQueryAttention',
+      node: node.name,
+      packed,
+      rope: rotation ? 'inside' : 'outside',
+    },
+    scale: floatAttribute(node, 'scale', 0) || 1 / Math.sqrt(headDim),
+    softcap: floatAttribute(node, 'softcap', 0),
+    elemType: cache.key.elemType,
+    replaces: [node],
+    output: node.output[0] ?? '',
+    rows: (builder) => rows(builder, node, heads, packed, rotation),
+  };
+}
+
+function attentionNode(index: GraphIndex, { key, value }: LayerCache): Node {
+  const { node, input } = key.consumer;
+  if (node.opType !== 'GroupQueryAttention' || node.domain !== MICROSOFT) {
+    throw unsupported(
+      `Node "${node.name}" (${node.opType}) attends with "${key.past}" in a way that is not supported, only com.microsoft.GroupQueryAttention is: ${USE_ANOTHER_EXPORT}.`,
+    );
+  }
+  if (input !== INPUT.pastKey || value.consumer.node !== node || value.consumer.input !== INPUT.pastValue) {
+    throw refusal(
+      node,
+      `"${key.past}" and "${value.past}" are not its past keys and values; ${USE_ANOTHER_EXPORT}`,
+    );
+  }
+  for (const [part, output] of [[key, 1] as const, [value, 2] as const]) {
+    const source = presentSource(index, part.present);
+    if (source?.node !== node || source.output !== output) {
+      throw refusal(
+        node,
+        `the output "${part.present}" is not what it made of "${part.past}"; ${USE_ANOTHER_EXPORT}`,
+      );
+    }
+  }
+  return node;
+}
+
+function refuseVariants(node: Node): void {
+  const way = 'choose a model or an export without it';
+  const window = intAttribute(node, 'local_window_size', -1);
+  if (window > 0) throw refusal(node, `it sees only a sliding window of ${window} tokens; ${way}`);
+  if (intAttribute(node, 'smooth_softmax', 0) > 0) throw refusal(node, `it uses smooth softmax; ${way}`);
+  if (intAttribute(node, 'causal', 1) !== 1) throw refusal(node, `it is not causal; ${way}`);
+  if (intAttribute(node, 'sliding_window_cache', 0) > 0)
+    throw refusal(node, `its cache is a sliding window; ${way}`);
+  const quantised =
+    node.input[12] ||
+    node.input[13] ||
+    intAttribute(node, 'kv_cache_bit_width', 0) > 0 ||
+    ['k_quant_type', 'v_quant_type'].some((name) => stringAttribute(node, name, 'NONE') !== 'NONE');
+  if (quantised) throw refusal(node, `its keys and values are quantised; ${way}`);
+  if (node.input[10]) throw refusal(node, `it adds an attention bias ("${node.input[10]}"); ${way}`);
+  if (node.input[11]) throw refusal(node, `it has a head sink ("${node.input[11]}"); ${way}`);
+  const unknown = node.attribute.find(({ name }) => !ATTRIBUTES.has(name));
+  if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${way}`);
+  if (node.input.slice(16).some(Boolean))
+    throw refusal(node, `it has ${node.input.length} inputs, and only 16 are known; ${way}`);
+}
+
+function rows(
+  builder: GraphBuilder,
+  node: Node,
+  {
+    index,
+    queryHeads,
+    kvHeads,
+    headDim,
+  }: { index: number; queryHeads: number; kvHeads: number; headDim: number },
+  packed: boolean,
+  rotation: Rotation | undefined,
+): { query: string; key: string; value: string } {
+  const at = (i: number) => node.input[i] ?? '';
+  const sizes = [queryHeads, kvHeads, kvHeads].map((heads) => heads * headDim);
+  const [query = '', key = '', value = ''] = packed
+    ? builder.ops('Split', [at(INPUT.query), builder.int64(`qkv_sizes.${index}`, [3], sizes)], {
+        attributes: { axis: -1 },
+        outputs: 3,
+      })
+    : [at(INPUT.query), at(INPUT.key), at(INPUT.value)];
+  const epsilon = floatAttribute(node, 'qk_norm_epsilon', 1e-6);
+  const part = (name: string, heads: number, norm: string, turned: boolean) => {
+    const shape = builder.int64(`heads_shape.${index}`, [4], [0, 0, heads, headDim]);
+    let value = name;
+    let split = false;
+    if (norm) {
+      value = builder.op('SimplifiedLayerNormalization', [builder.op('Reshape', [value, shape]), norm], {
+        attributes: { axis: -1, epsilon: { float: epsilon }, stash_type: 1 },
+      });
+      split = true;
+    }
+    if (turned && rotation) {
+      if (split)
+        value = builder.op('Reshape', [
+          value,
+          builder.int64(`rows_shape.${index}`, [3], [0, 0, heads * headDim]),
+        ]);
+      value = rotate(builder, value, heads, rotation);
+      split = false;
+    }
+    if (!split) value = builder.op('Reshape', [value, shape]);
+    return builder.op('Transpose', [value], { attributes: { perm: [0, 2, 1, 3] } });
+  };
+  return {
+    query: part(query, queryHeads, at(INPUT.qNorm), true),
+    key: part(key, kvHeads, at(INPUT.kNorm), true),
+    value: part(value, kvHeads, '', false),
+  };
+}
+
+function refusal(node: Node, reason: string) {
+  return unsupported(`Node "${node.name}" (GroupQueryAttention) cannot be rewritten: ${reason}.`);
+}

@@ -1,0 +1,33 @@
+import { intAttribute } from '../attributes.js';
+import type { Node } from '../onnx.js';
+import type { GraphIndex } from '../queries.js';
+import { dimsOf } from '../tensors.js';
+
+/** Nodes that leave the last dimension of their first input as it is. */
+const KEEPS_WIDTH = new Set(['Add', 'Cast', 'Identity', 'Mul', 'RotaryEmbedding']);
+
+/**
+ * headDim of an attention node whose cache declares none: the width of the projection that makes its values, or of the
+ * one that makes the packed rows, divided by the heads it holds. Undefined when no weight tells.
+ */
+export function headDimOf(
+  index: GraphIndex,
+  node: Node,
+  heads: { queryHeads: number; kvHeads: number; packed: boolean },
+): number | undefined {
+  const held = heads.packed ? heads.queryHeads + 2 * heads.kvHeads : heads.kvHeads;
+  const width = projectionWidth(index, node.input[heads.packed ? 0 : 2] ?? '');
+  return width !== undefined && width % held === 0 ? width / held : undefined;
+}
+
+function projectionWidth(index: GraphIndex, name: string): number | undefined {
+  for (let node = index.producer(name); node; node = index.producer(node.input[0] ?? '')) {
+    if (node.opType === 'MatMulNBits') return intAttribute(node, 'N', 0) || undefined;
+    const weight = index.constant(node.input[1] ?? '');
+    if (/^(MatMul|MatMulInteger|MatMulIntegerToFloat|DynamicQuantizeMatMul|FusedMatMul)$/.test(node.opType)) {
+      return weight && dimsOf(weight).at(-1);
+    }
+    if (!KEEPS_WIDTH.has(node.opType)) return undefined;
+  }
+  return undefined;
+}

@@ -1,0 +1,166 @@
+import { addAttention } from './attention.js';
+import { GraphBuilder, shapeOf } from './builder.js';
+import { findCaches } from './caches.js';
+import { contractNames, type DecoderSignature, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
+import { cloneModel, DataType, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx.js';
+import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
+import { groupQueryAttention } from './patterns/group-query-attention.js';
+import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './queries.js';
+
+export type { DecoderLayer, DecoderSignature } from './decoder.js';
+
+export interface RewriteReport {
+  /** How each layer attended in the original. */
+  layers: AttentionDescription[];
+  nodesBefore: number;
+  nodesAfter: number;
+  /** Inputs of the original that nothing needs any more. */
+  removedInputs: string[];
+}
+
+/** The oldest operator set whose Split and ReduceSum take sizes and axes as inputs. */
+const OLDEST_OPSET = 13;
+
+/** The layers of a decoder, taken apart. Throws as `rewriteDecoder`. */
+export function decoderLayers(model: Model): AttentionLayer[] {
+  const index = new GraphIndex(graphOf(model));
+  return findCaches(index).map((cache) => groupQueryAttention(index, cache));
+}
+
+/**
+ * Turns a decoder with a cache in and a longer cache out (`past_key_values.*`, `present.*`) into one that reads the past
+ * as input and gives only new rows, with the names and shapes of `contractNames`. Weights stay where they are; the
+ * model passed in is left as it was.
+ * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason; never a half-rewritten model.
+ */
+export function rewriteDecoder(original: Model): {
+  model: Model;
+  decoder: DecoderSignature;
+  report: RewriteReport;
+} {
+  const model = cloneModel(original);
+  const graph = graphOf(model);
+  refuseOldOpset(model);
+  const layers = decoderLayers(model);
+  refuseTakenNames(graph, layers);
+  const before = { nodes: graph.node.length, inputs: graph.input.map((input) => input.name) };
+
+  const replaced = new Set(layers.flatMap((layer) => layer.replaces));
+  const stale = staleNames(layers);
+  graph.node = graph.node.filter((node) => !replaced.has(node));
+  graph.input = graph.input.filter((input) => !stale.has(input.name));
+  graph.output = graph.output.filter((output) => !stale.has(output.name));
+
+  const builder = new GraphBuilder(model);
+  builder.importOpset(MICROSOFT, 1);
+  builder.input(contractNames.newBias, DataType.FLOAT, [
+    'batch_size',
+    1,
+    'sequence_length',
+    'sequence_length',
+  ]);
+  for (const layer of layers) addAttention(builder, layer);
+  removeDead(graph);
+  graph.node = topologicalOrder(graph);
+  refuseLeftovers(graph);
+
+  return {
+    model,
+    decoder: signature(graph, layers),
+    report: {
+      layers: layers.map((layer) => layer.description),
+      nodesBefore: before.nodes,
+      nodesAfter: graph.node.length,
+      removedInputs: before.inputs.filter((name) => !graph.input.some((input) => input.name === name)),
+    },
+  };
+}
+
+function refuseOldOpset(model: Model): void {
+  const opset = model.opsetImport.find((entry) => entry.domain === '' || entry.domain === 'ai.onnx');
+  const version = Number(opset?.version ?? 1);
+  if (version < OLDEST_OPSET) {
+    throw unsupported(
+      `The decoder uses ONNX operator set ${version}, ${OLDEST_OPSET} or newer is needed: export the model again.`,
+    );
+  }
+}
+
+function staleNames(layers: readonly AttentionLayer[]): Set<string> {
+  return new Set(
+    layers.flatMap(({ index }) =>
+      ['key', 'value'].flatMap((part) => [`past_key_values.${index}.${part}`, `present.${index}.${part}`]),
+    ),
+  );
+}
+
+function contractTensors(layers: readonly AttentionLayer[]): string[] {
+  const { pastKey, pastValue, pastBias, newKey, newValue, attention, newBias } = contractNames;
+  const perLayer = [pastKey, pastValue, pastBias, newKey, newValue, attention];
+  return [newBias, ...layers.flatMap(({ index }) => perLayer.map((name) => name(index)))];
+}
+
+function refuseTakenNames(graph: Graph, layers: readonly AttentionLayer[]): void {
+  const taken = namesIn(graph);
+  const clash = contractTensors(layers).find((name) => taken.has(name));
+  if (clash)
+    throw unsupported(
+      `The decoder has a value named "${clash}" of its own: rename it and export the model again.`,
+    );
+}
+
+/** What is left must need nothing that went away, and must not attend without a cache that we know. */
+function refuseLeftovers(graph: Graph): void {
+  const known = new Set([...graph.input, ...graph.initializer].map(({ name }) => name));
+  for (const node of graph.node) for (const output of node.output) known.add(output);
+  for (const node of graph.node) {
+    const missing = [...usedNames(node)].find((name) => !known.has(name));
+    if (missing !== undefined) {
+      throw unsupported(
+        `Node "${node.name}" (${node.opType}) needs "${missing}", which holds the whole cache and is not made any more: ${USE_ANOTHER_EXPORT}.`,
+      );
+    }
+    if (attends(node)) {
+      throw unsupported(
+        `Node "${node.name}" (${node.opType}) attends without a cache of its own: layers that share a cache are not supported; ${USE_ANOTHER_EXPORT}.`,
+      );
+    }
+  }
+}
+
+function attends({ opType, domain }: Node): boolean {
+  const microsoft = [
+    'GroupQueryAttention',
+    'MultiHeadAttention',
+    'Attention',
+    'SparseAttention',
+    'PagedAttention',
+  ];
+  return domain === MICROSOFT ? microsoft.includes(opType) : opType === 'Attention';
+}
+
+function signature(graph: Graph, layers: readonly AttentionLayer[]): DecoderSignature {
+  const contract = new Set<string>([
+    contractNames.hidden,
+    contractNames.positionIds,
+    contractNames.logits,
+    ...contractTensors(layers),
+  ]);
+  const others = (values: readonly { name: string }[]) =>
+    values.map(({ name }) => name).filter((name) => !contract.has(name));
+  const positions = graph.input.find((input) => input.name === contractNames.positionIds);
+  const rank = positions && shapeOf(positions)?.length;
+  return {
+    layers: layers.map(({ index, queryHeads, kvHeads, headDim }) => ({
+      index,
+      queryHeads,
+      kvHeads,
+      headDim,
+    })),
+    hiddenInput: contractNames.hidden,
+    positionIds: positions ? (rank === 3 ? 'three-batch-sequence' : 'batch-sequence') : 'absent',
+    logits: 'all',
+    otherInputs: others(graph.input),
+    otherOutputs: others(graph.output),
+  };
+}

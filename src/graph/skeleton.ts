@@ -1,0 +1,66 @@
+import type { ByteSource } from './byte-source.js';
+import { type Model, parseModel } from './onnx.js';
+import { ByteWriter, type Field, WireReader } from './wire.js';
+
+/** Tensors up to this many bytes stay in the skeleton: the shapes and axes that ONNX Runtime folds and checks. */
+export const INLINE_BYTES = 1024;
+
+/** Which fields of a message hold messages that can hold a large tensor, by field number. */
+type Kind = 'model' | 'graph' | 'node' | 'attribute' | 'tensor';
+const CHILDREN: Record<Kind, Readonly<Record<number, Kind>>> = {
+  model: { 7: 'graph' },
+  graph: { 1: 'node', 5: 'tensor' },
+  node: { 5: 'attribute' },
+  attribute: { 6: 'graph', 11: 'graph' },
+  tensor: {},
+};
+const RAW_DATA = 9;
+
+/**
+ * Reads an ONNX model without the weights inside it: each initializer of more than 1 KB, also in subgraphs, becomes external
+ * data that names the place of its bytes in the original file. What is external already stays as it is.
+ * @param source the bytes of the .onnx file; only the graph is read, however large the file is.
+ * @param location the file's name as external data shall give it, relative to where the skeleton will be loaded.
+ * @throws ElasticCacheError 'invalid-model' with the offset and the reason when the file is truncated or damaged.
+ */
+export async function readSkeleton(source: ByteSource, location: string): Promise<Model> {
+  const reader = new WireReader(source);
+  return parseModel(await skeletonOf(reader, 'model', 0, source.size, location));
+}
+
+async function skeletonOf(
+  reader: WireReader,
+  kind: Kind,
+  start: number,
+  end: number,
+  location: string,
+): Promise<Uint8Array> {
+  const writer = new ByteWriter();
+  let offset = start;
+  while (offset < end) {
+    const field = await reader.field(offset, end);
+    offset = field.end;
+    const large = field.wireType === 2 && field.end - field.dataStart > INLINE_BYTES;
+    const child = large ? CHILDREN[kind][field.number] : undefined;
+    if (child) {
+      writer.message(field.number, await skeletonOf(reader, child, field.dataStart, field.end, location));
+    } else if (large && kind === 'tensor' && field.number === RAW_DATA) {
+      writeExternal(writer, field, location);
+    } else {
+      writer.bytes(await reader.bytes(field.start, field.end));
+    }
+  }
+  return writer.finish();
+}
+
+function writeExternal(writer: ByteWriter, field: Field, location: string): void {
+  const entries = { location, offset: String(field.dataStart), length: String(field.end - field.dataStart) };
+  for (const [key, value] of Object.entries(entries)) {
+    const entry = new ByteWriter();
+    entry.message(1, new TextEncoder().encode(key));
+    entry.message(2, new TextEncoder().encode(value));
+    writer.message(13, entry.finish());
+  }
+  // data_location = EXTERNAL.
+  writer.varintField(14, 1);
+}

@@ -1,0 +1,281 @@
+import type { AttributeValue } from '../../src/graph/attributes.js';
+import { type Dim, GraphBuilder } from '../../src/graph/builder.js';
+import { DataType, MICROSOFT, type Model } from '../../src/graph/onnx.js';
+import { Float16Array } from './float16.js';
+
+export interface GqaDecoderOptions {
+  layers: number;
+  queryHeads: number;
+  kvHeads: number;
+  headDim: number;
+  hidden: number;
+  vocab: number;
+  /** One projection for queries, keys and values. */
+  packed: boolean;
+  /** Rotation by its own operator, inside GroupQueryAttention, or none. */
+  rope: 'outside' | 'inside' | 'none';
+  /** Whether the graph declares position_ids; with `rope: 'inside'` they are then the operator's input 9. */
+  positionIds: boolean;
+  interleaved: boolean;
+  /** Rotated part of a head, at most headDim. */
+  rotaryDim: number;
+  softcap: number;
+  /** 0 leaves the attribute out. */
+  scale: number;
+  /** Inputs of the operator; those past the ninth are empty. */
+  inputs: 7 | 9 | 10 | 11 | 12;
+  weights: 'float32' | 'int4';
+  /** 'float16': the whole graph; 'float16-inside': float32 inputs and outputs around it. */
+  float: 'float32' | 'float16' | 'float16-inside';
+  /** Per-head norms as inputs 14 and 15. */
+  qkNorm: boolean;
+  /** Whether past inputs declare headDim or only a name for it. */
+  declareHeadDim: boolean;
+  /** Further inputs of the operator by position, by name of a value of the graph. */
+  extraInputs: Record<number, string>;
+  /** Further attributes of the operator. */
+  extraAttributes: Record<string, AttributeValue>;
+  longest: number;
+  seed: number;
+}
+
+const DEFAULTS: GqaDecoderOptions = {
+  layers: 2,
+  queryHeads: 4,
+  kvHeads: 2,
+  headDim: 16,
+  hidden: 64,
+  vocab: 96,
+  packed: false,
+  rope: 'outside',
+  positionIds: true,
+  interleaved: false,
+  rotaryDim: 16,
+  softcap: 0,
+  scale: 0,
+  inputs: 9,
+  weights: 'float32',
+  float: 'float32',
+  qkNorm: false,
+  declareHeadDim: true,
+  extraInputs: {},
+  extraAttributes: {},
+  longest: 256,
+  seed: 1,
+};
+
+/** A small decoder with random weights in the layout that transformers.js runs: the test's stand-in for a hub model. */
+export function buildGqaDecoder(overrides: Partial<GqaDecoderOptions> = {}): Model {
+  const options = { ...DEFAULTS, rotaryDim: overrides.headDim ?? DEFAULTS.headDim, ...overrides };
+  return new GqaDecoder(options).build();
+}
+
+class GqaDecoder {
+  private readonly g = GraphBuilder.create('decoder', { '': 21, [MICROSOFT]: 1 });
+  private readonly random: () => number;
+  private readonly io: DataType;
+  private readonly inner: DataType;
+
+  constructor(private readonly o: GqaDecoderOptions) {
+    this.random = gaussian(o.seed);
+    this.io = o.float === 'float16' ? DataType.FLOAT16 : DataType.FLOAT;
+    this.inner = o.float === 'float32' ? DataType.FLOAT : DataType.FLOAT16;
+  }
+
+  build(): Model {
+    const { g, o } = this;
+    const embeds = g.input('inputs_embeds', this.io, ['batch_size', 'sequence_length', o.hidden]);
+    g.input('attention_mask', DataType.INT64, ['batch_size', 'total_sequence_length']);
+    if (o.positionIds) g.input('position_ids', DataType.INT64, ['batch_size', 'sequence_length']);
+    const past: Dim[] = [
+      'batch_size',
+      o.kvHeads,
+      'past_sequence_length',
+      o.declareHeadDim ? o.headDim : 'head_dim',
+    ];
+    const present: Dim[] = [
+      'batch_size',
+      o.kvHeads,
+      'total_sequence_length',
+      o.declareHeadDim ? o.headDim : 'head_dim',
+    ];
+    for (let i = 0; i < o.layers; i++) {
+      for (const part of ['key', 'value']) g.input(`past_key_values.${i}.${part}`, this.io, past);
+    }
+    const lengths = this.lengths();
+    const tables = o.rope === 'none' ? undefined : this.tables();
+    let x = this.enter(embeds);
+    for (let i = 0; i < o.layers; i++) x = this.layer(x, i, lengths, tables);
+    const logits = this.project(this.norm(x, o.hidden), 'lm_head', o.hidden, o.vocab);
+    this.leave(logits, 'logits');
+    g.output('logits', this.io, ['batch_size', 'sequence_length', o.vocab]);
+    for (let i = 0; i < o.layers; i++) {
+      for (const part of ['key', 'value']) g.output(`present.${i}.${part}`, this.io, present);
+    }
+    return g.model;
+  }
+
+  private layer(
+    x: string,
+    i: number,
+    lengths: { seqlens: string; total: string },
+    tables?: { cos: string; sin: string },
+  ): string {
+    const { g, o } = this;
+    const normed = this.norm(x, o.hidden);
+    const width = { q: o.queryHeads * o.headDim, kv: o.kvHeads * o.headDim };
+    let qkv: (string | undefined)[];
+    if (o.packed) {
+      qkv = [this.project(normed, `qkv.${i}`, o.hidden, width.q + 2 * width.kv), undefined, undefined];
+    } else {
+      qkv = [
+        this.project(normed, `q.${i}`, o.hidden, width.q),
+        this.project(normed, `k.${i}`, o.hidden, width.kv),
+        this.project(normed, `v.${i}`, o.hidden, width.kv),
+      ];
+    }
+    if (o.rope === 'outside' && tables) {
+      qkv = [this.rotate(qkv[0]!, o.queryHeads, tables), this.rotate(qkv[1]!, o.kvHeads, tables), qkv[2]];
+    }
+    const inside = o.rope === 'inside';
+    const inputs: (string | undefined)[] = [
+      ...qkv,
+      this.enter(`past_key_values.${i}.key`),
+      this.enter(`past_key_values.${i}.value`),
+      lengths.seqlens,
+      lengths.total,
+      ...(o.inputs > 7 ? [inside ? tables!.cos : undefined, inside ? tables!.sin : undefined] : []),
+    ];
+    while (inputs.length < o.inputs) inputs.push(undefined);
+    if (inside && o.positionIds && o.inputs > 9) inputs[9] = 'position_ids';
+    if (o.qkNorm) for (const at of [14, 15]) inputs[at] = this.vector(`norm.${i}.${at}`, o.headDim);
+    for (const [at, name] of Object.entries(o.extraInputs)) inputs[Number(at)] = name;
+    const outputs = [
+      g.fresh(`attention_${i}`),
+      ...['key', 'value'].map((part) => this.presentName(`present.${i}.${part}`)),
+    ];
+    g.ops('GroupQueryAttention', Array.from(inputs), {
+      name: `/model/layers.${i}/attn/GroupQueryAttention`,
+      domain: MICROSOFT,
+      outputs,
+      attributes: {
+        num_heads: o.queryHeads,
+        kv_num_heads: o.kvHeads,
+        ...(o.scale ? { scale: { float: o.scale } } : {}),
+        ...(o.softcap ? { softcap: { float: o.softcap } } : {}),
+        ...(inside ? { do_rotary: 1, rotary_interleaved: o.interleaved ? 1 : 0 } : {}),
+        ...o.extraAttributes,
+      },
+    });
+    for (const [part, at] of [
+      ['key', 1],
+      ['value', 2],
+    ] as const) {
+      if (o.float === 'float16-inside') this.leave(outputs[at]!, `present.${i}.${part}`);
+    }
+    return g.op('Add', [x, this.project(outputs[0]!, `o.${i}`, width.q, o.hidden)]);
+  }
+
+  private presentName(name: string): string {
+    return this.o.float === 'float16-inside' ? this.g.fresh(`${name}_fp16`) : name;
+  }
+
+  private enter(name: string): string {
+    return this.io === this.inner ? name : this.g.op('Cast', [name], { attributes: { to: this.inner } });
+  }
+
+  private leave(value: string, name: string): void {
+    if (this.io === this.inner) this.g.op('Identity', [value], { outputs: [name] });
+    else this.g.op('Cast', [value], { attributes: { to: this.io }, outputs: [name] });
+  }
+
+  private lengths(): { seqlens: string; total: string } {
+    const { g } = this;
+    const sum = g.op('ReduceSum', ['attention_mask', g.int64('one_axis', [1], [1])], {
+      attributes: { keepdims: 0 },
+    });
+    const last = g.op('Sub', [sum, g.int64('one', [1], [1])]);
+    const total = g.op('Gather', [g.op('Shape', ['attention_mask']), g.int64('one_index', [], [1])]);
+    const int32 = (name: string) => g.op('Cast', [name], { attributes: { to: DataType.INT32 } });
+    return { seqlens: int32(last), total: int32(total) };
+  }
+
+  private tables(): { cos: string; sin: string } {
+    const half = this.o.rotaryDim / 2;
+    const angles = Array.from(
+      { length: this.o.longest * half },
+      (_, i) => Math.floor(i / half) * 10000 ** (-(i % half) / half),
+    );
+    return {
+      cos: this.tensor('cos_cache', [this.o.longest, half], angles.map(Math.cos)),
+      sin: this.tensor('sin_cache', [this.o.longest, half], angles.map(Math.sin)),
+    };
+  }
+
+  private rotate(x: string, heads: number, { cos, sin }: { cos: string; sin: string }): string {
+    const partial = this.o.rotaryDim < this.o.headDim;
+    return this.g.op('RotaryEmbedding', [x, 'position_ids', cos, sin], {
+      domain: MICROSOFT,
+      attributes: {
+        interleaved: this.o.interleaved ? 1 : 0,
+        ...(partial ? { num_heads: heads, rotary_embedding_dim: this.o.rotaryDim } : {}),
+      },
+    });
+  }
+
+  private norm(x: string, width: number): string {
+    return this.g.op('SimplifiedLayerNormalization', [x, this.vector('norm', width)], {
+      attributes: { axis: -1, epsilon: { float: 1e-5 }, stash_type: 1 },
+    });
+  }
+
+  private project(x: string, name: string, from: number, to: number): string {
+    const { g, o } = this;
+    if (o.weights === 'float32') {
+      const values = Array.from({ length: from * to }, () => this.random() / Math.sqrt(from));
+      return g.op('MatMul', [x, this.tensor(`${name}.weight`, [from, to], values)]);
+    }
+    const block = 32;
+    const blocks = from / block;
+    const packed = Uint8Array.from(
+      { length: (to * from) / 2 },
+      () => Math.floor(Math.abs(this.random()) * 1e6) % 256,
+    );
+    const scales = Array.from({ length: to * blocks }, () => 0.25 / Math.sqrt(from));
+    return g.op(
+      'MatMulNBits',
+      [
+        x,
+        g.uint8(`${name}.weight`, [to, blocks, block / 2], packed),
+        this.tensor(`${name}.scales`, [to * blocks], scales),
+      ],
+      { domain: MICROSOFT, attributes: { K: from, N: to, bits: 4, block_size: block } },
+    );
+  }
+
+  private vector(name: string, width: number): string {
+    return this.tensor(
+      name,
+      [width],
+      Array.from({ length: width }, () => 1 + 0.1 * this.random()),
+    );
+  }
+
+  private tensor(name: string, dims: number[], values: number[]): string {
+    if (this.inner === DataType.FLOAT) return this.g.float32(name, dims, values);
+    const half = Float16Array.from(values);
+    return this.g.raw(name, DataType.FLOAT16, dims, new Uint8Array(half.buffer));
+  }
+}
+
+/** Normally distributed numbers from a seed (mulberry32 and Box-Muller). */
+export function gaussian(seed: number): () => number {
+  let state = seed;
+  const uniform = () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+  return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+}
