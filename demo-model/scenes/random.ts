@@ -1,6 +1,5 @@
 /**
- * mulberry32 with a mixed seed: 32-bit integer arithmetic only, so a seed gives the same numbers on every
- * platform. (M. E. O'Neill's PCG would do as well; this one is four lines.)
+ * mulberry32 with a mixed seed: 32-bit integer arithmetic only, so a seed gives the same numbers on every platform.
  */
 export class Random {
   #state: number;

@@ -64,9 +64,9 @@ function scoreCounts(parsed: ParsedDescription, scene: Scene): Tally {
   const objects = objectsOf(scene);
   const facts = [parsed.objectCount === objects.length, parsed.textCount === textsOf(scene).length];
   for (const shape of SHAPES) {
-    const true_ = objects.filter((object) => object.shape === shape).length;
+    const actual = objects.filter((object) => object.shape === shape).length;
     const said = parsed.shapeCounts[shape] ?? 0;
-    if (true_ > 0 || said > 0) facts.push(true_ === said);
+    if (actual > 0 || said > 0) facts.push(actual === said);
   }
   return { right: facts.filter(Boolean).length, total: facts.length };
 }

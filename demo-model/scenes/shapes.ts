@@ -59,7 +59,6 @@ function crescent(): Point[] {
 
 const OUTLINES: Record<Shape, () => Polygon[]> = {
   circle: () => [arc(1, 0, 352.5, 47)],
-  // A little smaller than its diameter says: a square fills its box more than the others do.
   square: () => [
     [
       [-1, -1],
@@ -103,6 +102,7 @@ export function bounds(polygons: readonly Polygon[]): { x: number; y: number; w:
 export function outline(shape: Shape, diameter: number, degrees: number): Polygon[] {
   const raw = OUTLINES[shape]();
   const box = bounds(raw);
+  // A square fills its box more than the others do, and grows when turned.
   const scale = ((shape === 'square' ? 0.9 : 1) * diameter) / Math.max(box.w, box.h);
   const [cos, sin] = polar(1, degrees);
   const turned = raw.map((polygon) =>
