@@ -1,0 +1,89 @@
+import { DynamicCache, type PreTrainedModel, Tensor } from '@huggingface/transformers';
+import { KVCache } from '../cache/kv-cache.js';
+import { type ElasticSession, HANDLE, NEXT_HANDLE } from '../runtime/elastic-session.js';
+import { SeenTokens } from './seen-tokens.js';
+
+type Generate = PreTrainedModel['generate'];
+type Named<T> = { [K in keyof T as string extends K ? never : K]: T[K] };
+
+/** What `generate()` takes in transformers.js, with a cache of ours where it has its own. */
+export type GenerateOptions = Omit<Named<Parameters<Generate>[0]>, 'past_key_values'> & {
+  /**
+   * Holds what the model has seen. An empty one begins with this prompt; one that has seen tokens goes on from them, and
+   * the inputs are then the whole conversation. Without one, everything is kept for this call.
+   */
+  past_key_values?: KVCache | DynamicCache | null;
+  [input: string]: unknown;
+};
+
+/** A transformers.js model whose `generate()` and forward pass take an `ElasticCache` as `past_key_values`. */
+export type ElasticModel = PreTrainedModel & {
+  generate(options: GenerateOptions): ReturnType<Generate>;
+};
+
+type Inputs = Record<string, unknown>;
+
+/**
+ * Lets a model whose decoder session is an `ElasticSession` take our caches: transformers.js only passes tensors on, so a
+ * cache goes in as the tensor that stands for it.
+ */
+export function withElasticCache(model: PreTrainedModel, session: ElasticSession): ElasticModel {
+  const generate = model.generate.bind(model);
+  const forward = model.forward.bind(model);
+  const imageToken = imageTokenOf(model.config as unknown as Inputs);
+  const seen = new SeenTokens();
+
+  /** Calls `run` with the cache among the inputs in the form that transformers.js carries. */
+  function started<T>(cache: KVCache, inputs: Inputs, run: (inputs: Inputs) => Promise<T>): Promise<T> {
+    const { past_key_values: _given, ...rest } = inputs;
+    // An empty cache must not show: some classes take any past for a sign that the image has been seen.
+    if (cache.seen === 0) return session.startingWith(cache, () => run(rest));
+    const batch = idsOf(inputs)?.dims[0] ?? 1;
+    const handle = new Tensor(session.handleOf(cache, batch));
+    return run({ ...rest, past_key_values: new DynamicCache({ [HANDLE]: handle }) });
+  }
+
+  const elastic = model as ElasticModel;
+  elastic.generate = async (options: GenerateOptions) => {
+    const cache = cacheIn(session, options);
+    if (!cache) return generate(options as Parameters<Generate>[0]);
+    const inputs = cache.seen === 0 ? options : onlyNew(cache, options);
+    return started(cache, inputs, (translated) => generate(translated));
+  };
+
+  elastic.forward = async (inputs: Inputs) => {
+    const given = inputs.past_key_values;
+    const outputs = await (given instanceof KVCache ? started(given, inputs, forward) : forward(inputs));
+    const cache = session.cacheOf(outputs[NEXT_HANDLE].ort_tensor);
+    if (cache) seen.add(cache, idsOf(inputs));
+    return outputs;
+  };
+
+  /** Checks that a prompt goes on from what the cache has seen, and leaves out images that it has seen. */
+  function onlyNew(cache: KVCache, options: Inputs): Inputs {
+    const ids = idsOf(options);
+    if (!ids) return options;
+    const fresh = seen.newPart(cache, ids, options.attention_mask as Tensor | undefined);
+    if (imageToken === undefined || fresh.includes(imageToken)) return options;
+    const { pixel_values: _seen, ...rest } = options;
+    return rest;
+  }
+
+  return elastic;
+}
+
+/** The cache among the inputs, whether it came as itself or as what an earlier `generate()` returned for it. */
+function cacheIn(session: ElasticSession, { past_key_values: given }: Inputs): KVCache | undefined {
+  if (given instanceof KVCache) return given;
+  const handle = (given as Record<string, Tensor> | null | undefined)?.[HANDLE];
+  return handle && session.cacheOf(handle.ort_tensor);
+}
+
+function idsOf(inputs: Inputs): Tensor | undefined {
+  return (inputs.input_ids ?? inputs.inputs ?? undefined) as Tensor | undefined;
+}
+
+function imageTokenOf(config: Inputs): bigint | undefined {
+  const id = config.image_token_index ?? config.image_token_id;
+  return typeof id === 'number' ? BigInt(id) : undefined;
+}

@@ -1,0 +1,125 @@
+import type {
+  PreTrainedModel,
+  PreTrainedTokenizer,
+  PretrainedConfig,
+  Processor,
+} from '@huggingface/transformers';
+import * as transformers from '@huggingface/transformers';
+import { KVCache } from '../cache/kv-cache.js';
+import { ElasticCacheError } from '../errors.js';
+import { full } from '../policies/full.js';
+import { ElasticSession } from '../runtime/elastic-session.js';
+import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
+import { sessionOptions } from '../runtime/session-options.js';
+import { type ElasticModel, withElasticCache } from './elastic-model.js';
+import { DECODER, type Dtype, type ModelFiles, modelFiles } from './model-files.js';
+import { type ModelSource, modelSource, pathOnDisk, type SourceOptions } from './model-source.js';
+import { download, openSession } from './sessions.js';
+
+export interface LoadOptions extends SourceOptions, DecoderSettings {
+  /** Number format of the weights, as in transformers.js. Default: what the model's config names, else `fp32`. */
+  dtype?: Dtype;
+}
+
+export interface LoadedModel {
+  /** A model of the class transformers.js has for it, with the cache outside its decoder. */
+  model: ElasticModel;
+  /** Makes its inputs from images and text. */
+  processor: Processor;
+  tokenizer: PreTrainedTokenizer;
+}
+
+type ModelClass = new (
+  config: PretrainedConfig,
+  sessions: Record<string, unknown>,
+  configs: Record<string, object>,
+) => PreTrainedModel;
+
+/**
+ * Loads a vision-language model whose `generate()` takes an `ElasticCache` as `past_key_values`.
+ *
+ * Everything but the decoder is transformers.js's own. The decoder's weights are mapped from the file they lie in;
+ * its stock session is never opened.
+ *
+ * @param idOrDirectory a model on the Hub (`owner/name`) or a directory, in transformers.js layout
+ * @throws ElasticCacheError `missing-file`, `invalid-model`, `invalid-option`, `unsupported-model` (no such class in transformers.js),
+ *   `unsupported-graph` (its decoder cannot be rewritten: with the node and the reason)
+ */
+export async function loadElastic(idOrDirectory: string, options: LoadOptions = {}): Promise<LoadedModel> {
+  const { dtype: asked, device = 'cpu', chunk, threads, session_options } = options;
+  const settings: DecoderSettings = { device };
+  if (chunk !== undefined) settings.chunk = chunk;
+  if (threads !== undefined) settings.threads = threads;
+  if (session_options !== undefined) settings.session_options = session_options;
+  const open = { device: device as 'cpu', session_options: sessionOptions(settings) };
+  const source = modelSource(idOrDirectory, options);
+
+  const config = withDeviceConfig(await loadConfig(source), device);
+  const Model = modelClass(source, config);
+  const dtype = asked ?? (config['transformers.js_config']?.dtype as Dtype | undefined);
+  const files = await modelFiles(source, config, dtype, device);
+  const openOptions = dtype === undefined ? open : { ...open, dtype };
+
+  const others = files.sessions.filter((name) => name !== DECODER);
+  const [processor, decoder, ...opened] = await Promise.all([
+    transformers.AutoProcessor.from_pretrained(source.id, source),
+    decoderOf(source, config, files, openOptions, settings),
+    ...others.map((name) => openSession(source, config, name, openOptions)),
+  ]);
+  const session = new ElasticSession(decoder, () => new KVCache({ policy: full(), budget: 1 }));
+  const sessions = Object.fromEntries(others.map((name, index) => [name, opened[index]!.session]));
+  const model = new Model(config, { ...sessions, [DECODER]: session }, opened[0]?.configs ?? {});
+  return {
+    model: withElasticCache(model, session),
+    processor,
+    tokenizer: processor.tokenizer ?? (await transformers.AutoTokenizer.from_pretrained(source.id, source)),
+  };
+}
+
+async function loadConfig(source: ModelSource): Promise<PretrainedConfig> {
+  try {
+    return await transformers.AutoConfig.from_pretrained(source.id, source);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const where = source.local ? 'it is not a valid config.json' : 'check the id and the connection';
+    throw new ElasticCacheError(
+      'missing-file',
+      `config.json of ${source.id} cannot be read; ${where} (${reason})`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/** The config with what it says for one device in force, as transformers.js does when it opens a session. */
+function withDeviceConfig(config: PretrainedConfig, device: string): PretrainedConfig {
+  const custom = config['transformers.js_config'];
+  const own = custom?.device_config?.[device as 'cpu'];
+  if (own) config['transformers.js_config'] = { ...custom, ...own };
+  return config;
+}
+
+/** The class transformers.js chooses for `model_type`. */
+function modelClass(source: ModelSource, config: PretrainedConfig): ModelClass {
+  const names = transformers.AutoModelForImageTextToText.MODEL_CLASS_MAPPINGS;
+  const type = config.model_type ?? '';
+  const name = names.map((mapping) => mapping.get(type)).find((found) => found !== undefined);
+  const Model = name && (transformers as unknown as Record<string, ModelClass | undefined>)[name];
+  if (Model && !config.is_encoder_decoder) return Model;
+  throw new ElasticCacheError(
+    'unsupported-model',
+    `${source.id} is of type "${type}", which transformers.js does not run as a decoder over images and text; the types it does are: ${names.flatMap((mapping) => [...mapping.keys()]).join(', ')}.`,
+  );
+}
+
+async function decoderOf(
+  source: ModelSource,
+  config: PretrainedConfig,
+  files: ModelFiles,
+  open: Parameters<typeof download>[3],
+  settings: DecoderSettings,
+) {
+  if (!source.local) await download(source, config, DECODER, open);
+  return openDecoder(pathOnDisk(source, files.decoder), settings);
+}

@@ -1,0 +1,102 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type DataType, ModelRegistry, type PretrainedConfig } from '@huggingface/transformers';
+import { ElasticCacheError } from '../errors.js';
+import type { ModelSource } from './model-source.js';
+
+/** The session whose place our decoder takes. */
+export const DECODER = 'decoder_model_merged';
+
+/** Number format of the weights: one for all sessions, or one for each by the name of its file. */
+export type Dtype = DataType | Record<string, DataType>;
+
+/** Formats transformers.js has file names for. `auto` is not among them: it would leave open what runs. */
+const DTYPES = ['fp32', 'fp16', 'q8', 'int8', 'uint8', 'q4', 'q4f16', 'bnb4', 'q2', 'q2f16', 'q1', 'q1f16'];
+
+/** The ONNX files of a model. */
+export interface ModelFiles {
+  /** Names of the sessions, `decoder_model_merged` among them. */
+  sessions: string[];
+  /** The decoder's file, relative to the model: `onnx/decoder_model_merged_q4.onnx`. */
+  decoder: string;
+}
+
+/**
+ * The files that transformers.js would load for this model and `dtype`.
+ * Throws `invalid-option` for a dtype or a session that does not exist, `unsupported-model` when the model has no decoder of the
+ * kind we replace, and `missing-file` with what there is instead.
+ */
+export async function modelFiles(
+  source: ModelSource,
+  config: PretrainedConfig,
+  dtype: Dtype | undefined,
+  device: string,
+): Promise<ModelFiles> {
+  checkDtypes(dtype);
+  const files = await ModelRegistry.get_model_files(source.id, {
+    config,
+    ...(dtype === undefined ? {} : { dtype }),
+    device: device as 'cpu',
+  });
+  const graphs = files.filter((file) => file.endsWith('.onnx'));
+  const decoder = graphs.find((file) => file.startsWith(`onnx/${DECODER}`));
+  if (!decoder) {
+    throw new ElasticCacheError(
+      'unsupported-model',
+      `${source.id} (${config.model_type}) has no ${DECODER} session; give a vision-language model in transformers.js layout.`,
+    );
+  }
+  const suffixes = /(_(fp16|quantized|int8|uint8|q4f16|q4|bnb4|q2f16|q2|q1f16|q1))?\.onnx$/;
+  const sessions = graphs.map((file) => file.slice('onnx/'.length).replace(suffixes, ''));
+  checkNames(dtype, sessions);
+  for (const file of files.filter((name) => name.startsWith('onnx/'))) {
+    if (!(await exists(source, file))) throw await missing(source, config, file);
+  }
+  return { sessions, decoder };
+}
+
+function checkDtypes(dtype: Dtype | undefined): void {
+  const values = typeof dtype === 'object' ? Object.values(dtype) : dtype === undefined ? [] : [dtype];
+  for (const value of values) {
+    if (!DTYPES.includes(value)) {
+      throw new ElasticCacheError(
+        'invalid-option',
+        `dtype "${value}" does not exist; use one of: ${DTYPES.join(', ')}.`,
+      );
+    }
+  }
+}
+
+function checkNames(dtype: Dtype | undefined, sessions: string[]): void {
+  if (typeof dtype !== 'object') return;
+  const unknown = Object.keys(dtype).find((name) => !sessions.includes(name));
+  if (unknown === undefined) return;
+  throw new ElasticCacheError(
+    'invalid-option',
+    `dtype names "${unknown}", which this model does not have; its sessions are: ${sessions.join(', ')}.`,
+  );
+}
+
+async function exists(source: ModelSource, file: string): Promise<boolean> {
+  if (source.local) return existsSync(join(source.id, file));
+  return (await ModelRegistry.get_file_metadata(source.id, file, source)).exists;
+}
+
+async function missing(
+  source: ModelSource,
+  config: PretrainedConfig,
+  file: string,
+): Promise<ElasticCacheError> {
+  const { revision, cache_dir, local_files_only } = source;
+  const complete = await ModelRegistry.get_available_dtypes(source.id, {
+    config,
+    ...(revision === undefined ? {} : { revision }),
+    ...(cache_dir === undefined ? {} : { cache_dir }),
+    ...(local_files_only === undefined ? {} : { local_files_only }),
+  });
+  const way =
+    complete.length > 0
+      ? `set dtype to one it has: ${complete.join(', ')}`
+      : 'no dtype of this model is complete; fetch or convert it again';
+  return new ElasticCacheError('missing-file', `${source.id} has no ${file}; ${way}.`);
+}

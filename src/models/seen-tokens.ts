@@ -1,0 +1,66 @@
+import type { Tensor } from '@huggingface/transformers';
+import type { KVCache } from '../cache/kv-cache.js';
+import { ElasticCacheError } from '../errors.js';
+
+/** The tokens each cache has seen, so that a conversation that does not go on from them is noticed. */
+export class SeenTokens {
+  private readonly rows = new WeakMap<KVCache, bigint[][]>();
+
+  /** Notes the tokens [B, S] that a cache has just seen. Without them what it has seen is unknown from here on. */
+  add(cache: KVCache, ids: Tensor | undefined): void {
+    const fresh = ids && rowsOf(ids);
+    const length = fresh?.[0]?.length ?? 0;
+    const before = cache.seen - length;
+    const rows = before === 0 ? fresh?.map((): bigint[] => []) : this.rows.get(cache);
+    if (!fresh || !rows || rows[0]?.length !== before) {
+      this.rows.delete(cache);
+      return;
+    }
+    for (const [row, tokens] of fresh.entries()) for (const token of tokens) rows[row]!.push(token);
+    this.rows.set(cache, rows);
+  }
+
+  /**
+   * The tokens of a prompt that the cache has not seen, all rows one after the other.
+   *
+   * @param ids [B, n] the whole conversation, or only its new tokens when `mask` [B, seen + n] is longer than that
+   * @throws ElasticCacheError `invalid-prompt` when the prompt does not go on from what the cache has seen
+   */
+  newPart(cache: KVCache, ids: Tensor, mask: Tensor | undefined): bigint[] {
+    const length = ids.dims[1]!;
+    const covered = mask?.dims[1] ?? length;
+    if (covered > length) {
+      if (covered === cache.seen + length) return rowsOf(ids).flat();
+      throw new ElasticCacheError(
+        'invalid-prompt',
+        `attention_mask covers ${covered} tokens, but the cache has seen ${cache.seen} and ${length} are new; pass the whole conversation.`,
+      );
+    }
+    if (length <= cache.seen) {
+      throw new ElasticCacheError(
+        'invalid-prompt',
+        `The prompt has ${length} tokens, but the cache has seen ${cache.seen} already; pass the whole conversation, or reset() the cache to begin another.`,
+      );
+    }
+    const rows = rowsOf(ids);
+    this.refuseOther(cache, rows);
+    return rows.flatMap((row) => row.slice(cache.seen));
+  }
+
+  private refuseOther(cache: KVCache, rows: readonly bigint[][]): void {
+    const known = this.rows.get(cache);
+    if (known?.[0]?.length !== cache.seen || known.length !== rows.length) return;
+    for (const [row, tokens] of known.entries()) {
+      const at = tokens.findIndex((token, index) => token !== rows[row]![index]);
+      if (at === -1) continue;
+      throw new ElasticCacheError(
+        'invalid-prompt',
+        `The prompt differs from what the cache has seen at token ${at}; go on from the tokens that generate() returned, or reset() the cache.`,
+      );
+    }
+  }
+}
+
+function rowsOf(ids: Tensor): bigint[][] {
+  return ids.tolist() as bigint[][];
+}

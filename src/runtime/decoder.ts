@@ -1,0 +1,147 @@
+import { type InferenceSession, Tensor } from 'onnxruntime-node';
+import type { KVCache } from '../cache/kv-cache.js';
+import { ElasticCacheError } from '../errors.js';
+import { contractNames, type DecoderSignature } from '../graph/decoder.js';
+import { causalBias, concatSequence, sliceSequence } from './tensors.js';
+
+/** New tokens for the decoder. */
+export interface DecoderInput {
+  /** Embeddings of the new tokens, [B, S, hidden]. */
+  embeds: Tensor;
+  /** Their positions in the text, [B, S], or [3, B, S] where the model rotates by time, row and column. */
+  positionIds: Tensor;
+  /** Logits of the last new token only, or of every new token. */
+  logits: 'last' | 'all';
+}
+
+/** A part of the new tokens that is run in one pass. */
+interface Step {
+  embeds: Tensor;
+  positionIds: Tensor;
+  promptContinues: boolean;
+  logits: 'none' | 'last' | 'all';
+}
+
+const names = contractNames;
+
+/**
+ * A rewritten decoder: runs new tokens over what a cache holds and appends their keys and values to it.
+ * It has no state of its own, so any number of caches can take turns on one decoder.
+ *
+ * Past keys and values are fed from the cache's own memory and only the rows of the new tokens come back:
+ * onnxruntime-node copies every output it is asked for and no input.
+ */
+export class Decoder {
+  /** The mask of the last chunk size seen: a prompt is many chunks of one size. */
+  private mask = causalBias(1, 1);
+
+  constructor(
+    private readonly session: InferenceSession,
+    readonly signature: DecoderSignature,
+    /** New tokens of one pass at most; a longer prompt is run in pieces with the same result. */
+    readonly chunk: number,
+  ) {
+    if (!(Number.isInteger(chunk) && chunk >= 1)) {
+      throw new ElasticCacheError(
+        'invalid-option',
+        `chunk must be a whole number of tokens from 1, but is ${chunk}.`,
+      );
+    }
+  }
+
+  /** What a cache must be bound to: layers, and kvHeads and headDim of the keys and values. */
+  get shape(): { layers: number; kvHeads: number; headDim: number } {
+    const { layers } = this.signature;
+    const { kvHeads, headDim } = layers[0]!;
+    return { layers: layers.length, kvHeads, headDim };
+  }
+
+  /**
+   * Runs the new tokens and appends their rows to `cache`, which then stands at `cache.seen + S`.
+   * Returns the logits, [B, 1, vocab] or [B, S, vocab]. A run that fails midway leaves the cache empty: what it
+   * holds would be part of a prompt.
+   */
+  async run(cache: KVCache, input: DecoderInput): Promise<Tensor> {
+    const before = cache.seen;
+    try {
+      return await this.runInChunks(cache, input);
+    } catch (error) {
+      if (cache.seen !== before) cache.reset();
+      throw error;
+    }
+  }
+
+  /** Frees the session's memory. */
+  async release(): Promise<void> {
+    await this.session.release();
+  }
+
+  private async runInChunks(cache: KVCache, { embeds, positionIds, logits }: DecoderInput): Promise<Tensor> {
+    const length = embeds.dims[1]!;
+    const positions = shifted(positionIds, cache.nextPosition - cache.seen);
+    const kept: Tensor[] = [];
+    for (let start = 0; start < length; start += this.chunk) {
+      const end = Math.min(start + this.chunk, length);
+      const last = end === length;
+      const part = await this.step(cache, {
+        embeds: sliceSequence(embeds, 1, start, end),
+        positionIds: sliceSequence(positions, positions.dims.length - 1, start, end),
+        promptContinues: !last,
+        logits: logits === 'all' ? 'all' : last ? 'last' : 'none',
+      });
+      if (part) kept.push(part);
+    }
+    return concatSequence(kept);
+  }
+
+  private async step(cache: KVCache, step: Step): Promise<Tensor | undefined> {
+    const [batch, tokens] = step.embeds.dims as [number, number, number];
+    const attention = cache.attentionNeeded();
+    const feeds = this.newFeeds(cache, step);
+    const fetches: string[] = step.logits === 'none' ? [] : [names.logits];
+    for (const { index, kvHeads, headDim } of this.signature.layers) {
+      const { keys, values, bias, capacity } = cache.past(index);
+      feeds[names.pastKey(index)] = new Tensor('float32', keys, [batch, kvHeads, capacity, headDim]);
+      feeds[names.pastValue(index)] = new Tensor('float32', values, [batch, kvHeads, capacity, headDim]);
+      feeds[names.pastBias(index)] = new Tensor('float32', bias, [batch, 1, 1, capacity]);
+      fetches.push(names.newKey(index), names.newValue(index));
+      if (attention) fetches.push(names.attention(index));
+    }
+    const outputs = await this.session.run(feeds, fetches);
+    const floats = (name: string) => outputs[name]!.data as Float32Array;
+    const rows = this.signature.layers.map(({ index }) => ({
+      keys: floats(names.newKey(index)),
+      values: floats(names.newValue(index)),
+      ...(attention ? { attentionSlots: floats(names.attention(index)) } : {}),
+    }));
+    cache.appendSlots(rows, tokens, { promptContinues: step.promptContinues });
+    if (step.logits === 'none') return undefined;
+    const logits = outputs[names.logits] as Tensor;
+    const given = logits.dims[1]!;
+    return step.logits === 'last' ? sliceSequence(logits, 1, given - 1, given) : logits;
+  }
+
+  /** The inputs that are not the cache. */
+  private newFeeds(cache: KVCache, step: Step): Record<string, Tensor> {
+    const [batch, tokens] = step.embeds.dims as [number, number, number];
+    if (this.mask.dims[0] !== batch || this.mask.dims[2] !== tokens) this.mask = causalBias(batch, tokens);
+    const feeds: Record<string, Tensor> = { [names.hidden]: step.embeds, [names.newBias]: this.mask };
+    if (this.signature.positionIds !== 'absent') feeds[names.positionIds] = step.positionIds;
+    for (const name of this.signature.otherInputs) {
+      if (name === 'num_logits_to_keep') {
+        feeds[name] = new Tensor('int64', [step.logits === 'all' ? 0n : 1n], []);
+      } else {
+        const length = cache.nextPosition + tokens;
+        feeds[name] = new Tensor('int64', new BigInt64Array(batch * length).fill(1n), [batch, length]);
+      }
+    }
+    return feeds;
+  }
+}
+
+/** Positions moved by `offset`: a policy may number new tokens by what it holds. */
+function shifted(positionIds: Tensor, offset: number): Tensor {
+  if (offset === 0) return positionIds;
+  const moved = (positionIds.data as BigInt64Array).map((position) => position + BigInt(offset));
+  return new Tensor('int64', moved, positionIds.dims);
+}

@@ -1,0 +1,153 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { type InferenceSession, Tensor } from 'onnxruntime-node';
+import type { KVCache } from '../cache/kv-cache.js';
+import { ElasticCacheError } from '../errors.js';
+import type { Decoder } from './decoder.js';
+
+/** The one cache tensor transformers.js carries from step to step: the length of its third axis is the tokens seen. */
+export const HANDLE = 'past_key_values.0.key';
+/** The name it comes back under. */
+export const NEXT_HANDLE = 'present.0.key';
+
+/** The session whose keys and values a cache holds. */
+const owners = new WeakMap<KVCache, ElasticSession>();
+
+type Feeds = Readonly<Record<string, Tensor>>;
+type Metadata = InferenceSession.TensorValueMetadata;
+
+/**
+ * What transformers.js takes for its decoder session: it has the names and the `run` of an ONNX Runtime session, and a
+ * cache of ours behind it.
+ *
+ * transformers.js keeps its cache as tensors, reads the tokens seen off the third axis, and hands them back with the
+ * next tokens. So a tensor without elements, [B, 0, seen, headDim], stands for a cache; which one is known here alone.
+ */
+export class ElasticSession {
+  readonly inputNames = ['inputs_embeds', 'attention_mask', 'position_ids', 'num_logits_to_keep', HANDLE];
+  readonly outputNames = ['logits', NEXT_HANDLE];
+  readonly inputMetadata: readonly Metadata[];
+  readonly outputMetadata: readonly Metadata[];
+
+  private readonly caches = new WeakMap<Tensor, KVCache>();
+  private readonly running = new WeakSet<KVCache>();
+  private readonly starting = new AsyncLocalStorage<KVCache>();
+
+  /**
+   * @param decoder runs the tokens
+   * @param makeCache the cache of a generation that brought none
+   */
+  constructor(
+    readonly decoder: Decoder,
+    private readonly makeCache: () => KVCache,
+  ) {
+    const { headDim } = decoder.shape;
+    this.inputMetadata = [
+      tensorOf('inputs_embeds', 'float32', ['batch_size', 'sequence_length', 'hidden_size']),
+      tensorOf('attention_mask', 'int64', ['batch_size', 'total_sequence_length']),
+      tensorOf('position_ids', 'int64', ['batch_size', 'sequence_length']),
+      tensorOf('num_logits_to_keep', 'int64', []),
+      tensorOf(HANDLE, 'float32', ['batch_size', 0, 'past_sequence_length', headDim]),
+    ];
+    this.outputMetadata = [
+      tensorOf('logits', 'float32', ['batch_size', 'sequence_length', 'vocab_size']),
+      tensorOf(NEXT_HANDLE, 'float32', ['batch_size', 0, 'total_sequence_length', headDim]),
+    ];
+  }
+
+  /** The tensor that stands for a cache in its present state. */
+  handleOf(cache: KVCache, batch: number): Tensor {
+    const { headDim } = this.decoder.shape;
+    const handle = new Tensor('float32', new Float32Array(0), [batch, 0, cache.seen, headDim]);
+    this.caches.set(handle, cache);
+    return handle;
+  }
+
+  /** The cache behind a handle, whatever its state; undefined when the tensor is none of ours. */
+  cacheOf(handle: Tensor): KVCache | undefined {
+    return this.caches.get(handle);
+  }
+
+  /** Runs `task`; a generation that begins inside it without a handle begins on `cache`. */
+  startingWith<T>(cache: KVCache, task: () => T): T {
+    return this.starting.run(cache, task);
+  }
+
+  /**
+   * One step: `inputs_embeds` [B, S, hidden], `attention_mask` [B, seen + S] (all ones), `position_ids`, `num_logits_to_keep` (0 all,
+   * 1 the last) and the handle. Returns `logits` and the next handle.
+   * Throws `invalid-prompt` for padding and for a handle of an earlier state of its cache, `invalid-shape` when the cache is of another model.
+   */
+  async run(feeds: Feeds): Promise<Record<string, Tensor>> {
+    const embeds = feeds.inputs_embeds!;
+    const batch = embeds.dims[0]!;
+    const cache = this.cacheBehind(feeds[HANDLE]!);
+    if (this.running.has(cache)) {
+      throw new ElasticCacheError(
+        'invalid-prompt',
+        'This cache is in use by another generate() call; wait for it, or give each call a cache of its own.',
+      );
+    }
+    refusePadding(feeds.attention_mask!);
+    this.running.add(cache);
+    try {
+      this.claim(cache, batch);
+      const logits = await this.decoder.run(cache, {
+        embeds,
+        positionIds: feeds.position_ids!,
+        logits: feeds.num_logits_to_keep?.data[0] === 1n ? 'last' : 'all',
+      });
+      return { logits, [NEXT_HANDLE]: this.handleOf(cache, batch) };
+    } finally {
+      this.running.delete(cache);
+    }
+  }
+
+  /** Frees the decoder's memory; transformers.js calls it from `model.dispose()`. */
+  async release(): Promise<void> {
+    await this.decoder.release();
+  }
+
+  /** Binds the cache to this model; keys and values of one model mean nothing to another, whatever their shape. */
+  private claim(cache: KVCache, batch: number): void {
+    if (cache.seen > 0 && owners.get(cache) !== this) {
+      throw new ElasticCacheError(
+        'invalid-shape',
+        'This cache holds tokens of another model; reset() it or use a new one.',
+      );
+    }
+    cache.bind({ ...this.decoder.shape, batch });
+    owners.set(cache, this);
+  }
+
+  private cacheBehind(handle: Tensor): KVCache {
+    const seen = handle.dims[2]!;
+    const cache = this.caches.get(handle);
+    if (cache) {
+      if (cache.seen === seen) return cache;
+      throw new ElasticCacheError(
+        'invalid-prompt',
+        `This cache has moved on: it has seen ${cache.seen} tokens, and these inputs continue from ${seen}. Give each generate() call a cache of its own.`,
+      );
+    }
+    if (seen > 0) {
+      throw new ElasticCacheError(
+        'invalid-shape',
+        `past_key_values holds ${seen} tokens of another model; pass an ElasticCache, or what this model's generate() returned.`,
+      );
+    }
+    return this.starting.getStore() ?? this.makeCache();
+  }
+}
+
+function refusePadding(mask: Tensor): void {
+  if ((mask.data as BigInt64Array).includes(0n)) {
+    throw new ElasticCacheError(
+      'invalid-prompt',
+      'The prompts of this batch are padded (attention_mask holds zeros); run prompts of equal length together, others one at a time.',
+    );
+  }
+}
+
+function tensorOf(name: string, type: Metadata['type'], shape: Metadata['shape']): Metadata {
+  return { name, isTensor: true, type, shape };
+}

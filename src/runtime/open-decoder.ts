@@ -1,0 +1,67 @@
+import { basename, dirname } from 'node:path';
+import { InferenceSession } from 'onnxruntime-node';
+import { ElasticCacheError } from '../errors.js';
+import type { DecoderSignature } from '../graph/decoder.js';
+import { type Model, serializeModel } from '../graph/onnx.js';
+import { rewriteDecoder } from '../graph/rewrite.js';
+import { readSkeleton } from '../graph/skeleton.js';
+import { Decoder } from './decoder.js';
+import { settleExternalWeights } from './external-weights.js';
+import { FileSource } from './file-source.js';
+import { type SessionSettings, sessionOptions } from './session-options.js';
+
+export interface DecoderSettings extends SessionSettings {
+  /** New tokens of one pass at most, default 512: bounds the memory of a long prompt's attention scores. */
+  chunk?: number;
+}
+
+/**
+ * Opens a decoder exported for transformers.js (`decoder_model_merged*.onnx`) with the cache outside the graph.
+ *
+ * The graph is rewritten in memory, a few kilobytes of it; the weights are mapped from the original file, and nothing
+ * is written anywhere.
+ *
+ * @param path the `.onnx` file; external data lies beside it
+ * @throws ElasticCacheError `missing-file`, `invalid-model` (damaged or incomplete), `unsupported-graph` (with the node and
+ *   the reason), `invalid-option`
+ */
+export async function openDecoder(path: string, settings: DecoderSettings = {}): Promise<Decoder> {
+  const { chunk = 512, ...session } = settings;
+  const options = sessionOptions(session);
+  const { model, decoder } = await rewrittenFrom(path);
+  const folder = await settleExternalWeights(model, dirname(path));
+  const opened = await createSession(path, serializeModel(model), {
+    ...options,
+    extra: withWeightsFolder(options.extra, folder),
+  });
+  return new Decoder(opened, decoder, chunk);
+}
+
+async function rewrittenFrom(path: string): Promise<{ model: Model; decoder: DecoderSignature }> {
+  const source = await FileSource.open(path);
+  try {
+    return rewriteDecoder(await readSkeleton(source, basename(path)));
+  } catch (cause) {
+    if (!(cause instanceof ElasticCacheError)) throw cause;
+    throw new ElasticCacheError(cause.code, `${path}: ${cause.message}`, { cause });
+  } finally {
+    await source.close();
+  }
+}
+
+async function createSession(path: string, bytes: Uint8Array, options: InferenceSession.SessionOptions) {
+  try {
+    return await InferenceSession.create(bytes, options);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ElasticCacheError('invalid-model', `${path} cannot be opened by ONNX Runtime: ${reason}`, {
+      cause,
+    });
+  }
+}
+
+/** A model from bytes has no place of its own; this tells ONNX Runtime where its external data lies. */
+function withWeightsFolder(extra: Record<string, unknown> | undefined, folder: string) {
+  const session = extra?.session as Record<string, unknown> | undefined;
+  return { ...extra, session: { ...session, model_external_initializers_file_folder_path: folder } };
+}

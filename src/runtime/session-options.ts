@@ -1,0 +1,44 @@
+import { type InferenceSession, listSupportedBackends } from 'onnxruntime-node';
+import { ElasticCacheError } from '../errors.js';
+
+/** How the sessions of a model run. */
+export interface SessionSettings {
+  /** Execution provider of ONNX Runtime. Default `cpu`. */
+  device?: string;
+  /** Threads of one operator. Default: ONNX Runtime's, one per core. */
+  threads?: number;
+  /** Anything else ONNX Runtime takes; wins over the settings above. */
+  session_options?: InferenceSession.SessionOptions;
+}
+
+/** Names of the execution providers this build of onnxruntime-node has. */
+export function supportedDevices(): string[] {
+  return listSupportedBackends().map((backend) => backend.name);
+}
+
+/**
+ * Settings as ONNX Runtime's session options.
+ * Throws `invalid-option` for a device this machine's ONNX Runtime has not, and for `auto` and `gpu`, which
+ * would leave open what the model runs on; and for a thread count that is not a whole number from 1.
+ */
+export function sessionOptions(settings: SessionSettings): InferenceSession.SessionOptions {
+  const { device = 'cpu', threads, session_options } = settings;
+  const devices = supportedDevices();
+  if (!devices.includes(device)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `Device "${device}" is not one this machine's ONNX Runtime has; use one of: ${devices.join(', ')}.`,
+    );
+  }
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `threads must be a whole number from 1, but is ${threads}; leave it out to use every core.`,
+    );
+  }
+  return {
+    executionProviders: [device],
+    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    ...session_options,
+  };
+}

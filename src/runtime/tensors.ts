@@ -1,0 +1,55 @@
+import { Tensor } from 'onnxruntime-node';
+
+/**
+ * Positions [start, end) of the sequence axis of a tensor [..., S, ...], as a tensor of the same type.
+ * Shares memory when nothing but size-1 axes stands before the sequence axis; copies otherwise.
+ */
+export function sliceSequence(tensor: Tensor, axis: number, start: number, end: number): Tensor {
+  const length = tensor.dims[axis]!;
+  if (start === 0 && end === length) return tensor;
+  const inner = product(tensor.dims.slice(axis + 1));
+  const outer = product(tensor.dims.slice(0, axis));
+  const dims = tensor.dims.with(axis, end - start);
+  const data = tensor.data as Float32Array | BigInt64Array;
+  if (outer === 1) {
+    return new Tensor(tensor.type, data.subarray(start * inner, end * inner), dims);
+  }
+  const part = new (data.constructor as Float32ArrayConstructor)(product(dims)) as typeof data;
+  for (let row = 0; row < outer; row++) {
+    const from = row * length * inner;
+    const rows = data.subarray(from + start * inner, from + end * inner);
+    (part as Float32Array).set(rows as Float32Array, row * (end - start) * inner);
+  }
+  return new Tensor(tensor.type, part, dims);
+}
+
+/** Tensors [B, S_j, V] one after the other along the sequence axis: [B, sum S_j, V]. */
+export function concatSequence(parts: readonly Tensor[]): Tensor {
+  const [first] = parts as [Tensor, ...Tensor[]];
+  if (parts.length === 1) return first;
+  const [batch, , width] = first.dims as [number, number, number];
+  const length = parts.reduce((sum, part) => sum + part.dims[1]!, 0);
+  const data = new Float32Array(batch * length * width);
+  let at = 0;
+  for (let row = 0; row < batch; row++) {
+    for (const part of parts) {
+      const size = part.dims[1]! * width;
+      data.set((part.data as Float32Array).subarray(row * size, (row + 1) * size), at);
+      at += size;
+    }
+  }
+  return new Tensor('float32', data, [batch, length, width]);
+}
+
+/** Causal mask of the new tokens among themselves, [batch, 1, size, size]: 0 where query i may see key j <= i, else -Infinity. */
+export function causalBias(batch: number, size: number): Tensor {
+  const data = new Float32Array(batch * size * size);
+  for (let query = 0; query < batch * size; query++) {
+    data.fill(Number.NEGATIVE_INFINITY, query * size + (query % size) + 1, (query + 1) * size);
+  }
+  return new Tensor('float32', data, [batch, 1, size, size]);
+}
+
+function product(values: readonly number[]): number {
+  return values.reduce((a, b) => a * b, 1);
+}
