@@ -35,6 +35,8 @@ export interface GqaDecoderOptions {
   extraInputs: Record<number, string>;
   /** Further attributes of the operator. */
   extraAttributes: Record<string, AttributeValue>;
+  /** Adds outputs probabilities.i [B, queryHeads, S, T]: the operator's own attention, an oracle for the rewritten graph's. */
+  probabilities: boolean;
   longest: number;
   seed: number;
 }
@@ -60,6 +62,7 @@ const DEFAULTS: GqaDecoderOptions = {
   declareHeadDim: true,
   extraInputs: {},
   extraAttributes: {},
+  probabilities: false,
   longest: 256,
   seed: 1,
 };
@@ -154,6 +157,16 @@ class GqaDecoder {
       g.fresh(`attention_${i}`),
       ...['key', 'value'].map((part) => this.presentName(`present.${i}.${part}`)),
     ];
+    if (o.probabilities) {
+      outputs.push(
+        g.output(`probabilities.${i}`, this.inner, [
+          'batch_size',
+          o.queryHeads,
+          'sequence_length',
+          'total_sequence_length',
+        ]),
+      );
+    }
     g.ops('GroupQueryAttention', Array.from(inputs), {
       name: `/model/layers.${i}/attn/GroupQueryAttention`,
       domain: MICROSOFT,
@@ -164,6 +177,7 @@ class GqaDecoder {
         ...(o.scale ? { scale: { float: o.scale } } : {}),
         ...(o.softcap ? { softcap: { float: o.softcap } } : {}),
         ...(inside ? { do_rotary: 1, rotary_interleaved: o.interleaved ? 1 : 0 } : {}),
+        ...(o.probabilities ? { qk_output: 2 } : {}),
         ...o.extraAttributes,
       },
     });

@@ -1,0 +1,161 @@
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { contractNames } from '../../src/graph/decoder.js';
+import { type Model, serializeModel } from '../../src/graph/onnx.js';
+import type { DecoderSignature } from '../../src/graph/rewrite.js';
+import { Float16Array } from './float16.js';
+
+/** What one pass over S new tokens gave. */
+export interface Step {
+  /** [S * vocab] */
+  logits: Float32Array;
+  /** Per layer [T]: attention received, summed over the new queries, averaged over the heads. */
+  attention: Float32Array[];
+}
+
+export async function openModel(model: Model): Promise<InferenceSession> {
+  return InferenceSession.create(serializeModel(model), { logSeverityLevel: 3 });
+}
+
+/** Runs an original decoder as transformers.js does: what comes out as present goes in as past. */
+export class OriginalRun {
+  private past: Record<string, Tensor> = {};
+  private seen = 0;
+
+  constructor(
+    private readonly session: InferenceSession,
+    private readonly decoder: DecoderSignature,
+    private readonly hidden: number,
+    private readonly half = false,
+  ) {
+    for (const { index, kvHeads, headDim } of decoder.layers) {
+      for (const part of ['key', 'value']) {
+        this.past[`past_key_values.${index}.${part}`] = floats(
+          new Float32Array(0),
+          [1, kvHeads, 0, headDim],
+          half,
+        );
+      }
+    }
+  }
+
+  async step(embeds: Float32Array): Promise<Step> {
+    const tokens = embeds.length / this.hidden;
+    const total = this.seen + tokens;
+    const feeds: Record<string, Tensor> = {
+      inputs_embeds: floats(embeds, [1, tokens, this.hidden], this.half),
+      attention_mask: new Tensor('int64', new BigInt64Array(total).fill(1n), [1, total]),
+      ...this.past,
+    };
+    if (this.session.inputNames.includes('position_ids')) feeds.position_ids = positions(this.seen, tokens);
+    const outputs = await this.session.run(feeds);
+    for (const name of Object.keys(this.past))
+      this.past[name] = outputs[name.replace('past_key_values', 'present')]!;
+    this.seen = total;
+    return { logits: numbers(outputs.logits!), attention: this.received(outputs, tokens, total) };
+  }
+
+  private received(outputs: InferenceSession.ReturnType, tokens: number, total: number): Float32Array[] {
+    return this.decoder.layers.flatMap(({ index, queryHeads }) => {
+      const probabilities = outputs[`probabilities.${index}`];
+      if (!probabilities) return [];
+      const values = numbers(probabilities);
+      const received = new Float32Array(total);
+      for (let row = 0; row < queryHeads * tokens; row++) {
+        for (let t = 0; t < total; t++) received[t]! += values[row * total + t]! / queryHeads;
+      }
+      return [received];
+    });
+  }
+}
+
+/** Runs a rewritten decoder over a cache that only ever grows: past and new rows, concatenated. */
+export class RewrittenRun {
+  private readonly keys: Float32Array[];
+  private readonly values: Float32Array[];
+  private seen = 0;
+
+  constructor(
+    private readonly session: InferenceSession,
+    private readonly decoder: DecoderSignature,
+    private readonly hidden: number,
+    private readonly half = false,
+  ) {
+    this.keys = decoder.layers.map(() => new Float32Array(0));
+    this.values = decoder.layers.map(() => new Float32Array(0));
+  }
+
+  async step(embeds: Float32Array): Promise<Step> {
+    const tokens = embeds.length / this.hidden;
+    const feeds: Record<string, Tensor> = {
+      [contractNames.hidden]: floats(embeds, [1, tokens, this.hidden], this.half),
+      [contractNames.newBias]: new Tensor('float32', causal(tokens), [1, 1, tokens, tokens]),
+    };
+    if (this.decoder.positionIds !== 'absent')
+      feeds[contractNames.positionIds] = positions(this.seen, tokens);
+    this.decoder.layers.forEach(({ index, kvHeads, headDim }, i) => {
+      const dims = [1, kvHeads, this.seen, headDim];
+      feeds[contractNames.pastKey(index)] = new Tensor('float32', this.keys[i]!, dims);
+      feeds[contractNames.pastValue(index)] = new Tensor('float32', this.values[i]!, dims);
+      feeds[contractNames.pastBias(index)] = new Tensor('float32', new Float32Array(this.seen), [
+        1,
+        1,
+        1,
+        this.seen,
+      ]);
+    });
+    const outputs = await this.session.run(feeds);
+    this.decoder.layers.forEach(({ index, kvHeads, headDim }, i) => {
+      const joined = (past: Float32Array, rows: Tensor) =>
+        join(past, numbers(rows), kvHeads, this.seen, tokens, headDim);
+      this.keys[i] = joined(this.keys[i]!, outputs[contractNames.newKey(index)]!);
+      this.values[i] = joined(this.values[i]!, outputs[contractNames.newValue(index)]!);
+    });
+    this.seen += tokens;
+    return {
+      logits: numbers(outputs[contractNames.logits]!),
+      attention: this.decoder.layers.map(({ index }) => numbers(outputs[contractNames.attention(index)]!)),
+    };
+  }
+}
+
+/** Past [kvHeads, seen, headDim] and rows [kvHeads, tokens, headDim] as [kvHeads, seen + tokens, headDim]. */
+function join(
+  past: Float32Array,
+  rows: Float32Array,
+  kvHeads: number,
+  seen: number,
+  tokens: number,
+  headDim: number,
+) {
+  const whole = new Float32Array(past.length + rows.length);
+  for (let head = 0; head < kvHeads; head++) {
+    const start = head * (seen + tokens) * headDim;
+    whole.set(past.subarray(head * seen * headDim, (head + 1) * seen * headDim), start);
+    whole.set(rows.subarray(head * tokens * headDim, (head + 1) * tokens * headDim), start + seen * headDim);
+  }
+  return whole;
+}
+
+function causal(tokens: number): Float32Array {
+  return Float32Array.from({ length: tokens * tokens }, (_, i) =>
+    i % tokens > Math.floor(i / tokens) ? Number.NEGATIVE_INFINITY : 0,
+  );
+}
+
+function positions(seen: number, tokens: number): Tensor {
+  return new Tensor(
+    'int64',
+    BigInt64Array.from({ length: tokens }, (_, i) => BigInt(seen + i)),
+    [1, tokens],
+  );
+}
+
+function floats(values: Float32Array, dims: number[], half: boolean): Tensor {
+  return half ? new Tensor('float16', Float16Array.from(values), dims) : new Tensor('float32', values, dims);
+}
+
+function numbers(tensor: Tensor): Float32Array {
+  return tensor.type === 'float16'
+    ? Float16Array.toFloat32(tensor.data as Uint16Array)
+    : (tensor.data as Float32Array);
+}
