@@ -1,0 +1,177 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { KVCache } from '../cache/kv-cache.js';
+import { NaiveCache } from '../cache/naive-cache.cases.js';
+import { bySlot, contents, play, type Setting, settings } from '../cache/play.cases.js';
+import type { CachePolicy } from '../cache/policy.js';
+import { naivePolicies } from './naive-policies.cases.js';
+import type { PolicyOptions } from './options.js';
+
+const promises = {
+  'exact budget': 'holds exactly what the budget allows, after the prompt and after every turn',
+  prefix: 'never evicts the first startSize tokens',
+  newest: 'always holds the newest token',
+} as const;
+
+type Promised = keyof typeof promises;
+
+/** What every policy must do. `without` names the promises a policy does not make, each with the reason. */
+export function policyCases(
+  name: string,
+  create: (options: PolicyOptions) => CachePolicy,
+  without: Partial<Record<Promised, string>> = {},
+): void {
+  const cacheFor = (setting: Setting, policy = create(setting)) =>
+    new KVCache({ policy, budget: setting.budget, ...setting.shape });
+  const everyRow = ({ shape }: Setting, check: (layer: number, row: number) => void) => {
+    for (let layer = 0; layer < shape.layers; layer++)
+      for (let row = 0; row < shape.batch; row++) check(layer, row);
+  };
+  const property = (check: (setting: Setting) => void) =>
+    fc.assert(fc.property(settings, check), { numRuns: 40 });
+  const promised = (promise: Promised, check: () => void) => {
+    if (without[promise] === undefined) it(promises[promise], check);
+    else it.skip(`${promises[promise]} (${without[promise]})`, check);
+  };
+
+  describe(`${name}, as every policy`, () => {
+    promised('exact budget', () =>
+      property((setting) => {
+        const cache = cacheFor(setting);
+        const { minimum } = cache.policy;
+        play(cache, setting, (seen) => {
+          const { budget } = setting;
+          const share =
+            typeof budget === 'number' ? Math.floor(budget * seen) : (budget as { tokens: number }).tokens;
+          const expected = Math.min(seen, Math.max(minimum, share));
+          everyRow(setting, (layer, row) => {
+            expect(cache.entries(layer, row).positions).toHaveLength(expected);
+          });
+        });
+      }),
+    );
+
+    promised('prefix', () =>
+      property((setting) => {
+        const cache = cacheFor(setting);
+        play(cache, setting, (seen) => {
+          const prefix = Array.from({ length: Math.min(setting.startSize, seen) }, (_, position) => position);
+          everyRow(setting, (layer, row) => {
+            expect(Array.from(cache.entries(layer, row).positions.slice(0, prefix.length))).toEqual(prefix);
+          });
+        });
+      }),
+    );
+
+    promised('newest', () =>
+      property((setting) => {
+        const cache = cacheFor(setting);
+        play(cache, setting, (seen) => {
+          everyRow(setting, (layer, row) => {
+            expect(cache.entries(layer, row).positions.at(-1)).toBe(seen - 1);
+          });
+        });
+      }),
+    );
+
+    it('keeps everything, to the bit, at budget 1', () =>
+      property((setting) => {
+        const whole = new NaiveCache(setting.shape, 1, () => naivePolicies.full!(0, -1));
+        const cache = cacheFor({ ...setting, budget: 1 });
+        play(whole, setting);
+        play(cache, setting);
+        expect(contents(cache, setting.shape)).toEqual(contents(whole, setting.shape));
+      }));
+
+    it('does what its slow version does', () =>
+      property((setting) => {
+        const { shape, budget, startSize, distance } = setting;
+        const slow = new NaiveCache(shape, budget, () => naivePolicies[name]!(startSize, distance));
+        const cache = cacheFor(setting);
+        const expected: unknown[] = [];
+        play(slow, setting, () => expected.push(contents(slow, shape)));
+        play(cache, setting, () => expect(contents(cache, shape)).toEqual(expected.shift()));
+      }));
+
+    it('gives the same whether attention comes in logical order or by slot', () =>
+      property((setting) => {
+        const logical = cacheFor(setting);
+        const slots = cacheFor(setting);
+        play(logical, setting);
+        play(bySlot(slots), setting);
+        expect(contents(slots, setting.shape)).toEqual(contents(logical, setting.shape));
+      }));
+
+    it('gives the same for a prompt in chunks', () =>
+      property((setting) => {
+        const chunked = cacheFor(setting);
+        const whole = cacheFor(setting);
+        const [prompt, ...rest] = setting.turns;
+        play(chunked, setting);
+        play(whole, { ...setting, turns: [[prompt!.reduce((sum, tokens) => sum + tokens, 0)], ...rest] });
+        expect(contents(whole, setting.shape)).toEqual(contents(chunked, setting.shape));
+      }));
+
+    it('shares one policy object between sequences, and repeats itself', () =>
+      property((setting) => {
+        const policy = create(setting);
+        const [first, second, alone] = [
+          cacheFor(setting, policy),
+          cacheFor(setting, policy),
+          cacheFor(setting),
+        ];
+        const other = { ...setting, seed: setting.seed + 1 };
+        // Each of the first turns of one sequence is followed by a whole other sequence.
+        let turns = 0;
+        play(first, setting, () => {
+          if (++turns > 3) return;
+          second.reset();
+          play(second, other);
+        });
+        play(alone, setting);
+        expect(contents(first, setting.shape)).toEqual(contents(alone, setting.shape));
+        first.reset();
+        play(first, setting);
+        expect(contents(first, setting.shape)).toEqual(contents(alone, setting.shape));
+      }));
+
+    it('treats the rows of a batch as if each were alone', () =>
+      property((setting) => {
+        const together = cacheFor(setting);
+        play(together, setting);
+        const { shape } = setting;
+        const last = shape.batch - 1;
+        const alone = cacheFor({ ...setting, shape: { ...shape, batch: 1 } });
+        play(alone, { ...setting, shape: { ...shape, batch: 1 }, firstRow: last });
+        for (let layer = 0; layer < shape.layers; layer++) {
+          expect(alone.entries(layer)).toEqual(together.entries(layer, last));
+        }
+      }));
+
+    it('decides ties the same way every time', () =>
+      property((setting) => {
+        const [first, second] = [cacheFor(setting), cacheFor(setting)];
+        play(flat(first), setting);
+        play(flat(second), setting);
+        expect(contents(first, setting.shape)).toEqual(contents(second, setting.shape));
+        everyRow(setting, (layer, row) => {
+          const { positions } = first.entries(layer, row);
+          expect(positions).toEqual(positions.slice().sort());
+        });
+      }));
+  });
+}
+
+/** The cache given the same attention for every entry. */
+function flat(cache: KVCache): Parameters<typeof play>[0] {
+  return {
+    entries: (layer, row) => cache.entries(layer, row),
+    append(layers, tokens, options) {
+      cache.append(
+        layers.map((rows) => ({ ...rows, attention: rows.attention!.map(() => 0.5) })),
+        tokens,
+        options,
+      );
+    },
+  };
+}
