@@ -1,0 +1,99 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const root = new URL('..', import.meta.url).pathname;
+const src = join(root, 'src');
+
+/** What each folder of src/ may import from its neighbours; '' is a file directly in src/. */
+const ARROWS: Record<string, string[]> = {
+  cache: [],
+  policies: ['cache'],
+  graph: [],
+  runtime: ['cache', 'graph'],
+  models: ['runtime', 'policies', 'cache', 'graph'],
+  convert: ['graph'],
+  eval: ['models', 'policies', 'runtime', 'cache'],
+  cli: ['', 'models', 'policies', 'runtime', 'cache', 'graph', 'convert', 'eval'],
+  '': ['models', 'policies', 'runtime', 'cache', 'graph', 'convert', 'eval'],
+};
+
+/** The only folders that may import a package; packages that are not listed may be imported anywhere. */
+const OWNERS: [package_: RegExp, folders: string[]][] = [
+  [/^onnxruntime-/, ['runtime']],
+  [/^@huggingface\//, ['models']],
+  [/^@bufbuild\//, ['graph']],
+  [/^(commander|cli-table3|cli-progress)$/, ['cli']],
+];
+
+/** Pure folders: typed arrays and bytes in, typed arrays and bytes out. */
+const WITHOUT_NODE = ['cache', 'policies', 'graph'];
+const MAX_LINES = 300;
+
+type Import = { from: string; specifier: string };
+
+const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+const product = files.filter((file) => !/\.(test|cases)\.ts$/.test(file));
+const folderOf = (file: string) => (file.includes('/') ? file.split('/')[0]! : '');
+
+function importsOf(file: string): Import[] {
+  const text = readFileSync(join(src, file), 'utf8');
+  const pattern =
+    /(?:^|\n)\s*(?:import|export)\b[^;]*?\bfrom\s*['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]\s*\)/g;
+  return [...text.matchAll(pattern)].map((match) => ({ from: file, specifier: (match[1] ?? match[2])! }));
+}
+
+const all = product.flatMap(importsOf);
+
+describe('architecture', () => {
+  it('sees the imports it checks', () => {
+    expect(product.length).toBeGreaterThan(30);
+    expect(all.length).toBeGreaterThan(100);
+  });
+
+  it('imports run one way', () => {
+    const wrong = all.flatMap(({ from, specifier }) => {
+      if (!specifier.startsWith('.')) return [];
+      const target = relative(src, join(src, dirname(from), specifier));
+      if (target.startsWith('..')) return [`${from} reaches out of src/: ${specifier}`];
+      const [here, there] = [folderOf(from), folderOf(target)];
+      if (here === there || target === 'errors.js') return [];
+      return ARROWS[here]?.includes(there) ? [] : [`${from} must not import ${specifier}`];
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  it('each outside package has one owner', () => {
+    const wrong = all.flatMap(({ from, specifier }) => {
+      const owner = OWNERS.find(([name]) => name.test(specifier));
+      return !owner || owner[1].includes(folderOf(from)) ? [] : [`${from} must not import ${specifier}`];
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  it('cache, policies and graph are free of Node', () => {
+    const wrong = all.filter(
+      ({ from, specifier }) => WITHOUT_NODE.includes(folderOf(from)) && specifier.startsWith('node:'),
+    );
+    const globals = product
+      .filter((file) => WITHOUT_NODE.includes(folderOf(file)))
+      .filter((file) => /\b(process\.|Buffer\b)/.test(readFileSync(join(src, file), 'utf8')));
+    expect([...wrong, ...globals]).toEqual([]);
+  });
+
+  it('only the command line prints or exits', () => {
+    const wrong = product
+      .filter((file) => folderOf(file) !== 'cli')
+      .filter((file) =>
+        /\b(console\.|process\.(exit|stdout|stderr))/.test(readFileSync(join(src, file), 'utf8')),
+      );
+    expect(wrong).toEqual([]);
+  });
+
+  it(`no file is longer than ${MAX_LINES} lines`, () => {
+    const long = files
+      .filter((file) => !file.endsWith('.gen.ts'))
+      .filter((file) => readFileSync(join(src, file), 'utf8').split('\n').length > MAX_LINES);
+    expect(long).toEqual([]);
+  });
+});
