@@ -1,6 +1,6 @@
 import { DynamicCache, type PreTrainedModel, Tensor } from '@huggingface/transformers';
 import { KVCache } from '../cache/kv-cache.js';
-import { type ElasticSession, HANDLE, NEXT_HANDLE } from '../runtime/elastic-session.js';
+import { type ElasticSession, HANDLE, NEXT_HANDLE, refusePadding } from '../runtime/elastic-session.js';
 import { SeenTokens } from './seen-tokens.js';
 
 type Generate = PreTrainedModel['generate'];
@@ -33,29 +33,38 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
   const imageToken = imageTokenOf(model.config as unknown as Inputs);
   const seen = new SeenTokens();
 
-  /** Calls `run` with the cache among the inputs in the form that transformers.js carries. */
-  function started<T>(cache: KVCache, inputs: Inputs, run: (inputs: Inputs) => Promise<T>): Promise<T> {
-    const { past_key_values: _given, ...rest } = inputs;
-    // An empty cache must not show: some classes take any past for a sign that the image has been seen.
-    if (cache.seen === 0) return session.startingWith(cache, () => run(rest));
-    const batch = idsOf(inputs)?.dims[0] ?? 1;
-    const handle = new Tensor(session.handleOf(cache, batch));
-    return run({ ...rest, past_key_values: new DynamicCache({ [HANDLE]: handle }) });
+  /** Calls `run` with the cache in the form that transformers.js carries: a tensor that stands for it. */
+  function on<T>(
+    cache: KVCache | undefined,
+    inputs: Inputs,
+    run: (inputs: Inputs) => Promise<T>,
+  ): Promise<T> {
+    const mask = inputs.attention_mask as Tensor | undefined;
+    const batch = (idsOf(inputs) ?? (inputs.inputs_embeds as Tensor | undefined))?.dims[0] ?? 1;
+    return session.using(cache, batch, () => {
+      if (mask) refusePadding(mask);
+      if (!(inputs.past_key_values instanceof KVCache)) return run(inputs);
+      const { past_key_values: given, ...rest } = inputs;
+      // An empty cache must not show: some classes take any past for a sign that the image has been seen.
+      if (given.seen === 0) return run(rest);
+      const handle = new Tensor(session.handleOf(given, batch));
+      return run({ ...rest, past_key_values: new DynamicCache({ [HANDLE]: handle }) });
+    });
   }
 
   const elastic = model as ElasticModel;
   elastic.generate = async (options: GenerateOptions) => {
     const cache = cacheIn(session, options);
-    if (!cache) return generate(options as Parameters<Generate>[0]);
-    const inputs = cache.seen === 0 ? options : onlyNew(cache, options);
-    return started(cache, inputs, (translated) => generate(translated));
+    const inputs = cache && cache.seen > 0 ? onlyNew(cache, options) : options;
+    return on(cache, inputs, (translated) => generate(translated));
   };
 
+  // generate() comes here for every step, with the cache in transformers.js's form.
   elastic.forward = async (inputs: Inputs) => {
-    const given = inputs.past_key_values;
-    const outputs = await (given instanceof KVCache ? started(given, inputs, forward) : forward(inputs));
-    const cache = session.cacheOf(outputs[NEXT_HANDLE].ort_tensor);
-    if (cache) seen.add(cache, idsOf(inputs));
+    const cache = cacheIn(session, inputs);
+    const outputs = await (session.isRunning(cache) ? forward(inputs) : on(cache, inputs, forward));
+    const used = session.cacheOf(outputs[NEXT_HANDLE].ort_tensor);
+    if (used) seen.add(used, idsOf(inputs));
     return outputs;
   };
 

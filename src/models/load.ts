@@ -14,7 +14,7 @@ import { sessionOptions } from '../runtime/session-options.js';
 import { type ElasticModel, withElasticCache } from './elastic-model.js';
 import { DECODER, type Dtype, type ModelFiles, modelFiles } from './model-files.js';
 import { type ModelSource, modelSource, pathOnDisk, type SourceOptions } from './model-source.js';
-import { download, openSession } from './sessions.js';
+import { download, openSession, reasonOf } from './sessions.js';
 
 export interface LoadOptions extends SourceOptions, DecoderSettings {
   /** Number format of the weights, as in transformers.js. Default: what the model's config names, else `fp32`. */
@@ -60,31 +60,43 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   const files = await modelFiles(source, config, dtype, device);
   const openOptions = dtype === undefined ? open : { ...open, dtype };
 
-  const others = files.sessions.filter((name) => name !== DECODER);
-  const [processor, decoder, ...opened] = await Promise.all([
-    transformers.AutoProcessor.from_pretrained(source.id, source),
-    decoderOf(source, config, files, openOptions, settings),
-    ...others.map((name) => openSession(source, config, name, openOptions)),
-  ]);
+  const { processor, tokenizer } = await loadProcessor(source);
+  const decoder = await decoderOf(source, config, files, openOptions, settings);
   const session = new ElasticSession(decoder, () => new KVCache({ policy: full(), budget: 1 }));
-  const sessions = Object.fromEntries(others.map((name, index) => [name, opened[index]!.session]));
-  const model = new Model(config, { ...sessions, [DECODER]: session }, opened[0]?.configs ?? {});
-  return {
-    model: withElasticCache(model, session),
-    processor,
-    tokenizer: processor.tokenizer ?? (await transformers.AutoTokenizer.from_pretrained(source.id, source)),
-  };
+  const sessions: Record<string, unknown> = { [DECODER]: session };
+  let configs: Record<string, object> = {};
+  for (const name of files.sessions.filter((other) => other !== DECODER)) {
+    const opened = await openSession(source, config, name, openOptions);
+    sessions[name] = opened.session;
+    configs = opened.configs;
+  }
+  const model = withElasticCache(new Model(config, sessions, configs), session);
+  return { model, processor, tokenizer };
+}
+
+async function loadProcessor(source: ModelSource): Promise<Pick<LoadedModel, 'processor' | 'tokenizer'>> {
+  try {
+    const processor = await transformers.AutoProcessor.from_pretrained(source.id, source);
+    const tokenizer =
+      processor.tokenizer ?? (await transformers.AutoTokenizer.from_pretrained(source.id, source));
+    return { processor, tokenizer };
+  } catch (cause) {
+    throw new ElasticCacheError(
+      'missing-file',
+      `The processor of ${source.id} cannot be loaded; it needs preprocessor_config.json and tokenizer.json (${reasonOf(cause)})`,
+      { cause },
+    );
+  }
 }
 
 async function loadConfig(source: ModelSource): Promise<PretrainedConfig> {
   try {
     return await transformers.AutoConfig.from_pretrained(source.id, source);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
     const where = source.local ? 'it is not a valid config.json' : 'check the id and the connection';
     throw new ElasticCacheError(
       'missing-file',
-      `config.json of ${source.id} cannot be read; ${where} (${reason})`,
+      `config.json of ${source.id} cannot be read; ${where} (${reasonOf(cause)})`,
       {
         cause,
       },

@@ -3,6 +3,7 @@ import {
   type PretrainedConfig,
   type PretrainedModelOptions,
 } from '@huggingface/transformers';
+import { ElasticCacheError } from '../errors.js';
 import type { ModelSource } from './model-source.js';
 
 /** What transformers.js needs besides the source to open an ONNX file. */
@@ -16,11 +17,49 @@ export interface OpenedSession {
 
 /**
  * Opens one of a model's ONNX files (`embed_tokens`, `vision_encoder`) as transformers.js does: same files, same cache,
- * same choice of dtype, same external data.
- *
- * `from_pretrained` of a class that has one session opens whatever file it is told to. Any of these classes would do.
+ * same choice of dtype, same external data. Throws `invalid-model` when it cannot be fetched or opened.
  */
 export async function openSession(
+  source: ModelSource,
+  config: PretrainedConfig,
+  name: string,
+  options: OpenOptions,
+): Promise<OpenedSession> {
+  try {
+    return await fromPretrained(source, config, name, options);
+  } catch (cause) {
+    throw unopened(source, name, cause);
+  }
+}
+
+/**
+ * Brings an ONNX file and its external data to disk without opening it. Throws `invalid-model` when it cannot be fetched.
+ *
+ * transformers.js has no public download, so it is asked for a session on an execution provider that does not
+ * exist: it fetches the files and ONNX Runtime then declines before it reads them.
+ */
+export async function download(
+  source: ModelSource,
+  config: PretrainedConfig,
+  name: string,
+  options: OpenOptions,
+): Promise<void> {
+  const declined = 'download-only';
+  const session_options = { executionProviders: [declined] };
+  try {
+    await fromPretrained(source, config, name, { ...options, session_options });
+  } catch (cause) {
+    if (!reasonOf(cause).includes(declined)) throw unopened(source, name, cause);
+  }
+}
+
+/** What an error says. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** `from_pretrained` of a class that has one session opens whatever file it is told to; any such class would do. */
+async function fromPretrained(
   source: ModelSource,
   config: PretrainedConfig,
   name: string,
@@ -36,27 +75,12 @@ export async function openSession(
   return { session: sessions.model, configs };
 }
 
-/**
- * Brings an ONNX file and its external data to disk without opening it.
- *
- * transformers.js has no public download, so it is asked for a session on an execution provider that does not
- * exist: it fetches the files and ONNX Runtime then declines before it reads them.
- */
-export async function download(
-  source: ModelSource,
-  config: PretrainedConfig,
-  name: string,
-  options: OpenOptions,
-): Promise<void> {
-  const declined = 'download-only';
-  try {
-    await openSession(source, config, name, {
-      ...options,
-      session_options: { executionProviders: [declined] },
-    });
-  } catch (error) {
-    if (!(error instanceof Error && error.message.includes(declined))) throw error;
-  }
+function unopened(source: ModelSource, name: string, cause: unknown): ElasticCacheError {
+  return new ElasticCacheError(
+    'invalid-model',
+    `${name} of ${source.id} cannot be opened; fetch or convert it again (${reasonOf(cause)})`,
+    { cause },
+  );
 }
 
 function fetchOptions(source: ModelSource): PretrainedModelOptions {

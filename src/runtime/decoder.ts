@@ -1,6 +1,5 @@
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import type { KVCache } from '../cache/kv-cache.js';
-import { ElasticCacheError } from '../errors.js';
 import { contractNames, type DecoderSignature } from '../graph/decoder.js';
 import { causalBias, concatSequence, sliceSequence } from './tensors.js';
 
@@ -40,14 +39,7 @@ export class Decoder {
     readonly signature: DecoderSignature,
     /** New tokens of one pass at most; a longer prompt is run in pieces with the same result. */
     readonly chunk: number,
-  ) {
-    if (!(Number.isInteger(chunk) && chunk >= 1)) {
-      throw new ElasticCacheError(
-        'invalid-option',
-        `chunk must be a whole number of tokens from 1, but is ${chunk}.`,
-      );
-    }
-  }
+  ) {}
 
   /** What a cache must be bound to: layers, and kvHeads and headDim of the keys and values. */
   get shape(): { layers: number; kvHeads: number; headDim: number } {

@@ -29,7 +29,7 @@ export class ElasticSession {
   readonly outputMetadata: readonly Metadata[];
 
   private readonly caches = new WeakMap<Tensor, KVCache>();
-  private readonly running = new WeakSet<KVCache>();
+  private readonly inUse = new WeakSet<KVCache>();
   private readonly starting = new AsyncLocalStorage<KVCache>();
 
   /**
@@ -67,39 +67,50 @@ export class ElasticSession {
     return this.caches.get(handle);
   }
 
-  /** Runs `task`; a generation that begins inside it without a handle begins on `cache`. */
-  startingWith<T>(cache: KVCache, task: () => T): T {
-    return this.starting.run(cache, task);
-  }
-
   /**
-   * One step: `inputs_embeds` [B, S, hidden], `attention_mask` [B, seen + S] (all ones), `position_ids`, `num_logits_to_keep` (0 all,
-   * 1 the last) and the handle. Returns `logits` and the next handle.
-   * Throws `invalid-prompt` for padding and for a handle of an earlier state of its cache, `invalid-shape` when the cache is of another model.
+   * Runs `task`, a generation or a forward pass of `batch` prompts, on `cache` or on one of its own that keeps everything.
+   * Throws `invalid-prompt` when the cache is in use, `invalid-shape` when it is of another model or batch.
    */
-  async run(feeds: Feeds): Promise<Record<string, Tensor>> {
-    const embeds = feeds.inputs_embeds!;
-    const batch = embeds.dims[0]!;
-    const cache = this.cacheBehind(feeds[HANDLE]!);
-    if (this.running.has(cache)) {
+  async using<T>(given: KVCache | undefined, batch: number, task: () => Promise<T>): Promise<T> {
+    const cache = given ?? this.makeCache();
+    this.claim(cache, batch);
+    if (this.inUse.has(cache)) {
       throw new ElasticCacheError(
         'invalid-prompt',
         'This cache is in use by another generate() call; wait for it, or give each call a cache of its own.',
       );
     }
-    refusePadding(feeds.attention_mask!);
-    this.running.add(cache);
+    this.inUse.add(cache);
     try {
-      this.claim(cache, batch);
-      const logits = await this.decoder.run(cache, {
-        embeds,
-        positionIds: feeds.position_ids!,
-        logits: feeds.num_logits_to_keep?.data[0] === 1n ? 'last' : 'all',
-      });
-      return { logits, [NEXT_HANDLE]: this.handleOf(cache, batch) };
+      return await this.starting.run(cache, task);
     } finally {
-      this.running.delete(cache);
+      this.inUse.delete(cache);
     }
+  }
+
+  /** Whether this is a step of a task that `using` runs, on this cache if there is one. */
+  isRunning(cache: KVCache | undefined): boolean {
+    const current = this.starting.getStore();
+    return current !== undefined && (cache === undefined || cache === current);
+  }
+
+  /**
+   * One step: `inputs_embeds` [B, S, hidden], `attention_mask` [B, seen + S], all ones, `position_ids` [B, S] or [3, B, S],
+   * `num_logits_to_keep` (0 all, 1 the last) and the handle. Returns `logits` and the next handle.
+   * Throws `invalid-prompt` for padding and for a handle of an earlier state of its cache.
+   */
+  async run(feeds: Feeds): Promise<Record<string, Tensor>> {
+    const embeds = feeds.inputs_embeds!;
+    const batch = embeds.dims[0]!;
+    const cache = this.cacheBehind(feeds[HANDLE]!);
+    refusePadding(feeds.attention_mask!);
+    this.claim(cache, batch);
+    const logits = await this.decoder.run(cache, {
+      embeds,
+      positionIds: feeds.position_ids!,
+      logits: feeds.num_logits_to_keep?.data[0] === 1n ? 'last' : 'all',
+    });
+    return { logits, [NEXT_HANDLE]: this.handleOf(cache, batch) };
   }
 
   /** Frees the decoder's memory; transformers.js calls it from `model.dispose()`. */
@@ -107,7 +118,7 @@ export class ElasticSession {
     await this.decoder.release();
   }
 
-  /** Binds the cache to this model; keys and values of one model mean nothing to another, whatever their shape. */
+  /** Binds the cache to this model: keys and values of one mean nothing to another, whatever their shape. */
   private claim(cache: KVCache, batch: number): void {
     if (cache.seen > 0 && owners.get(cache) !== this) {
       throw new ElasticCacheError(
@@ -135,17 +146,18 @@ export class ElasticSession {
         `past_key_values holds ${seen} tokens of another model; pass an ElasticCache, or what this model's generate() returned.`,
       );
     }
-    return this.starting.getStore() ?? this.makeCache();
+    const current = this.starting.getStore();
+    return current?.seen === 0 ? current : this.makeCache();
   }
 }
 
-function refusePadding(mask: Tensor): void {
-  if ((mask.data as BigInt64Array).includes(0n)) {
-    throw new ElasticCacheError(
-      'invalid-prompt',
-      'The prompts of this batch are padded (attention_mask holds zeros); run prompts of equal length together, others one at a time.',
-    );
-  }
+/** Throws `invalid-prompt` when a mask [B, n] has zeros. */
+export function refusePadding(mask: Pick<Tensor, 'data'>): void {
+  if (!(mask.data as BigInt64Array).includes(0n)) return;
+  throw new ElasticCacheError(
+    'invalid-prompt',
+    'The prompts of this batch are padded (attention_mask holds zeros); run prompts of equal length together, others one at a time.',
+  );
 }
 
 function tensorOf(name: string, type: Metadata['type'], shape: Metadata['shape']): Metadata {

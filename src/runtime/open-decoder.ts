@@ -27,6 +27,12 @@ export interface DecoderSettings extends SessionSettings {
  */
 export async function openDecoder(path: string, settings: DecoderSettings = {}): Promise<Decoder> {
   const { chunk = 512, ...session } = settings;
+  if (!(Number.isInteger(chunk) && chunk >= 1)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `chunk must be a whole number of tokens from 1, but is ${chunk}; leave it out for 512.`,
+    );
+  }
   const options = sessionOptions(session);
   const { model, decoder } = await rewrittenFrom(path);
   const folder = await settleExternalWeights(model, dirname(path));

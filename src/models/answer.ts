@@ -1,0 +1,76 @@
+import { TextStreamer } from '@huggingface/transformers';
+import type { KVCache } from '../cache/kv-cache.js';
+import type { LoadedModel } from './load.js';
+import { prepareInputs, type Question } from './prepare-inputs.js';
+
+export interface AnswerOptions {
+  /** Holds the conversation; empty for a first question. */
+  cache: KVCache;
+  maxNewTokens: number;
+  /** 0 (the default) always takes the likeliest token. */
+  temperature?: number;
+  /** Called with the number of prompt tokens before the prompt is read. */
+  onPrompt?: (tokens: number) => void;
+  /** Called with each piece of text as soon as it is known. */
+  onText?: (text: string) => void;
+}
+
+export interface Answer {
+  text: string;
+  /** Ids of the new tokens, the end-of-text token included. */
+  tokens: number[];
+  promptTokens: number;
+  /** From the first look at the image to the first new token. */
+  prefillMs: number;
+  /** Mean over the new tokens after the first; undefined when there is no second. */
+  msPerToken: number | undefined;
+}
+
+/** Asks a loaded model about images, piece by piece, and measures how long it took. */
+export async function answer(
+  loaded: LoadedModel,
+  question: Question,
+  { cache, maxNewTokens, temperature = 0, onPrompt, onText }: AnswerOptions,
+): Promise<Answer> {
+  const { model, tokenizer } = loaded;
+  const inputs = await prepareInputs(loaded, question);
+  const promptTokens = inputs.input_ids.dims[1]!;
+  onPrompt?.(promptTokens);
+  const streamer = new TimedStreamer(tokenizer, {
+    skip_prompt: true,
+    callback_function: (text: string) => onText?.(text),
+  });
+  const start = performance.now();
+  await model.generate({
+    ...inputs,
+    past_key_values: cache,
+    max_new_tokens: maxNewTokens,
+    ...(temperature > 0 ? { do_sample: true, temperature } : { do_sample: false }),
+    streamer,
+  });
+  const { times, tokens } = streamer;
+  const first = times[0]!;
+  return {
+    text: tokenizer.decode(tokens, { skip_special_tokens: true }).trim(),
+    tokens,
+    promptTokens,
+    prefillMs: first - start,
+    msPerToken: times.length > 1 ? (times.at(-1)! - first) / (times.length - 1) : undefined,
+  };
+}
+
+/** Notes when each new token came, before it is turned into text. */
+class TimedStreamer extends TextStreamer {
+  readonly times: number[] = [];
+  readonly tokens: number[] = [];
+  private promptSeen = false;
+
+  override put(value: bigint[][]): void {
+    if (this.promptSeen) {
+      this.times.push(performance.now());
+      this.tokens.push(Number(value[0]![0]));
+    }
+    this.promptSeen = true;
+    super.put(value);
+  }
+}

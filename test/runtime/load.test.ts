@@ -1,0 +1,251 @@
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { env, type ProgressInfo, RawImage, type Tensor } from '@huggingface/transformers';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { ElasticCache } from '../../src/elastic-cache.js';
+import { type LoadedModel, type LoadOptions, loadElastic } from '../../src/models/load.js';
+import { writeTinyLlava } from './tiny-llava.js';
+
+let root: string;
+let directory: string;
+let expected: number[];
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'load-'));
+});
+afterAll(async () => {
+  await rm(root, { recursive: true });
+});
+beforeEach(async () => {
+  directory = await mkdtemp(join(root, 'model-'));
+  await writeTinyLlava(directory);
+});
+
+async function answer({ model, processor }: LoadedModel): Promise<number[]> {
+  const image = new RawImage(
+    Uint8ClampedArray.from({ length: 1200 }, (_, i) => (i * 37) % 256),
+    20,
+    20,
+    3,
+  );
+  const inputs = await processor(image, '<s> <image> w2 w3 w44');
+  const past_key_values = new ElasticCache();
+  const output = (await model.generate({ ...inputs, max_new_tokens: 8, past_key_values })) as Tensor;
+  await model.dispose();
+  return output.tolist()[0].map(Number);
+}
+
+/** The one sentence that loading fails with. */
+async function refusal(id: string, options: LoadOptions = {}): Promise<string> {
+  const error = await loadElastic(id, options).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toMatchObject({ name: 'ElasticCacheError' });
+  return (error as Error).message.replaceAll(root, '').replaceAll(/model-\w+/g, 'model');
+}
+
+describe('a directory', () => {
+  it('is left as it was: nothing is written, and it may be read-only', async () => {
+    const before = await readdir(join(directory, 'onnx'));
+    await chmod(join(directory, 'onnx'), 0o555);
+    expected = await answer(await loadElastic(directory));
+    expect(expected).toHaveLength(5 + 15 + 8);
+    expect(await readdir(join(directory, 'onnx'))).toEqual(before);
+  });
+
+  it('may be links into a store of blobs, weights beside the graph included', async () => {
+    const blobs = join(directory, 'blobs', 'ab');
+    await mkdir(blobs, { recursive: true });
+    for (const file of await readdir(join(directory, 'onnx'))) {
+      const blob = join(blobs, `${file.length}-${file.replaceAll('.', '')}`);
+      await rename(join(directory, 'onnx', file), blob);
+      await symlink(blob, join(directory, 'onnx', file));
+    }
+    expect(await answer(await loadElastic(directory))).toEqual(expected);
+  });
+
+  it('is opened in the dtype asked for, for each session if need be', async () => {
+    await writeTinyLlava(directory, { suffix: '_q4', seed: 9 });
+    const other = await answer(await loadElastic(directory, { dtype: 'q4' }));
+    expect(other).not.toEqual(expected);
+    expect(await answer(await loadElastic(directory, { dtype: { decoder_model_merged: 'q4' } }))).toEqual(
+      other,
+    );
+    expect(await answer(await loadElastic(directory))).toEqual(expected);
+  });
+
+  it('may name its dtypes in the config', async () => {
+    await writeTinyLlava(directory, { suffix: '_q4', seed: 9 });
+    const config = JSON.parse(await readFile(join(directory, 'config.json'), 'utf8'));
+    const other = await answer(await loadElastic(directory, { dtype: 'q4' }));
+    config['transformers.js_config'] = { dtype: 'q4' };
+    await writeFile(join(directory, 'config.json'), JSON.stringify(config));
+    expect(await answer(await loadElastic(directory))).toEqual(other);
+  });
+});
+
+describe('a model on the Hub', () => {
+  let hub: Server;
+  let requests: string[];
+  const remoteHost = env.remoteHost;
+
+  beforeEach(async () => {
+    requests = [];
+    hub = createServer(async (request, response) => {
+      const path = request.url!.replace('/tiny/llava/resolve/', '');
+      requests.push(path);
+      const file = await readFile(join(directory, path.slice(path.indexOf('/')))).catch(() => undefined);
+      response.writeHead(file ? 200 : 404, file ? { 'content-length': file.length } : {}).end(file);
+    });
+    await new Promise<void>((resolve) => hub.listen(0, '127.0.0.1', resolve));
+    env.remoteHost = `http://127.0.0.1:${(hub.address() as AddressInfo).port}/`;
+  });
+  afterEach(() => {
+    env.remoteHost = remoteHost;
+    hub.close();
+  });
+
+  it.each(['main', 'v2'])('is downloaded once, at revision %s, and then found on disk', async (revision) => {
+    const cache_dir = await mkdtemp(join(root, 'cache-'));
+    const files = new Set<string>();
+    const progress_callback = (event: ProgressInfo) => {
+      if (event.status === 'progress') files.add(event.file);
+    };
+    const options = { cache_dir, revision };
+    expect(await answer(await loadElastic('tiny/llava', { ...options, progress_callback }))).toEqual(
+      expected,
+    );
+    expect([...files]).toEqual(
+      expect.arrayContaining([
+        'onnx/embed_tokens.onnx',
+        'onnx/vision_encoder.onnx',
+        'onnx/decoder_model_merged.onnx',
+      ]),
+    );
+    expect(requests.every((path) => path.startsWith(`${revision}/`))).toBe(true);
+    requests = [];
+    expect(await answer(await loadElastic('tiny/llava', { ...options, local_files_only: true }))).toEqual(
+      expected,
+    );
+    expect(requests).toEqual([]);
+  });
+
+  it('is refused when it does not exist', async () => {
+    expect(await refusal('tiny/other', { cache_dir: root })).toMatch(
+      /^config.json of tiny\/other cannot be read; check the id and the connection/,
+    );
+  });
+
+  it('is refused with the dtypes it has', async () => {
+    expect(await refusal('tiny/llava', { cache_dir: join(root, 'none'), dtype: 'q8' })).toBe(
+      'tiny/llava has no onnx/embed_tokens_quantized.onnx; set dtype to one it has: fp32.',
+    );
+  });
+});
+
+describe('what cannot be loaded is refused in one sentence', () => {
+  it('a path where there is nothing', async () => {
+    expect(await refusal('./no/such/model')).toBe(
+      '"./no/such/model" is neither a directory nor a model id of the form owner/name; check the path.',
+    );
+  });
+
+  it('a directory without a model', async () => {
+    await rm(join(directory, 'config.json'));
+    expect(await refusal(directory)).toBe(
+      '/model holds no config.json, so it is not a model directory; give the directory that config.json and onnx/ lie in.',
+    );
+  });
+
+  it('a config that is not JSON', async () => {
+    await writeFile(join(directory, 'config.json'), '{');
+    expect(await refusal(directory)).toMatch(
+      /^config.json of \/model cannot be read; it is not a valid config.json/,
+    );
+  });
+
+  it('a dtype that is not there', async () => {
+    expect(await refusal(directory, { dtype: 'q4' })).toBe(
+      '/model has no onnx/embed_tokens_q4.onnx; set dtype to one it has: fp32.',
+    );
+  });
+
+  it('a dtype or a session that does not exist', async () => {
+    expect(await refusal(directory, { dtype: 'int3' as 'int8' })).toMatch(
+      /^dtype "int3" does not exist; use one of: fp32, /,
+    );
+    expect(await refusal(directory, { dtype: { decoder: 'q4' } })).toBe(
+      'dtype names "decoder", which this model does not have; its sessions are: embed_tokens, decoder_model_merged, vision_encoder.',
+    );
+  });
+
+  it('a missing session', async () => {
+    await rm(join(directory, 'onnx', 'vision_encoder.onnx'));
+    expect(await refusal(directory)).toBe(
+      '/model has no onnx/vision_encoder.onnx; no dtype of this model is complete; fetch or convert it again.',
+    );
+  });
+
+  it('a model type that transformers.js does not know', async () => {
+    const config = JSON.parse(await readFile(join(directory, 'config.json'), 'utf8'));
+    await writeFile(join(directory, 'config.json'), JSON.stringify({ ...config, model_type: 'bert' }));
+    expect(await refusal(directory)).toMatch(
+      /^\/model is of type "bert", which transformers.js does not run as a decoder over images and text; the types it does are: llava, /,
+    );
+  });
+
+  it('a decoder that is cut off', async () => {
+    await truncate(join(directory, 'onnx', 'decoder_model_merged.onnx'), 50_000);
+    expect(await refusal(directory)).toMatch(
+      /^\/model\/onnx\/decoder_model_merged.onnx: .*damaged at byte 17: .* past the end at byte 50000/,
+    );
+  });
+
+  it('another session that is cut off, or a missing processor', async () => {
+    await truncate(join(directory, 'onnx', 'vision_encoder.onnx'), 5_000);
+    expect(await refusal(directory)).toMatch(
+      /^vision_encoder of \/model cannot be opened; fetch or convert it again/,
+    );
+    await rm(join(directory, 'preprocessor_config.json'));
+    expect(await refusal(directory)).toMatch(
+      /^The processor of \/model cannot be loaded; .*preprocessor_config.json/,
+    );
+  });
+
+  it('a decoder whose attention is of no known kind, with the node', async () => {
+    await writeTinyLlava(directory, { extraAttributes: { local_window_size: 8 } });
+    expect(await refusal(directory)).toMatch(
+      /^\/model\/onnx\/decoder_model_merged.onnx: .*\/model\/layers.0\/attn\/GroupQueryAttention/,
+    );
+  });
+
+  it('a device that is not there', async () => {
+    expect(await refusal(directory, { device: 'auto' })).toMatch(
+      /^Device "auto" is not one this machine's ONNX Runtime has; use one of: cpu, /,
+    );
+  });
+
+  it('threads and chunks that are no whole numbers', async () => {
+    expect(await refusal(directory, { threads: 0 })).toMatch(
+      /^threads must be a whole number from 1, but is 0/,
+    );
+    expect(await refusal(directory, { chunk: 0.5 })).toMatch(
+      /^chunk must be a whole number of tokens from 1, but is 0.5/,
+    );
+  });
+});
