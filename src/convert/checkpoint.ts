@@ -1,0 +1,127 @@
+import { access, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { ElasticCacheError } from '../errors.js';
+import { SafetensorsFile } from './safetensors.js';
+
+/** A tensor a model needs: its canonical name (the older transformers spelling) and its shape. */
+export interface NeededTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+const single = 'model.safetensors';
+const index = 'model.safetensors.index.json';
+
+/**
+ * Newer transformers name the parts of a LLaVA model in another order; both spellings are on the Hub
+ * (`_checkpoint_conversion_mapping` of transformers' LlavaForConditionalGeneration).
+ */
+const spellings: readonly (readonly [RegExp, string])[] = [
+  [/^model\.language_model\./, 'language_model.model.'],
+  [/^lm_head\./, 'language_model.lm_head.'],
+  [/^model\.vision_tower\./, 'vision_tower.'],
+  [/^model\.multi_modal_projector\./, 'multi_modal_projector.'],
+  // Version 5 has no inner model in the tower.
+  [/^vision_tower\.(?!vision_model\.)/, 'vision_tower.vision_model.'],
+];
+
+/** A directory of safetensors files, one or several, read tensor by tensor under canonical names. */
+export class Checkpoint {
+  private constructor(
+    readonly directory: string,
+    private readonly files: readonly SafetensorsFile[],
+    private readonly places: ReadonlyMap<string, { file: SafetensorsFile; name: string }>,
+  ) {}
+
+  /**
+   * Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+   * @throws ElasticCacheError 'missing-file' when neither is there, 'invalid-checkpoint' when a file is damaged.
+   */
+  static async open(directory: string): Promise<Checkpoint> {
+    const files: SafetensorsFile[] = [];
+    try {
+      for (const name of await fileNames(directory))
+        files.push(await SafetensorsFile.open(join(directory, name)));
+    } catch (error) {
+      await Promise.all(files.map((file) => file.close()));
+      throw error;
+    }
+    const places = new Map<string, { file: SafetensorsFile; name: string }>();
+    for (const file of files)
+      for (const name of file.tensors.keys()) places.set(canonical(name), { file, name });
+    return new Checkpoint(directory, files, places);
+  }
+
+  has(name: string): boolean {
+    return this.places.has(name);
+  }
+
+  /**
+   * Makes sure that every tensor is there, of the right shape, before anything is written.
+   * @throws ElasticCacheError 'invalid-checkpoint' naming the first tensor that is missing or misshapen.
+   */
+  check(needed: readonly NeededTensor[]): void {
+    for (const { name, shape } of needed) {
+      const place = this.places.get(name);
+      if (!place) {
+        throw new ElasticCacheError(
+          'invalid-checkpoint',
+          `The checkpoint in ${this.directory} has no tensor "${name}" [${shape.join(', ')}]: it is incomplete, or its config.json describes another model.`,
+        );
+      }
+      const found = place.file.tensors.get(place.name)!.shape;
+      if (found.length !== shape.length || found.some((dim, i) => dim !== shape[i])) {
+        throw new ElasticCacheError(
+          'invalid-checkpoint',
+          `Tensor "${place.name}" should be [${shape.join(', ')}] by config.json but is [${found.join(', ')}]: use the config.json that belongs to these weights.`,
+        );
+      }
+    }
+  }
+
+  /** The values of a tensor that `check` has seen, as float32, row-major. */
+  async read(name: string): Promise<Float32Array> {
+    const { file, name: stored } = this.places.get(name)!;
+    return file.read(stored);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.files.map((file) => file.close()));
+  }
+}
+
+function canonical(name: string): string {
+  return spellings.reduce((spelled, [pattern, replacement]) => spelled.replace(pattern, replacement), name);
+}
+
+async function fileNames(directory: string): Promise<string[]> {
+  const text = await readFile(join(directory, index), 'utf8').catch(() => undefined);
+  if (text !== undefined) {
+    try {
+      const { weight_map } = z
+        .object({ weight_map: z.record(z.string(), z.string()) })
+        .parse(JSON.parse(text));
+      return [...new Set(Object.values(weight_map))];
+    } catch (cause) {
+      throw new ElasticCacheError(
+        'invalid-checkpoint',
+        `${index} has no usable weight_map: download it again.`,
+        {
+          cause,
+        },
+      );
+    }
+  }
+  const found = await access(join(directory, single)).then(
+    () => true,
+    () => false,
+  );
+  if (!found) {
+    throw new ElasticCacheError(
+      'missing-file',
+      `${directory} holds neither ${single} nor ${index}: give a Hugging Face checkpoint directory with safetensors weights.`,
+    );
+  }
+  return [single];
+}

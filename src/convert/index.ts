@@ -1,0 +1,6 @@
+export {
+  type ConvertDtype,
+  type ConvertOptions,
+  type ConvertProgress,
+  convertCheckpoint,
+} from './convert-checkpoint.js';

@@ -1,0 +1,174 @@
+import type { GraphBuilder, NodeOptions } from '../graph/builder.js';
+import { DataType, MICROSOFT } from '../graph/onnx.js';
+import type { Activation } from './llava-spec.js';
+import type { OnnxFile } from './onnx-file.js';
+import { bytesOf, int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
+
+/** How the weights of the matrix products are stored; everything else stays float32. */
+export type WeightFormat =
+  | { readonly kind: 'fp32' }
+  | { readonly kind: 'int8' }
+  | { readonly kind: 'int4'; readonly blockSize: number };
+
+/** Reads a tensor of the checkpoint by its canonical name, as float32. */
+export type ReadTensor = (name: string) => Promise<Float32Array>;
+
+/** The layers that vision tower and decoder are made of, added to one ONNX file. Activations are [batch, tokens, width]. */
+export class Layers {
+  private readonly builder: GraphBuilder;
+  private readonly constants = new Map<string, string>();
+  private readonly quantized = new Map<string, { levels: string; largest: string }>();
+
+  constructor(
+    private readonly file: OnnxFile,
+    private readonly read: ReadTensor,
+    private readonly format: WeightFormat,
+  ) {
+    this.builder = file.builder;
+  }
+
+  op(opType: string, inputs: readonly (string | undefined)[], options?: NodeOptions): string {
+    return this.builder.op(opType, inputs, options);
+  }
+
+  /** A tensor of the checkpoint as it is, float32 [dims]. */
+  async tensor(name: string, dims: readonly number[]): Promise<string> {
+    return this.float32(name, dims, await this.read(name));
+  }
+
+  async float32(hint: string, dims: readonly number[], values: Float32Array): Promise<string> {
+    return this.file.write(hint, DataType.FLOAT, dims, values.byteLength, [bytesOf(values)]);
+  }
+
+  int64(...values: number[]): string {
+    return this.constant(`int64:${values}`, () => this.builder.int64('ints', [values.length], values));
+  }
+
+  scalar(value: number): string {
+    return this.constant(`float:${value}`, () => this.builder.float32('scalar', [], [value]));
+  }
+
+  /** `x` times the transpose of the checkpoint's matrix `<prefix>.weight` [outputs, inputs], plus `<prefix>.bias` if asked for. */
+  async linear(
+    x: string,
+    prefix: string,
+    [outputs, inputs]: readonly [number, number],
+    bias = false,
+  ): Promise<string> {
+    const name = `${prefix}.weight`;
+    const weights = await this.read(name);
+    const product = await this.product(x, name, weights, outputs, inputs);
+    return bias ? this.op('Add', [product, await this.tensor(`${prefix}.bias`, [outputs])]) : product;
+  }
+
+  async layerNorm(x: string, prefix: string, width: number, epsilon: number): Promise<string> {
+    const scale = await this.tensor(`${prefix}.weight`, [width]);
+    const bias = await this.tensor(`${prefix}.bias`, [width]);
+    return this.op('LayerNormalization', [x, scale, bias], {
+      attributes: { axis: -1, epsilon: { float: epsilon } },
+    });
+  }
+
+  activation(x: string, kind: Activation): string {
+    if (kind === 'gelu') return this.op('Gelu', [x], { attributes: { approximate: 'none' } });
+    return this.op('Mul', [x, this.op('Sigmoid', [this.op('Mul', [x, this.scalar(1.702)])])]);
+  }
+
+  private async product(
+    x: string,
+    name: string,
+    weights: Float32Array,
+    outputs: number,
+    inputs: number,
+  ): Promise<string> {
+    switch (this.format.kind) {
+      case 'fp32': {
+        const matrix = await this.file.write(
+          name,
+          DataType.FLOAT,
+          [inputs, outputs],
+          weights.byteLength,
+          transposed(weights, outputs, inputs),
+        );
+        return this.op('MatMul', [x, matrix]);
+      }
+      case 'int8':
+        return this.int8Product(x, name, weights, outputs, inputs);
+      case 'int4': {
+        const { blockSize } = this.format;
+        const { data, scales } = int4Blocks(weights, outputs, inputs, blockSize);
+        const blocks = Math.ceil(inputs / blockSize);
+        const levels = await this.file.write(
+          `${name}_q4`,
+          DataType.UINT8,
+          [outputs, blocks, blockSize / 2],
+          data.length,
+          [data],
+        );
+        return this.op(
+          'MatMulNBits',
+          [x, levels, await this.float32(`${name}_scales`, [outputs * blocks], scales)],
+          {
+            domain: MICROSOFT,
+            attributes: { K: inputs, N: outputs, bits: 4, block_size: blockSize, accuracy_level: 4 },
+          },
+        );
+      }
+    }
+  }
+
+  /**
+   * Weights in int8, one scale per output; activations in uint8 around 128, one scale per *token*. DynamicQuantizeLinear
+   * would take one scale for the whole prompt, which a single outlying token spoils for all the others.
+   */
+  private async int8Product(
+    x: string,
+    name: string,
+    weights: Float32Array,
+    outputs: number,
+    inputs: number,
+  ): Promise<string> {
+    const scales = int8Scales(weights, outputs, inputs);
+    const matrix = await this.file.write(
+      `${name}_q8`,
+      DataType.INT8,
+      [inputs, outputs],
+      weights.length,
+      int8Transposed(weights, outputs, inputs, scales),
+    );
+    const weightScales = await this.float32(
+      `${name}_scales`,
+      [outputs],
+      scales.map((scale) => scale / 127),
+    );
+    const { levels, largest } = this.quantize(x);
+    const zero = this.constant('uint8 zero', () => this.builder.uint8('uint8_zero', [], Uint8Array.of(128)));
+    const sums = this.op('Cast', [this.op('MatMulInteger', [levels, matrix, zero])], {
+      attributes: { to: DataType.FLOAT },
+    });
+    return this.op('Mul', [this.op('Mul', [sums, weightScales]), largest]);
+  }
+
+  /** The activations in uint8, 128 meaning zero, with each token's largest magnitude [batch, tokens, 1]; shared by all products of `x`. */
+  private quantize(x: string): { levels: string; largest: string } {
+    const known = this.quantized.get(x);
+    if (known) return known;
+    const magnitude = this.op('ReduceMax', [this.op('Abs', [x]), this.int64(-1)], {
+      attributes: { keepdims: 1 },
+    });
+    const largest = this.op('Max', [magnitude, this.scalar(1e-30)]);
+    const scaled = this.op('Mul', [x, this.op('Div', [this.scalar(127), largest])]);
+    // The cast cuts the fraction off, so half a step more rounds.
+    const levels = this.op('Cast', [this.op('Add', [scaled, this.scalar(128.5)])], {
+      attributes: { to: DataType.UINT8 },
+    });
+    this.quantized.set(x, { levels, largest });
+    return { levels, largest };
+  }
+
+  private constant(key: string, make: () => string): string {
+    const name = this.constants.get(key) ?? make();
+    this.constants.set(key, name);
+    return name;
+  }
+}
