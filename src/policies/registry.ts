@@ -7,7 +7,7 @@ import { h2o } from './h2o.js';
 import { h2oReference } from './h2o-reference.js';
 import { local } from './local.js';
 import { localReference } from './local-reference.js';
-import type { PolicyOptions } from './options.js';
+import { checkOptions, type PolicyOptions } from './options.js';
 
 const policies = {
   elastic: {
@@ -51,5 +51,5 @@ export function createPolicy(name: string, options: PolicyOptions = {}): CachePo
       `policy "${name}" is unknown; choose one of ${policyNames.join(', ')}.`,
     );
   }
-  return policies[name as PolicyName].create(options);
+  return policies[name as PolicyName].create(checkOptions(options));
 }
