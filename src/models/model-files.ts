@@ -95,8 +95,8 @@ async function missing(
     ...(local_files_only === undefined ? {} : { local_files_only }),
   });
   const way =
-    complete.length > 0
+    complete.length > 0 && file.endsWith('.onnx')
       ? `set dtype to one it has: ${complete.join(', ')}`
-      : 'no dtype of this model is complete; fetch or convert it again';
+      : 'fetch or convert it again';
   return new ElasticCacheError('missing-file', `${source.id} has no ${file}; ${way}.`);
 }

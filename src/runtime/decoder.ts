@@ -1,5 +1,6 @@
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import type { KVCache } from '../cache/kv-cache.js';
+import { ElasticCacheError } from '../errors.js';
 import { contractNames, type DecoderSignature } from '../graph/decoder.js';
 import { causalBias, concatSequence, sliceSequence } from './tensors.js';
 
@@ -99,7 +100,14 @@ export class Decoder {
       fetches.push(names.newKey(index), names.newValue(index));
       if (attention) fetches.push(names.attention(index));
     }
-    const outputs = await this.session.run(feeds, fetches);
+    const outputs = await this.session.run(feeds, fetches).catch((cause: unknown) => {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new ElasticCacheError(
+        'invalid-prompt',
+        `The decoder cannot run ${tokens} tokens after ${cache.seen}; is the text longer than the model takes? (${reason})`,
+        { cause },
+      );
+    });
     const floats = (name: string) => outputs[name]!.data as Float32Array;
     const rows = this.signature.layers.map(({ index }) => ({
       keys: floats(names.newKey(index)),

@@ -37,6 +37,8 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
   const { model, decoder } = await rewrittenFrom(path);
   const folder = await settleExternalWeights(model, dirname(path));
   const opened = await createSession(path, serializeModel(model), {
+    // What goes wrong is thrown; ONNX Runtime's own lines on stderr would only say it twice.
+    logSeverityLevel: 4,
     ...options,
     extra: withWeightsFolder(options.extra, folder),
   });

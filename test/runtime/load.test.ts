@@ -79,6 +79,18 @@ describe('a directory', () => {
     expect(await answer(await loadElastic(directory))).toEqual(expected);
   });
 
+  it('may keep its weights in files beside the graphs', async () => {
+    await writeTinyLlava(directory, { weightsBeside: true });
+    expect(await answer(await loadElastic(directory))).toEqual(expected);
+    const data = join(directory, 'onnx', 'decoder_model_merged.onnx_data');
+    await truncate(data, 5000);
+    expect(await refusal(directory)).toMatch(
+      /^\/model\/onnx\/decoder_model_merged.onnx_data has 5000 bytes, but the model's weights reach to byte \d+: the file is incomplete; fetch it again.$/,
+    );
+    await rm(data);
+    expect(await refusal(directory)).toMatch(/^\/model has no onnx\/decoder_model_merged.onnx_data; fetch or convert it again.$/);
+  });
+
   it('is opened in the dtype asked for, for each session if need be', async () => {
     await writeTinyLlava(directory, { suffix: '_q4', seed: 9 });
     const other = await answer(await loadElastic(directory, { dtype: 'q4' }));
@@ -145,6 +157,13 @@ describe('a model on the Hub', () => {
     expect(requests).toEqual([]);
   });
 
+  it('is downloaded with the files its weights lie in', async () => {
+    await writeTinyLlava(directory, { weightsBeside: true });
+    const cache_dir = await mkdtemp(join(root, 'cache-'));
+    expect(await answer(await loadElastic('tiny/llava', { cache_dir }))).toEqual(expected);
+    expect(requests).toContain('main/onnx/decoder_model_merged.onnx_data');
+  });
+
   it('is refused when it does not exist', async () => {
     expect(await refusal('tiny/other', { cache_dir: root })).toMatch(
       /^config.json of tiny\/other cannot be read; check the id and the connection/,
@@ -197,7 +216,7 @@ describe('what cannot be loaded is refused in one sentence', () => {
   it('a missing session', async () => {
     await rm(join(directory, 'onnx', 'vision_encoder.onnx'));
     expect(await refusal(directory)).toBe(
-      '/model has no onnx/vision_encoder.onnx; no dtype of this model is complete; fetch or convert it again.',
+      '/model has no onnx/vision_encoder.onnx; fetch or convert it again.',
     );
   });
 

@@ -1,7 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GraphBuilder } from '../../src/graph/builder.js';
-import { DataType, serializeModel } from '../../src/graph/onnx.js';
+import { DataType, graphOf, type Model, serializeModel } from '../../src/graph/onnx.js';
+import { dimsOf, externalTensor } from '../../src/graph/tensors.js';
 import { buildGqaDecoder, type GqaDecoderOptions, gaussian } from '../graph/gqa-decoder.js';
 
 const WORDS = 90;
@@ -20,8 +21,9 @@ export const SHAPE = { layers: 2, kvHeads: 2, headDim: 16 };
 /** Writes a LLaVA with random weights (2 layers, 4 query heads on 2 of 16) as transformers.js lays out a model. */
 export async function writeTinyLlava(
   directory: string,
-  { suffix = '', ...decoder }: Partial<GqaDecoderOptions> & { suffix?: string } = {},
+  options: Partial<GqaDecoderOptions> & { suffix?: string; weightsBeside?: boolean } = {},
 ): Promise<void> {
+  const { suffix = '', weightsBeside = false, ...decoder } = options;
   await mkdir(join(directory, 'onnx'), { recursive: true });
   const graphs = {
     embed_tokens: embedTokens(),
@@ -29,11 +31,32 @@ export async function writeTinyLlava(
     decoder_model_merged: buildGqaDecoder({ hidden: HIDDEN, vocab: VOCAB, longest: 2048, ...decoder }),
   };
   for (const [name, model] of Object.entries(graphs)) {
+    if (weightsBeside) await moveWeights(model, join(directory, 'onnx'), `${name}${suffix}.onnx_data`);
     await writeFile(join(directory, 'onnx', `${name}${suffix}.onnx`), serializeModel(model));
   }
   for (const [name, content] of Object.entries(JSONS)) {
     await writeFile(join(directory, name), JSON.stringify(content));
   }
+  if (weightsBeside) {
+    const config = { ...JSONS['config.json'], 'transformers.js_config': { use_external_data_format: true } };
+    await writeFile(join(directory, 'config.json'), JSON.stringify(config));
+  }
+}
+
+/** Moves what large models keep outside the .onnx file into a file beside it. */
+async function moveWeights(model: Model, directory: string, file: string): Promise<void> {
+  const { initializer } = graphOf(model);
+  const parts: Uint8Array[] = [];
+  let offset = 0;
+  for (const [at, tensor] of initializer.entries()) {
+    const bytes = tensor.rawData;
+    if (bytes.length < 256) continue;
+    const place = { location: file, offset, length: bytes.length };
+    initializer[at] = externalTensor(tensor.name, tensor.dataType, dimsOf(tensor), place);
+    parts.push(bytes);
+    offset += bytes.length;
+  }
+  await writeFile(join(directory, file), Buffer.concat(parts));
 }
 
 function embedTokens() {
