@@ -26,13 +26,23 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.records)
 
+    def image(self, i: int) -> np.ndarray:
+        shard = int(np.searchsorted(self.starts, i, "right")) - 1
+        return self.images[shard][i - self.starts[shard]]
+
     def pixels(self, indices) -> torch.Tensor:
         """uint8 [B, 336, 336, 3]"""
-        rows = []
-        for i in indices:
-            shard = int(np.searchsorted(self.starts, i, "right")) - 1
-            rows.append(self.images[shard][i - self.starts[shard]])
-        return torch.from_numpy(np.stack(rows))
+        return torch.from_numpy(np.stack([self.image(i) for i in indices]))
+
+    def cells(self, pairs) -> tuple[torch.Tensor, torch.Tensor]:
+        """[(scene, cell 0..8)] -> uint8 [B, 112, 112, 3] and the 64 places of each crop's patches [B, 64]"""
+        rows, places = [], []
+        grid = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
+        for i, cell in pairs:
+            y, x = cell // 3, cell % 3
+            rows.append(self.image(i)[y * 112 : y * 112 + 112, x * 112 : x * 112 + 112])
+            places.append(grid[y * 8 : y * 8 + 8, x * 8 : x * 8 + 8].reshape(-1))
+        return torch.from_numpy(np.stack(rows)), torch.from_numpy(np.stack(places))
 
 
 def vocabulary(records) -> dict[str, list[str]]:

@@ -13,10 +13,10 @@ from torch import nn
 CONFIG = {
     "image_size": 336,
     "patch_size": 14,
-    "vision_hidden": 192,
+    "vision_hidden": 128,
     "vision_layers": 4,
-    "vision_heads": 6,
-    "vision_mlp": 768,
+    "vision_heads": 4,
+    "vision_mlp": 512,
     "hidden": 192,
     "layers": 4,
     "heads": 6,
@@ -87,10 +87,14 @@ class ClipEmbeddings(nn.Module):
         self.position_embedding = nn.Embedding(side * side + 1, c["vision_hidden"])
         self.position_embedding.weight.data = sincos_position_embedding(side, c["vision_hidden"])
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        """places [B, N]: where in the whole picture the patches of a crop lie; None: all of them, in order."""
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)  # (B, N, V)
         cls = self.class_embedding.expand(len(patches), 1, -1)
-        return torch.cat([cls, patches], dim=1) + self.position_embedding.weight
+        table = self.position_embedding.weight
+        if places is not None:
+            table = torch.cat([table[:1].expand(len(patches), 1, -1), table[places + 1]], dim=1)
+        return torch.cat([cls, patches], dim=1) + table
 
 
 class ClipEncoder(nn.Module):
@@ -107,9 +111,9 @@ class ClipVisionModel(nn.Module):
         self.encoder = ClipEncoder(c)
         self.post_layernorm = nn.LayerNorm(c["vision_hidden"], c["layer_norm_eps"])
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
         """[B, 3, 336, 336] normalised -> [B, N, V]: the last layer's patches, class token dropped (vision_feature_layer -1)."""
-        x = self.pre_layrnorm(self.embeddings(pixels))
+        x = self.pre_layrnorm(self.embeddings(pixels, places))
         for layer in self.encoder.layers:
             x = layer(x)
         return x[:, 1:]
@@ -120,8 +124,8 @@ class VisionTower(nn.Module):
         super().__init__()
         self.vision_model = ClipVisionModel(c)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.vision_model(pixels)
+    def forward(self, pixels: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        return self.vision_model(pixels, places)
 
 
 class Projector(nn.Module):

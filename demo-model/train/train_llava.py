@@ -183,7 +183,7 @@ def main() -> None:
         loss = F.cross_entropy(logits, targets)
         running.append(loss.item())
         if a.joint:
-            labels = torch.from_numpy(np.stack([dense_labels(scenes.records[i], vision["lists"]) for i in indices]))
+            labels = torch.from_numpy(np.stack([dense_labels(scenes.records[i], vision["lists"]) for i in indices])).flatten(2)
             loss = loss + 0.05 * dense_loss(heads(seen), labels.to(a.device))[0]
         loss.backward()
         optimisers.step(progress)
