@@ -1,0 +1,64 @@
+import type { CacheStats } from '../cache/stats.js';
+import { type Answer, answer } from '../models/answer.js';
+import type { LoadedModel } from '../models/load.js';
+import type { Question } from '../models/prepare-inputs.js';
+import { megabytes, milliseconds } from './format.js';
+import { ObservedCache } from './observed-cache.js';
+import type { NamedBudget } from './option-values.js';
+import type { Progress } from './progress.js';
+
+export interface AskOptions {
+  policy: string;
+  budget: NamedBudget;
+  maxNewTokens: number;
+  temperature?: number;
+  onText?: (text: string) => void;
+}
+
+/** An answer and what was left in the cache when it was complete. */
+export interface Outcome extends Answer {
+  policy: string;
+  budget: string;
+  stats: CacheStats;
+}
+
+/** Asks with a cache of its own; the reading of the prompt shows as progress. */
+export async function ask(
+  loaded: LoadedModel,
+  question: Question,
+  { policy, budget, maxNewTokens, temperature, onText }: AskOptions,
+  progress: Progress,
+): Promise<Outcome> {
+  let promptTokens = 1;
+  const cache = new ObservedCache({ policy, budget: budget.budget }, (seen) =>
+    progress.at(seen, promptTokens),
+  );
+  progress.start('reading the prompt');
+  try {
+    const given = await answer(loaded, question, {
+      cache,
+      maxNewTokens,
+      ...(temperature === undefined ? {} : { temperature }),
+      onPrompt: (tokens) => {
+        promptTokens = tokens;
+      },
+      onText: (text) => {
+        progress.end();
+        onText?.(text);
+      },
+    });
+    return { ...given, policy, budget: budget.name, stats: cache.stats() };
+  } finally {
+    progress.end();
+  }
+}
+
+/** What an answer cost, a line for each number. */
+export function costLines({ stats, msPerToken, tokens, prefillMs, promptTokens }: Outcome): string[] {
+  return [
+    `tokens  ${stats.tokensHeld} held of ${stats.tokensSeen} seen`,
+    `cache   ${megabytes(stats.bytesHeld)} (full cache ${megabytes(stats.bytesFull)})`,
+    `speed   ${milliseconds(msPerToken)} per token (${tokens.length} new)`,
+    `prefill ${milliseconds(prefillMs)} (${promptTokens} tokens)`,
+  ];
+}

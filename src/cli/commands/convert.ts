@@ -1,0 +1,24 @@
+import { type ConvertDtype, convertCheckpoint } from '../../convert/index.js';
+import { listOf } from '../option-values.js';
+import { Progress } from '../progress.js';
+
+export interface ConvertOptions {
+  from: string;
+  to: string;
+  dtype: string;
+}
+
+/** Converts a checkpoint; the directory it made is the one line on stdout. */
+export async function convert({ from, to, dtype }: ConvertOptions): Promise<void> {
+  const progress = new Progress();
+  await progress.stage(`converting ${from}`, () =>
+    convertCheckpoint({
+      from,
+      to,
+      // What the names are is checked where they are known.
+      dtype: listOf(dtype, 'dtype') as ConvertDtype[],
+      onProgress: ({ index, total }) => progress.at(index, total),
+    }),
+  );
+  process.stdout.write(`${to}\n`);
+}

@@ -1,0 +1,35 @@
+import { type LoadedModel, type LoadOptions, loadElastic } from '../models/load.js';
+import type { Dtype } from '../models/model-files.js';
+import type { Progress } from './progress.js';
+
+/** The options of every command that runs a model, as they were typed. */
+export interface ModelOptions {
+  model?: string;
+  dtype?: string;
+  device?: string;
+  chunk?: number;
+}
+
+/** Loads a model and tells how far its download is. */
+export async function loadWithProgress(
+  model: string,
+  { dtype, device, chunk }: ModelOptions,
+  progress: Progress,
+): Promise<LoadedModel> {
+  return progress.stage(`loading ${model}`, () => {
+    const files = new Map<string, { loaded: number; total: number }>();
+    const options: LoadOptions = {
+      progress_callback(event) {
+        if (event.status !== 'progress') return;
+        files.set(event.file, event);
+        const sum = (name: 'loaded' | 'total') =>
+          [...files.values()].reduce((total, file) => total + file[name], 0);
+        progress.at(sum('loaded'), sum('total'));
+      },
+    };
+    if (dtype !== undefined) options.dtype = dtype as Dtype;
+    if (device !== undefined) options.device = device;
+    if (chunk !== undefined) options.chunk = chunk;
+    return loadElastic(model, options);
+  });
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/env node
+import { debuglog } from 'node:util';
+import { CommanderError } from 'commander';
+import { ElasticCacheError } from '../errors.js';
+import { createProgram } from './program.js';
+
+const debug = debuglog('elastic-cache');
+
+// Results alone go to stdout; what a library has to say is no result.
+console.log = console.error;
+console.info = console.error;
+console.debug = console.error;
+
+// Whoever read our output has seen enough (`| head`): not an error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+process.once('SIGINT', () => process.exit(130));
+
+try {
+  await createProgram().parseAsync();
+} catch (error) {
+  report(error);
+}
+
+/** One sentence on stderr and exit status 1. The stack is there for those who set NODE_DEBUG=elastic-cache. */
+function report(error: unknown): void {
+  if (error instanceof CommanderError) {
+    // Commander has printed what there is to say: help, the version, or what is wrong with the options.
+    process.exitCode = error.exitCode;
+    return;
+  }
+  debug('%o', error);
+  const message = error instanceof Error ? error.message : String(error);
+  const sentence =
+    error instanceof ElasticCacheError ? message : `unexpected: ${message.replaceAll(/\s*\n\s*/g, ' ')}`;
+  process.stderr.write(`error: ${sentence}\n`);
+  process.exitCode = 1;
+}

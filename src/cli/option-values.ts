@@ -1,0 +1,89 @@
+import { z } from 'zod';
+import type { Budget } from '../cache/budget.js';
+import { ElasticCacheError } from '../errors.js';
+import { createPolicy } from '../policies/registry.js';
+
+const BUDGET_FORMS =
+  'give a share of the tokens above 0 and at most 1 such as 0.2, tokens such as 256tokens, or memory such as 64mb';
+const UNITS = { kb: 1e3, mb: 1e6, gb: 1e9 };
+
+/** A budget as it was typed, for tables, and as the cache takes it. */
+export interface NamedBudget {
+  name: string;
+  budget: Budget;
+}
+
+/** `0.2`, `256tokens` or `64mb`. */
+export function parseBudget(value: string): NamedBudget {
+  const match = /^(\d*\.?\d+(?:e-?\d+)?)(tokens|kb|mb|gb)?$/i.exec(value.trim());
+  const amount = match ? Number(match[1]) : Number.NaN;
+  const unit = match?.[2]?.toLowerCase();
+  if (unit === undefined) {
+    if (amount > 0 && amount <= 1) return { name: value.trim(), budget: amount };
+  } else if (unit === 'tokens') {
+    if (Number.isSafeInteger(amount) && amount > 0) return { name: value.trim(), budget: { tokens: amount } };
+  } else if (amount > 0) {
+    return { name: value.trim(), budget: { bytes: amount * UNITS[unit as keyof typeof UNITS] } };
+  }
+  throw new ElasticCacheError('invalid-budget', `budget "${value}" is none: ${BUDGET_FORMS}.`);
+}
+
+export function parseBudgets(value: string): NamedBudget[] {
+  return listOf(value, 'budgets').map(parseBudget);
+}
+
+export function parsePolicy(value: string): string {
+  return createPolicy(value).name;
+}
+
+export function parsePolicies(value: string): string[] {
+  return [...new Set(listOf(value, 'policies').map(parsePolicy))];
+}
+
+/** Names of one kind or of several, with commas between: `int4` or `fp32,int4`. */
+export function listOf(value: string, option: string): string[] {
+  const names = value
+    .split(',')
+    .map((name) => name.trim())
+    .filter(Boolean);
+  if (names.length === 0)
+    throw invalid(`--${option} names nothing; give one or several with commas between.`);
+  return names;
+}
+
+export const countOf = (option: string) =>
+  checked(option, z.string().regex(/^\d+$/).transform(Number).pipe(z.int().min(1)), 'a whole number from 1');
+
+export const parseTemperature = checked(
+  'temperature',
+  z.string().min(1).transform(Number).pipe(z.number().min(0).max(100)),
+  'a number from 0 (always the likeliest token) to 100',
+);
+
+/** @throws ElasticCacheError 'invalid-prompt' when there is nothing but space */
+export function parsePrompt(value: string): string {
+  const prompt = value.trim();
+  if (prompt) return prompt;
+  throw new ElasticCacheError(
+    'invalid-prompt',
+    'the prompt is empty; give a question or an instruction, for example --prompt "Describe the image.".',
+  );
+}
+
+/** Adds one more image to those named before. */
+export function collectImage(value: string, images: readonly string[] = []): string[] {
+  if (value === '') throw invalid('--image is empty; give the path of an image.');
+  return [...images, value];
+}
+
+function checked<T>(option: string, schema: z.ZodType<T, string>, wanted: string): (value: string) => T {
+  return (value) => {
+    const { success, data } = schema.safeParse(value);
+    if (success) return data;
+    throw invalid(`--${option} "${value}" is not ${wanted}.`);
+  };
+}
+
+function invalid(message: string): ElasticCacheError {
+  return new ElasticCacheError('invalid-option', message);
+}

@@ -1,0 +1,162 @@
+import { readFileSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { describePolicy, policyNames } from '../policies/registry.js';
+import {
+  collectImage,
+  countOf,
+  parseBudget,
+  parseBudgets,
+  parsePolicies,
+  parsePolicy,
+  parsePrompt,
+  parseTemperature,
+} from './option-values.js';
+
+const POLICIES = `
+Policies:
+${policyNames.map((name) => `  ${name.padEnd(18)} ${describePolicy(name)}`).join('\n')}
+
+Budgets:
+  0.2                a share of the tokens seen so far, above 0 and at most 1
+  256tokens          so many entries in each layer
+  64mb               so much memory for keys and values (kb, mb, gb)`;
+
+/** The command line. Each command's code, and with it ONNX Runtime, is loaded when the command runs. */
+export function createProgram(): Command {
+  const program = new Command('elastic-cache')
+    .description('Run vision-language models with a fifth of the key-value cache.')
+    .version(version())
+    .exitOverride()
+    .showHelpAfterError('(elastic-cache --help tells more)');
+
+  const command = (name: string, description: string, help: string) =>
+    program
+      .command(name)
+      .description(description)
+      .addHelpText('after', help)
+      .copyInheritedSettings(program)
+      .showHelpAfterError(`(elastic-cache ${name} --help tells more)`);
+
+  modelOptions(
+    command(
+      'generate',
+      'ask a model about an image; the answer streams to stdout',
+      examples(
+        'generate --image photo.jpg --prompt "Describe the image." --budget 0.2',
+        'generate --model onnx-community/Qwen2-VL-2B-Instruct --dtype q4 --image a.png --prompt "What is this?"',
+        'generate --image photo.jpg --prompt "Describe the image." --json | jq .stats.bytesHeld',
+      ) + POLICIES,
+    ),
+  )
+    .addOption(imageOption())
+    .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
+    .addOption(budgetOption('how much the cache may hold'))
+    .option('--policy <name>', 'what to keep', parsePolicy, 'elastic')
+    .addOption(maxNewTokens())
+    .option('--temperature <number>', '0 always takes the likeliest token', parseTemperature, 0)
+    .option('--json', 'one JSON object on stdout: text, stats, timings')
+    .action(async (options) => (await import('./commands/generate.js')).generate(options));
+
+  modelOptions(
+    command(
+      'compare',
+      'ask the same with several policies and budgets; one table',
+      examples(
+        'compare --image photo.jpg --prompt "Describe the image."',
+        'compare --image photo.jpg --prompt "Describe the image." --policies elastic,h2o --budgets 0.5,0.2,0.1',
+      ) + POLICIES,
+    ),
+  )
+    .addOption(imageOption())
+    .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
+    .addOption(
+      parsed('--policies <names>', 'policies, with commas between', 'full,elastic,h2o,local', parsePolicies),
+    )
+    .addOption(parsed('--budgets <budgets>', 'budgets, with commas between', '1,0.5,0.2', parseBudgets))
+    .addOption(maxNewTokens())
+    .option('--json', 'one JSON array on stdout')
+    .action(async (options) => (await import('./commands/compare.js')).compare(options));
+
+  command(
+    'inspect',
+    'tell what a decoder is made of and whether it can be rewritten',
+    examples('inspect model/onnx/decoder_model_merged_q4.onnx', 'inspect path/to/model-directory'),
+  )
+    .argument('<model>', 'an .onnx file, or a model directory in transformers.js layout')
+    .option('--json', 'one JSON object on stdout')
+    .action(async (model, options) => (await import('./commands/inspect.js')).inspect(model, options));
+
+  command(
+    'convert',
+    'turn a LLaVA checkpoint (safetensors) into a directory for transformers.js',
+    examples(
+      'convert --from llava-1.5-7b-hf --to llava-1.5-7b-onnx --dtype int4',
+      'convert --from checkpoint --to model --dtype fp32,int8,int4',
+    ),
+  )
+    .requiredOption('--from <directory>', 'checkpoint: config.json, tokenizer and *.safetensors')
+    .requiredOption('--to <directory>', 'the directory to make; absent or empty')
+    .option(
+      '--dtype <names>',
+      'fp32, int8 or int4, or several with commas between; the first is the default',
+      'int4',
+    )
+    .action(async (options) => (await import('./commands/convert.js')).convert(options));
+
+  modelOptions(
+    command(
+      'demo',
+      'describe a scene that comes with the package, with the full cache and with a fifth of it',
+      examples('demo', 'demo --scene 3 --budget 0.1'),
+    ),
+  )
+    .option('--scene <number>', 'which of the scenes, from 1', countOf('scene'), 1)
+    .addOption(budgetOption('the budget of the second column'))
+    .addOption(maxNewTokens())
+    .action(async (options) => (await import('./commands/demo.js')).demo(options));
+
+  return program;
+}
+
+function modelOptions(command: Command): Command {
+  return command
+    .option(
+      '--model <id-or-directory>',
+      'a model on the Hub or on disk (default: the small one in this package)',
+    )
+    .option(
+      '--dtype <name>',
+      "number format of the weights: q4, q8, fp16, fp32 ... (default: the model's own choice)",
+    )
+    .option('--device <name>', 'what ONNX Runtime runs on (default: cpu)')
+    .option('--chunk <tokens>', 'prompt tokens read at a time (default: 512)', countOf('chunk'));
+}
+
+function imageOption(): Option {
+  return new Option('--image <file>', 'an image; again for more, where the model takes several')
+    .argParser(collectImage)
+    .makeOptionMandatory();
+}
+
+function maxNewTokens(): Option {
+  return new Option('--max-new-tokens <count>', 'longest answer, in tokens')
+    .argParser(countOf('max-new-tokens'))
+    .default(256);
+}
+
+function budgetOption(description: string): Option {
+  return parsed('--budget <budget>', description, '0.2', parseBudget);
+}
+
+/** An option whose default is read as if it had been typed. */
+function parsed<T>(flags: string, description: string, typed: string, parse: (value: string) => T): Option {
+  return new Option(flags, description).argParser(parse).default(parse(typed), typed);
+}
+
+function examples(...lines: string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  elastic-cache ${line}`).join('\n')}\n`;
+}
+
+function version(): string {
+  return JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version;
+}

@@ -1,0 +1,44 @@
+/**
+ * Vision-language models with a fifth of the key-value cache.
+ * @module
+ */
+
+// Run a model.
+export type { Budget } from './cache/budget.js';
+export { type AppendOptions, KVCache, type KVCacheOptions } from './cache/kv-cache.js';
+// Choose or write a policy.
+export type {
+  Allowance,
+  CachePolicy,
+  Entries,
+  LayerPolicy,
+  PromptEdit,
+  PromptView,
+  SequencePolicy,
+} from './cache/policy.js';
+export { eachLayer, keepAll } from './cache/policy.js';
+export type { CacheShape, LayerRows } from './cache/shape.js';
+export type { CacheStats, LayerStats } from './cache/stats.js';
+// Make a model directory.
+export {
+  type ConvertDtype,
+  type ConvertOptions,
+  type ConvertProgress,
+  convertCheckpoint,
+} from './convert/index.js';
+export { ElasticCache, type ElasticCacheOptions } from './elastic-cache.js';
+export { ElasticCacheError, type ErrorCode } from './errors.js';
+// Rewrite a decoder for another runtime.
+export type { ByteSource } from './graph/byte-source.js';
+export { contractNames, type DecoderLayer, type DecoderSignature } from './graph/decoder.js';
+export { type Model as OnnxModel, parseModel, serializeModel } from './graph/onnx.js';
+export { type RewriteReport, rewriteDecoder } from './graph/rewrite.js';
+export { readSkeleton } from './graph/skeleton.js';
+export { type Answer, type AnswerOptions, answer } from './models/answer.js';
+export type { ElasticModel, GenerateOptions } from './models/elastic-model.js';
+export { type LoadedModel, type LoadOptions, loadElastic } from './models/load.js';
+export type { Dtype } from './models/model-files.js';
+export { type Inputs, prepareInputs, type Question } from './models/prepare-inputs.js';
+export { MAX_PIXELS, readImage } from './models/read-image.js';
+export type { PolicyOptions } from './policies/options.js';
+export { createPolicy, describePolicy, type PolicyName, policyNames } from './policies/registry.js';
