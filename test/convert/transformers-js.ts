@@ -1,0 +1,52 @@
+import { env, LlavaForConditionalGeneration, Tensor } from '@huggingface/transformers';
+import { readExpected } from './checkpoints.js';
+
+env.allowRemoteModels = false;
+env.localModelPath = '';
+
+/** What the tests call of a transformers.js model, whose own types leave it open. */
+export interface LoadedLlava {
+  (inputs: object): Promise<{ logits: Output }>;
+  encode_image(inputs: object): Promise<Output>;
+  generate(inputs: object): Promise<{ data: BigInt64Array }>;
+  dispose(): Promise<unknown>;
+}
+
+interface Output {
+  data: Float32Array;
+  dims: number[];
+}
+
+/** Loads a converted directory with transformers.js as it is; without `dtype`, the one its config.json names. */
+export async function loadConverted(directory: string, dtype: string | undefined): Promise<LoadedLlava> {
+  const options = { local_files_only: true, ...(dtype === undefined ? {} : { dtype }) };
+  const model: unknown = await LlavaForConditionalGeneration.from_pretrained(
+    directory,
+    options as Parameters<typeof LlavaForConditionalGeneration.from_pretrained>[1],
+  );
+  return model as LoadedLlava;
+}
+
+/** The prompt and the pixels that fixtures/make.py gave to Hugging Face transformers. */
+export async function promptInputs() {
+  const pixels = await readExpected('pixel_values');
+  const ids = await readExpected('input_ids');
+  const int64 = (values: bigint[], dims: number[]) => new Tensor('int64', BigInt64Array.from(values), dims);
+  return {
+    pixel_values: new Tensor('float32', pixels.data, [...pixels.shape]),
+    input_ids: int64(
+      Array.from(ids.data, (id) => BigInt(id)),
+      [...ids.shape],
+    ),
+    attention_mask: int64(
+      Array.from(ids.data, () => 1n),
+      [...ids.shape],
+    ),
+    scalar: (value: bigint) => int64([value], []),
+  };
+}
+
+export function largestDifference(a: Float32Array, b: Float32Array): number {
+  if (a.length !== b.length) return Number.POSITIVE_INFINITY;
+  return a.reduce((largest, value, i) => Math.max(largest, Math.abs(value - b[i]!)), 0);
+}
