@@ -1,0 +1,159 @@
+import { readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { writeDirectory } from '../../src/convert/atomic-directory.js';
+import { type ConvertOptions, convertCheckpoint } from '../../src/convert/index.js';
+import { ElasticCacheError } from '../../src/errors.js';
+import { copyWithWeights, edit, scratch, tiny, type Values } from './checkpoints.js';
+
+let place: Awaited<ReturnType<typeof scratch>>;
+beforeAll(async () => {
+  place = await scratch();
+});
+afterAll(() => place.remove());
+
+const upProjection = 'language_model.model.layers.1.mlp.up_proj.weight';
+type Break = (directory: string) => Promise<void>;
+const config =
+  (change: (config: Record<string, unknown>) => void): Break =>
+  (directory) =>
+    edit(join(directory, 'config.json'), change);
+const weights =
+  (change: (tensors: Map<string, Values>) => void): Break =>
+  (directory) =>
+    copyWithWeights(directory, (tensors) => {
+      change(tensors);
+      return undefined;
+    });
+const without =
+  (name: string): Break =>
+  (directory) =>
+    rm(join(directory, name));
+
+it.each<[string, Break, string, RegExp]>([
+  [
+    'a missing tensor',
+    weights((t) => t.delete(upProjection)),
+    'invalid-checkpoint',
+    /no tensor ".*up_proj.weight" \[96, 64\]/,
+  ],
+  [
+    'a misshapen tensor',
+    weights((t) => t.set(upProjection, { data: new Float32Array(64 * 64), shape: [64, 64] })),
+    'invalid-checkpoint',
+    /up_proj.weight" should be \[96, 64\] by config.json but is \[64, 64\]/,
+  ],
+  [
+    'an untied model without an output matrix',
+    weights((t) => t.delete('language_model.lm_head.weight')),
+    'invalid-checkpoint',
+    /no tensor "language_model.lm_head.weight"/,
+  ],
+  [
+    'truncated weights',
+    (directory) => truncate(join(directory, 'model.safetensors'), 200_000),
+    'invalid-checkpoint',
+    /model.safetensors is truncated/,
+  ],
+  [
+    'weights that are no safetensors',
+    (directory) => writeFile(join(directory, 'model.safetensors'), Buffer.alloc(64)),
+    'invalid-checkpoint',
+    /not a safetensors file/,
+  ],
+  ['no weights', without('model.safetensors'), 'missing-file', /neither model.safetensors nor/],
+  ['no tokenizer', without('tokenizer.json'), 'missing-file', /has no tokenizer.json/],
+  ['no preprocessor', without('preprocessor_config.json'), 'missing-file', /has no preprocessor_config.json/],
+  [
+    'another architecture',
+    config((c) => Object.assign(c, { model_type: 'qwen2_vl' })),
+    'unsupported-model',
+    /model_type = "qwen2_vl", but only llava can be converted/,
+  ],
+  [
+    'another decoder',
+    config((c) => Object.assign(c.text_config as object, { model_type: 'mistral' })),
+    'unsupported-model',
+    /text_config.model_type = "mistral", but only llama/,
+  ],
+  [
+    'scaled rotation',
+    config((c) => Object.assign(c.text_config as object, { rope_scaling: { rope_type: 'yarn' } })),
+    'unsupported-model',
+    /"yarn" rotary scaling/,
+  ],
+  [
+    'a feature layer that is not there',
+    config((c) => Object.assign(c, { vision_feature_layer: -9 })),
+    'invalid-checkpoint',
+    /vision_feature_layer -9, but the vision tower has 3/,
+  ],
+  [
+    'another tokenizer',
+    config((c) => Object.assign(c, { image_token_index: 7 })),
+    'invalid-checkpoint',
+    /image_token_index 7, but tokenizer.json gives "<image>" the id 4/,
+  ],
+  [
+    'another image size',
+    (directory) =>
+      edit(join(directory, 'preprocessor_config.json'), (c) =>
+        Object.assign(c, { crop_size: { height: 224, width: 224 } }),
+      ),
+    'invalid-checkpoint',
+    /height 224, but the vision tower takes 28/,
+  ],
+])('%s is refused in one sentence, and nothing is left', async (name, damage, code, message) => {
+  const from = place.path(`${name} source`);
+  await copyWithWeights(from, () => undefined);
+  await damage(from);
+  const error = await refusal({ from, to: place.path(name), dtype: 'fp32' });
+  expect(error.code).toBe(code);
+  expect(error.message).toMatch(message);
+  expect(await readdir(dirname(from))).not.toContain(name);
+});
+
+it.each<[string, Partial<ConvertOptions>, RegExp]>([
+  [
+    'an unknown dtype',
+    { dtype: 'int2' as 'int8' },
+    /dtype "int2" is unknown: choose one or several of fp32, int8, int4/,
+  ],
+  ['no dtype', { dtype: [] }, /dtype \[\] is unknown/],
+  ['an unknown block size', { blockSize: 48 as 32 }, /blockSize 48/],
+  ['an occupied target', { to: tiny }, /is not empty/],
+])('%s is refused', async (_, options, message) => {
+  const error = await refusal({ from: tiny, to: place.path('option'), dtype: 'fp32', ...options });
+  expect(error.code).toBe('invalid-option');
+  expect(error.message).toMatch(message);
+});
+
+it('an error on the way leaves no directory, and a full disk is said to be one', async () => {
+  const to = place.path('interrupted');
+  const interrupted = convertCheckpoint({
+    from: tiny,
+    to,
+    dtype: 'fp32',
+    onProgress: ({ index }) => {
+      if (index === 50) throw new Error('stop');
+    },
+  });
+  await expect(interrupted).rejects.toThrow('stop');
+  const full = writeDirectory(to, async (directory) => {
+    await writeFile(join(directory, 'part'), 'half');
+    throw Object.assign(new Error('write'), { code: 'ENOSPC' });
+  });
+  await expect(full).rejects.toMatchObject({ code: 'out-of-space' });
+  const left = (await readdir(dirname(to))).filter((name) => name.includes(basename(to)));
+  expect(left).toEqual([]);
+});
+
+async function refusal(options: ConvertOptions): Promise<ElasticCacheError> {
+  try {
+    await convertCheckpoint(options);
+  } catch (error) {
+    if (error instanceof ElasticCacheError) return error;
+    throw error;
+  }
+  throw new Error('It was converted.');
+}
