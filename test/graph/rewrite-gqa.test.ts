@@ -25,7 +25,8 @@ const CASES: Record<string, Partial<GqaDecoderOptions>> = {
   'rope inside, partial, ten inputs': { rope: 'inside', inputs: 10, headDim: 32, rotaryDim: 16 },
   'rope inside, partial, packed, interleaved': {
     rope: 'inside',
-    rotaryDim: 8,
+    headDim: 32,
+    rotaryDim: 16,
     packed: true,
     interleaved: true,
     inputs: 12,
