@@ -88,7 +88,9 @@ describe('a directory', () => {
       /^\/model\/onnx\/decoder_model_merged.onnx_data has 5000 bytes, but the model's weights reach to byte \d+: the file is incomplete; fetch it again.$/,
     );
     await rm(data);
-    expect(await refusal(directory)).toMatch(/^\/model has no onnx\/decoder_model_merged.onnx_data; fetch or convert it again.$/);
+    expect(await refusal(directory)).toMatch(
+      /^\/model has no onnx\/decoder_model_merged.onnx_data; fetch or convert it again.$/,
+    );
   });
 
   it('is opened in the dtype asked for, for each session if need be', async () => {
