@@ -1,0 +1,89 @@
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { ElasticCache } from '../../src/elastic-cache.js';
+import type { Decoder } from '../../src/runtime/decoder.js';
+import { randomNumbers, SHAPE } from './four-layers.js';
+
+/** One way to decode: each call is one token. */
+export type Step = () => Promise<unknown>;
+
+const { layers, hidden, kvHeads, headDim } = SHAPE;
+const embeds = new Tensor('float32', randomNumbers(hidden), [1, 1, hidden]);
+
+const int64 = (values: bigint[] | BigInt64Array, dims: number[]) => new Tensor('int64', values, dims);
+
+/**
+ * The unmodified decoder as transformers.js drives it in Node: all outputs of a step come back, and each `present` tensor
+ * is the `past_key_values` tensor of the next.
+ */
+export async function transformersLoop(path: string, cached: number): Promise<Step> {
+  const session = await InferenceSession.create(path);
+  const parts = Array.from({ length: layers }, (_, i) => [`${i}.key`, `${i}.value`]).flat();
+  const past = randomNumbers(kvHeads * cached * headDim);
+  const feeds: Record<string, Tensor> = {};
+  for (const part of parts) {
+    feeds[`past_key_values.${part}`] = new Tensor('float32', past, [1, kvHeads, cached, headDim]);
+  }
+  let seen = cached;
+  return async () => {
+    const outputs = await session.run({
+      ...feeds,
+      inputs_embeds: embeds,
+      attention_mask: int64(new BigInt64Array(seen + 1).fill(1n), [1, seen + 1]),
+      position_ids: int64([BigInt(seen)], [1, 1]),
+      num_logits_to_keep: int64([1n], []),
+    });
+    for (const part of parts) feeds[`past_key_values.${part}`] = outputs[`present.${part}`]!;
+    seen++;
+    return outputs.logits;
+  };
+}
+
+/** Our decoder over a cache that has seen `cached` tokens. */
+export function elasticLoop(decoder: Decoder, cached: number, policy: string, budget: number): Step {
+  const cache = new ElasticCache({ policy, budget, layers, kvHeads, headDim });
+  const rows = randomNumbers(kvHeads * cached * headDim);
+  const attention = randomNumbers(cached).map(Math.abs);
+  cache.append(
+    Array.from({ length: layers }, () => ({ keys: rows, values: rows, attention })),
+    cached,
+  );
+  return () => step(decoder, cache);
+}
+
+/** Our decoder with nothing in the cache: what a token costs whatever the method. */
+export function emptyLoop(decoder: Decoder): Step {
+  const cache = new ElasticCache({ policy: 'full', budget: 1, layers, kvHeads, headDim });
+  return () => {
+    cache.reset();
+    return step(decoder, cache);
+  };
+}
+
+function step(decoder: Decoder, cache: ElasticCache): Promise<unknown> {
+  const positionIds = int64([BigInt(cache.seen)], [1, 1]);
+  return decoder.run(cache, { embeds, positionIds, logits: 'last' });
+}
+
+/**
+ * Milliseconds per step of each contender: they take turns, one step at a time, so that whatever disturbs the
+ * machine disturbs all of them; the median is reported.
+ */
+export async function interleaved(
+  contenders: Record<string, Step>,
+  rounds: number,
+): Promise<Record<string, number>> {
+  const times = new Map(Object.keys(contenders).map((name) => [name, [] as number[]]));
+  const warmUp = 2;
+  for (let round = -warmUp; round < rounds; round++) {
+    for (const [name, run] of Object.entries(contenders)) {
+      const start = performance.now();
+      await run();
+      if (round >= 0) times.get(name)!.push(performance.now() - start);
+    }
+  }
+  return Object.fromEntries([...times].map(([name, values]) => [name, median(values)]));
+}
+
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
+}

@@ -1,0 +1,70 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buildDecoder } from '../../src/convert/decoder-graph.js';
+import { llavaSpec } from '../../src/convert/llava-spec.js';
+import { head, llavaTensors } from '../../src/convert/llava-tensors.js';
+import { OnnxFile } from '../../src/convert/onnx-file.js';
+
+/** LLaVA-1.5-7B's decoder layers, four of them, and a small vocabulary. */
+export const SHAPE = { layers: 4, hidden: 4096, kvHeads: 32, headDim: 128 };
+
+/**
+ * Writes a decoder of that shape with random int4 weights (about 400 MB) to a temporary directory, by the code that
+ * converts checkpoints.
+ */
+export async function writeFourLayers(
+  blockSize: number,
+): Promise<{ path: string; remove: () => Promise<void> }> {
+  const directory = await mkdtemp(join(tmpdir(), 'elastic-cache-bench-'));
+  const remove = () => rm(directory, { recursive: true });
+  const file = new OnnxFile(directory, 'decoder_model_merged_q4.onnx');
+  try {
+    const { text, sizes } = specOf();
+    const random = randomNumbers(Math.max(...sizes.values()));
+    const read = async (name: string) => {
+      const size = sizes.get(name)!;
+      return name.includes('norm') ? new Float32Array(size).fill(1) : random.subarray(0, size);
+    };
+    await buildDecoder(file, text, head.replace(/\.weight$/, ''), read, { kind: 'int4', blockSize });
+    await file.finish();
+    return { path: join(directory, file.name), remove };
+  } catch (error) {
+    await remove();
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+function specOf() {
+  const spec = llavaSpec({
+    model_type: 'llava',
+    image_token_index: 3,
+    vision_config: {},
+    text_config: {
+      model_type: 'llama',
+      hidden_size: SHAPE.hidden,
+      intermediate_size: 11008,
+      num_hidden_layers: SHAPE.layers,
+      num_attention_heads: SHAPE.hidden / SHAPE.headDim,
+      num_key_value_heads: SHAPE.kvHeads,
+      vocab_size: 256,
+      max_position_embeddings: 4096,
+    },
+  });
+  const { decoder } = llavaTensors(spec, true);
+  const sizes = new Map(decoder.map(({ name, shape }) => [name, shape.reduce((a, b) => a * b, 1)]));
+  return { text: spec.text, sizes };
+}
+
+/** Uniform in [-0.03, 0.03), the same every time. */
+export function randomNumbers(count: number): Float32Array<ArrayBuffer> {
+  const values = new Float32Array(count);
+  let state = 1;
+  for (let i = 0; i < count; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    values[i] = (state / 2 ** 31) * 0.03;
+  }
+  return values;
+}
