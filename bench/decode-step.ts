@@ -10,8 +10,9 @@ const layers = 32;
 const kvHeads = 32;
 const headDim = 128;
 const sizes = [1, 2, 4, 8, 16, 32].map((thousands) => thousands * 1024);
-const rounds = 40;
-const stepsPerRound = 50;
+// Rounds are short, so that the median is of rounds that were not interrupted.
+const rounds = 400;
+const stepsPerRound = 5;
 
 const row = Float32Array.from({ length: kvHeads * headDim }, (_, index) => index / 1000);
 const step = [{ keys: row, values: row }];
@@ -45,7 +46,7 @@ function median(values: number[]): number {
 
 const caches = sizes.map((held) => filled(held));
 const times: number[][] = sizes.map(() => []);
-for (let round = -5; round < rounds; round++) {
+for (let round = -100; round < rounds; round++) {
   caches.forEach((cache, index) => {
     const time = microsecondsPerStep(cache);
     if (round >= 0) times[index]!.push(time);

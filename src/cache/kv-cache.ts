@@ -2,16 +2,23 @@ import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry, largestHe
 import { EntryList } from './entry-list.js';
 import type { Allowance, CachePolicy, SequencePolicy } from './policy.js';
 import { compressPrompt, relocate } from './rebuild.js';
+import { addTo, fromLogical, fromSlots } from './received.js';
 import {
+  type AppendOptions,
+  bytesPerEntry,
   type CacheShape,
   checkRows,
+  checkSameModel,
   checkShape,
+  type EntryRows,
   invalidShape,
   type LayerRows,
   type LayerRowsBySlot,
 } from './shape.js';
-import { SlotStore } from './slot-store.js';
+import { headroom, type LayerMemory, roomFor, SlotStore } from './slot-store.js';
 import { type CacheStats, collectStats } from './stats.js';
+
+export type { AppendOptions };
 
 export interface KVCacheOptions extends Partial<CacheShape> {
   readonly policy: CachePolicy;
@@ -20,18 +27,11 @@ export interface KVCacheOptions extends Partial<CacheShape> {
   readonly logCountBias?: boolean;
 }
 
-export interface AppendOptions {
-  /** These rows are a chunk of a longer prompt: hold everything until the append without it. */
-  readonly promptContinues?: boolean;
-}
-
 /** One row of the batch: the state of its policy and, for each layer, its entries. */
 interface Sequence {
   readonly policy: SequencePolicy;
   readonly entries: readonly EntryList[];
 }
-
-type AttentionOrder = 'logical' | 'slot';
 
 /** The key-value cache of a batch of sequences (usually one): a policy decides what stays, the slot stores hold it. */
 export class KVCache {
@@ -66,10 +66,7 @@ export class KVCache {
     const wanted = checkShape(shape);
     const bound = this.#shape;
     if (bound !== undefined) {
-      for (const name of ['layers', 'kvHeads', 'headDim'] as const) {
-        if (bound[name] === wanted[name]) continue;
-        throw invalidShape(`this cache was made for ${bound[name]} ${name}, the model has ${wanted[name]}.`);
-      }
+      checkSameModel(bound, wanted);
       if (bound.batch === wanted.batch) return;
       if (this.#seen > 0) {
         throw invalidShape(
@@ -130,24 +127,17 @@ export class KVCache {
    * @throws ElasticCacheError 'invalid-shape'; the cache is then as it was
    */
   append(layers: readonly LayerRows[], tokens: number, options: AppendOptions = {}): void {
-    this.#append(layers, tokens, 'logical', options.promptContinues ?? false);
+    this.#append(layers, tokens, false, options.promptContinues ?? false);
   }
 
   /** As {@link append}, with `attentionSlots` [batch, capacity + tokens] in slot order, as the graph returns it. */
   appendSlots(layers: readonly LayerRowsBySlot[], tokens: number, options: AppendOptions = {}): void {
-    const rows = layers.map(({ keys, values, attentionSlots }) => ({
-      keys,
-      values,
-      attention: attentionSlots,
-    }));
-    this.#append(rows, tokens, 'slot', options.promptContinues ?? false);
+    const rows = layers.map(({ attentionSlots, ...rows }) => ({ ...rows, attention: attentionSlots }));
+    this.#append(rows, tokens, true, options.promptContinues ?? false);
   }
 
   /** What a layer holds for one row of the batch, in logical order, as copies. keys, values [held, kvHeads, headDim] */
-  entries(
-    layer: number,
-    row = 0,
-  ): { keys: Float32Array; values: Float32Array; positions: Int32Array; counts: Int32Array } {
+  entries(layer: number, row = 0): EntryRows {
     const entries = this.#rows(layer)[row];
     if (entries === undefined) throw invalidShape(`row ${row} is not in this cache.`);
     const order = entries.order();
@@ -159,12 +149,7 @@ export class KVCache {
   }
 
   /** The memory of a layer: keys, values [batch, kvHeads, capacity, headDim], bias [batch, capacity]. Valid until the next append. */
-  past(layer: number): {
-    keys: Float32Array<ArrayBuffer>;
-    values: Float32Array<ArrayBuffer>;
-    bias: Float32Array<ArrayBuffer>;
-    capacity: number;
-  } {
+  past(layer: number): LayerMemory {
     const store = this.#stores[layer];
     if (store === undefined) throw this.#noSuchLayer(layer);
     const { keys, values, bias, capacity } = store;
@@ -175,17 +160,10 @@ export class KVCache {
     return collectStats(this.policy.name, this.#seen, this.#stores, this.#sequences);
   }
 
-  #append(
-    layers: readonly LayerRows[],
-    tokens: number,
-    order: AttentionOrder,
-    promptContinues: boolean,
-  ): void {
+  #append(layers: readonly LayerRows[], tokens: number, bySlot: boolean, promptContinues: boolean): void {
     const shape = this.#shape;
     if (shape === undefined) {
-      throw invalidShape(
-        'the cache has no shape yet: give layers, kvHeads and headDim, or bind() it to a model.',
-      );
+      throw invalidShape('the cache has no shape yet: give it layers, kvHeads and headDim, or bind() it.');
     }
     const before = this.#stores.map((store) => store.capacity);
     const needed = this.attentionNeeded();
@@ -194,8 +172,7 @@ export class KVCache {
       tokens,
       shape,
       needed
-        ? (layer, row) =>
-            (order === 'slot' ? before[layer]! : this.#sequences[row]!.entries[layer]!.length) + tokens
+        ? (layer, row) => (bySlot ? before[layer]! : this.#sequences[row]!.entries[layer]!.length) + tokens
         : undefined,
     );
 
@@ -205,7 +182,7 @@ export class KVCache {
     else this.#write(layers, tokens);
     this.#seen += tokens;
     // 2. Everything held learns what it received from the new queries.
-    if (needed) this.#observe(layers, tokens, order, before);
+    if (needed) this.#observe(layers, tokens, bySlot, before);
     // 3. The policy brings the layers down to the budget.
     if (promptContinues) return;
     const allowed = allowance(this.budget, this.#seen, bytesPerEntry(shape), this.policy.minimum);
@@ -232,18 +209,13 @@ export class KVCache {
     });
   }
 
-  #observe(
-    layers: readonly LayerRows[],
-    tokens: number,
-    order: AttentionOrder,
-    before: readonly number[],
-  ): void {
+  #observe(layers: readonly LayerRows[], tokens: number, bySlot: boolean, before: readonly number[]): void {
     this.#sequences.forEach(({ policy, entries }, row) => {
       const received = entries.map((list, layer) => {
         const attention = layers[layer]!.attention!;
         const width = attention.length / this.#sequences.length;
         const own = attention.subarray(row * width, (row + 1) * width);
-        return order === 'logical' ? fromLogical(list, own) : fromSlots(list, own, before[layer]!, tokens);
+        return bySlot ? fromSlots(list, own, before[layer]!, tokens) : fromLogical(list, own);
       });
       if (this.#prefilled) policy.observe?.(entries, received);
       else
@@ -304,11 +276,8 @@ export class KVCache {
     });
   }
 
-  /** Capacity to allocate when `slots` are needed: some room to grow, unless the budget says that there will be no growth. */
   #roomFor(slots: number): number {
-    const roomy = slots + headroom(slots);
-    const most = largestHeld(this.budget, bytesPerEntry(this.#shape!)) + 1;
-    return slots <= most ? Math.min(roomy, most) : roomy;
+    return roomFor(slots, largestHeld(this.budget, bytesPerEntry(this.#shape!)) + 1);
   }
 
   #rows(layer: number): readonly EntryList[] {
@@ -319,36 +288,4 @@ export class KVCache {
   #noSuchLayer(layer: number): Error {
     return invalidShape(`layer ${layer} is not in this cache, which has ${this.#stores.length} layers.`);
   }
-}
-
-/** Slots allocated beyond those needed: a sixteenth, so that growing costs O(1) per token and little memory. */
-function headroom(slots: number): number {
-  return Math.max(16, slots >> 4);
-}
-
-/** What one entry costs over all layers and rows. */
-function bytesPerEntry({ layers, kvHeads, headDim, batch }: Required<CacheShape>): number {
-  return layers * batch * kvHeads * headDim * 2 * Float32Array.BYTES_PER_ELEMENT;
-}
-
-function fromLogical(list: EntryList, attention: Float32Array): Float32Array {
-  const received = new Float32Array(list.scores.length);
-  for (let slot = list.first, index = 0; slot >= 0; slot = list.next(slot))
-    received[slot] = attention[index++]!;
-  return received;
-}
-
-function fromSlots(list: EntryList, attention: Float32Array, capacity: number, tokens: number): Float32Array {
-  const received = new Float32Array(list.scores.length);
-  received.set(attention.subarray(0, Math.min(capacity, received.length)));
-  for (let slot = list.last, token = tokens - 1; token >= 0; slot = list.previous(slot), token--) {
-    received[slot] = attention[capacity + token]!;
-  }
-  return received;
-}
-
-function addTo(sums: Float64Array, received: Float32Array): void {
-  received.forEach((value, slot) => {
-    sums[slot]! += value;
-  });
 }

@@ -42,7 +42,9 @@ export const settings: fc.Arbitrary<Setting> = fc.record({
     headDim: fc.constant(2),
     batch: fc.integer({ min: 1, max: 3 }),
   }),
-  turns: fc.tuple(chunks, fc.array(turn, { maxLength: 24 })).map(([prompt, rest]) => [prompt, ...rest]),
+  turns: fc
+    .tuple(chunks, fc.array(turn, { maxLength: 24, size: 'max' }))
+    .map(([prompt, rest]) => [prompt, ...rest]),
   budget: fc.oneof(
     fc.integer({ min: 1, max: 20 }).map((twentieths) => twentieths / 20),
     fc.double({ min: 0.05, max: 1, noNaN: true }),

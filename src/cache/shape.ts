@@ -29,6 +29,22 @@ export interface LayerRowsBySlot {
   readonly attentionSlots?: Float32Array;
 }
 
+export interface AppendOptions {
+  /** These rows are a chunk of a longer prompt: hold everything until the append without it. */
+  readonly promptContinues?: boolean;
+}
+
+/** What a layer holds for one row of the batch, in logical order. */
+export interface EntryRows {
+  /** [held, kvHeads, headDim] */
+  readonly keys: Float32Array;
+  readonly values: Float32Array;
+  /** [held] original positions, in tokens seen */
+  readonly positions: Int32Array;
+  /** [held] how many prompt tokens each entry stands for */
+  readonly counts: Int32Array;
+}
+
 /** @throws ElasticCacheError 'invalid-shape' */
 export function checkShape(shape: CacheShape): Required<CacheShape> {
   const checked = {
@@ -43,6 +59,14 @@ export function checkShape(shape: CacheShape): Required<CacheShape> {
     }
   }
   return checked;
+}
+
+/** @throws ElasticCacheError 'invalid-shape' when a cache of one shape is given to a model of another */
+export function checkSameModel(cache: CacheShape, model: CacheShape): void {
+  for (const name of ['layers', 'kvHeads', 'headDim'] as const) {
+    if (cache[name] === model[name]) continue;
+    throw invalidShape(`this cache was made for ${cache[name]} ${name}, the model has ${model[name]}.`);
+  }
 }
 
 /**
@@ -87,6 +111,11 @@ export function checkRows(
       );
     }
   });
+}
+
+/** What one entry costs over all layers and rows. */
+export function bytesPerEntry({ layers, kvHeads, headDim, batch }: Required<CacheShape>): number {
+  return layers * batch * kvHeads * headDim * 2 * Float32Array.BYTES_PER_ELEMENT;
 }
 
 export function invalidShape(message: string): ElasticCacheError {

@@ -5,6 +5,16 @@ export interface RowSource {
   readonly capacity: number;
 }
 
+/** The memory of one layer, as it is fed to the graph. */
+export interface LayerMemory {
+  /** [batch, kvHeads, capacity, headDim] */
+  readonly keys: Float32Array<ArrayBuffer>;
+  readonly values: Float32Array<ArrayBuffer>;
+  /** [batch, capacity] added to the scores: 0, log(count) if asked for, -Infinity for an empty slot */
+  readonly bias: Float32Array<ArrayBuffer>;
+  readonly capacity: number;
+}
+
 export interface StoreShape {
   readonly batch: number;
   readonly kvHeads: number;
@@ -58,14 +68,11 @@ export class SlotStore implements RowSource {
   /** Copies row `index` of `source` into a slot and marks it used. */
   write(row: number, slot: number, source: RowSource, index: number, bias = 0): void {
     const { kvHeads, headDim } = this.shape;
-    const { keys, values } = this;
     for (let head = row * kvHeads; head < (row + 1) * kvHeads; head++) {
       const from = (head * source.capacity + index) * headDim;
       const to = (head * this.capacity + slot) * headDim;
-      for (let i = 0; i < headDim; i++) {
-        keys[to + i] = source.keys[from + i]!;
-        values[to + i] = source.values[from + i]!;
-      }
+      this.keys.set(source.keys.subarray(from, from + headDim), to);
+      this.values.set(source.values.subarray(from, from + headDim), to);
     }
     this.bias[row * this.capacity + slot] = bias;
   }
@@ -120,4 +127,15 @@ export class SlotStore implements RowSource {
     });
     return { keys, values };
   }
+}
+
+/** Slots allocated beyond those needed: a sixteenth, so that growing costs O(1) per token and little memory. */
+export function headroom(slots: number): number {
+  return Math.max(16, slots >> 4);
+}
+
+/** Capacity to allocate when `slots` are needed: with room to grow, but not beyond the `most` that are ever needed. */
+export function roomFor(slots: number, most: number): number {
+  const roomy = slots + headroom(slots);
+  return slots <= most ? Math.min(roomy, most) : roomy;
 }

@@ -28,7 +28,7 @@ export function policyCases(
       for (let row = 0; row < shape.batch; row++) check(layer, row);
   };
   const property = (check: (setting: Setting) => void) =>
-    fc.assert(fc.property(settings, check), { numRuns: 40 });
+    fc.assert(fc.property(settings, check), { numRuns: 25 });
   const promised = (promise: Promised, check: () => void) => {
     if (without[promise] === undefined) it(promises[promise], check);
     else it.skip(`${promises[promise]} (${without[promise]})`, check);
