@@ -107,13 +107,12 @@ function maskedNew(
 }
 
 function addImportance(builder: GraphBuilder, { index, queryHeads }: AttentionLayer, weights: string): void {
-  const received = builder.op(
-    'ReduceSum',
-    [weights, builder.int64(`importance_axes.${index}`, [2], [1, 2])],
-    {
+  // One axis at a time: ONNX Runtime sums over two at once thirty times slower (427 ms against 13 for [1, 16, 512, 1417]).
+  const sum = (name: string, axis: number) =>
+    builder.op('ReduceSum', [name, builder.int64(`axis_${axis}.${index}`, [1], [axis])], {
       attributes: { keepdims: 0 },
-    },
-  );
+    });
+  const received = sum(sum(weights, 2), 1);
   builder.op('Mul', [received, builder.float32(`per_head.${index}`, [], [1 / queryHeads])], {
     outputs: [contractNames.attention(index)],
   });
