@@ -1,71 +1,9 @@
-import type { AttributeValue } from '../../src/graph/attributes.js';
 import { type Dim, GraphBuilder } from '../../src/graph/builder.js';
 import { DataType, MICROSOFT, type Model } from '../../src/graph/onnx.js';
 import { Float16Array } from './float16.js';
+import { DEFAULTS, type GqaDecoderOptions } from './gqa-options.js';
 
-export interface GqaDecoderOptions {
-  layers: number;
-  queryHeads: number;
-  kvHeads: number;
-  headDim: number;
-  hidden: number;
-  vocab: number;
-  /** One projection for queries, keys and values. */
-  packed: boolean;
-  /** Rotation by its own operator, inside GroupQueryAttention, or none. */
-  rope: 'outside' | 'inside' | 'none';
-  /** Whether the graph declares position_ids; with `rope: 'inside'` they are then the operator's input 9. */
-  positionIds: boolean;
-  interleaved: boolean;
-  /** Rotated part of a head, at most headDim. */
-  rotaryDim: number;
-  softcap: number;
-  /** 0 leaves the attribute out. */
-  scale: number;
-  /** Inputs of the operator; those past the ninth are empty. */
-  inputs: 7 | 9 | 10 | 11 | 12;
-  weights: 'float32' | 'int4';
-  /** 'float16': the whole graph; 'float16-inside': float32 inputs and outputs around it. */
-  float: 'float32' | 'float16' | 'float16-inside';
-  /** Per-head norms as inputs 14 and 15. */
-  qkNorm: boolean;
-  /** Whether past inputs declare headDim or only a name for it. */
-  declareHeadDim: boolean;
-  /** Further inputs of the operator by position, by name of a value of the graph. */
-  extraInputs: Record<number, string>;
-  /** Further attributes of the operator. */
-  extraAttributes: Record<string, AttributeValue>;
-  /** Adds outputs probabilities.i [B, queryHeads, S, T]: the operator's own attention, an oracle for the rewritten graph's. */
-  probabilities: boolean;
-  longest: number;
-  seed: number;
-}
-
-const DEFAULTS: GqaDecoderOptions = {
-  layers: 2,
-  queryHeads: 4,
-  kvHeads: 2,
-  headDim: 16,
-  hidden: 64,
-  vocab: 96,
-  packed: false,
-  rope: 'outside',
-  positionIds: true,
-  interleaved: false,
-  rotaryDim: 16,
-  softcap: 0,
-  scale: 0,
-  inputs: 9,
-  weights: 'float32',
-  float: 'float32',
-  qkNorm: false,
-  declareHeadDim: true,
-  extraInputs: {},
-  extraAttributes: {},
-  probabilities: false,
-  longest: 256,
-  seed: 1,
-};
+export type { GqaDecoderOptions } from './gqa-options.js';
 
 /** A small decoder with random weights in the layout that transformers.js runs: the test's stand-in for a hub model. */
 export function buildGqaDecoder(overrides: Partial<GqaDecoderOptions> = {}): Model {
@@ -137,6 +75,11 @@ class GqaDecoder {
         this.project(normed, `v.${i}`, o.hidden, width.kv),
       ];
     }
+    const norms = o.qkNorm === 'none' ? [] : [14, 15].map((at) => this.vector(`norm.${i}.${at}`, o.headDim));
+    if (o.qkNorm === 'outside') {
+      const heads = [o.queryHeads, o.kvHeads];
+      qkv = qkv.map((x, at) => (norms[at] ? this.normHeads(x!, heads[at]!, norms[at]) : x));
+    }
     if (o.rope === 'outside' && tables) {
       qkv = [this.rotate(qkv[0]!, o.queryHeads, tables), this.rotate(qkv[1]!, o.kvHeads, tables), qkv[2]];
     }
@@ -151,7 +94,9 @@ class GqaDecoder {
     ];
     while (inputs.length < o.inputs) inputs.push(undefined);
     if (inside && o.positionIds && o.inputs > 9) inputs[9] = 'position_ids';
-    if (o.qkNorm) for (const at of [14, 15]) inputs[at] = this.vector(`norm.${i}.${at}`, o.headDim);
+    norms.forEach((weight, at) => {
+      if (o.qkNorm === 'inside') inputs[14 + at] = weight;
+    });
     for (const [at, name] of Object.entries(o.extraInputs)) inputs[Number(at)] = name;
     const outputs = [
       g.fresh(`attention_${i}`),
@@ -241,6 +186,15 @@ class GqaDecoder {
     return this.g.op('SimplifiedLayerNormalization', [x, this.vector('norm', width)], {
       attributes: { axis: -1, epsilon: { float: 1e-5 }, stash_type: 1 },
     });
+  }
+
+  private normHeads(x: string, heads: number, weight: string): string {
+    const { g, o } = this;
+    const perHead = g.op('Reshape', [x, g.int64('heads_shape', [4], [0, 0, heads, o.headDim])]);
+    const normed = g.op('SimplifiedLayerNormalization', [perHead, weight], {
+      attributes: { axis: -1, epsilon: { float: 1e-6 }, stash_type: 1 },
+    });
+    return g.op('Reshape', [normed, g.int64('rows_shape', [3], [0, 0, heads * o.headDim])]);
   }
 
   private project(x: string, name: string, from: number, to: number): string {
