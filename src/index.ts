@@ -31,6 +31,7 @@ export { ElasticCacheError, type ErrorCode } from './errors.js';
 // Rewrite a decoder for another runtime.
 export type { ByteSource } from './graph/byte-source.js';
 export { contractNames, type DecoderLayer, type DecoderSignature } from './graph/decoder.js';
+export { type Inspection, inspectDecoder } from './graph/inspect.js';
 export { type Model as OnnxModel, parseModel, serializeModel } from './graph/onnx.js';
 export { type RewriteReport, rewriteDecoder } from './graph/rewrite.js';
 export { readSkeleton } from './graph/skeleton.js';
