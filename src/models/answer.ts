@@ -22,7 +22,7 @@ export interface Answer {
   promptTokens: number;
   /** From the first look at the image to the first new token. */
   prefillMs: number;
-  /** Mean over the new tokens after the first; undefined when there is no second. */
+  /** Mean over the new tokens after the first, without the time in `onText`; undefined when there is no second. */
   msPerToken: number | undefined;
 }
 
@@ -48,29 +48,37 @@ export async function answer(
     ...(temperature > 0 ? { do_sample: true, temperature } : { do_sample: false }),
     streamer,
   });
-  const { times, tokens } = streamer;
-  const first = times[0]!;
+  const { waits, tokens } = streamer;
   return {
     text: tokenizer.decode(tokens, { skip_special_tokens: true }).trim(),
     tokens,
     promptTokens,
-    prefillMs: first - start,
-    msPerToken: times.length > 1 ? (times.at(-1)! - first) / (times.length - 1) : undefined,
+    prefillMs: streamer.first - start,
+    msPerToken: waits.length > 0 ? waits.reduce((sum, wait) => sum + wait) / waits.length : undefined,
   };
 }
 
-/** Notes when each new token came, before it is turned into text. */
+/** Notes how long each new token took, without what is done with it. */
 class TimedStreamer extends TextStreamer {
-  readonly times: number[] = [];
   readonly tokens: number[] = [];
+  /** When the first new token came. */
+  first = 0;
+  /** Milliseconds that each later token took. */
+  readonly waits: number[] = [];
   private promptSeen = false;
+  private resumed = 0;
 
   override put(value: bigint[][]): void {
-    if (this.promptSeen) {
-      this.times.push(performance.now());
-      this.tokens.push(Number(value[0]![0]));
-    }
+    if (this.promptSeen) this.note(Number(value[0]![0]));
     this.promptSeen = true;
     super.put(value);
+    this.resumed = performance.now();
+  }
+
+  private note(token: number): void {
+    const now = performance.now();
+    if (this.tokens.length === 0) this.first = now;
+    else this.waits.push(now - this.resumed);
+    this.tokens.push(token);
   }
 }

@@ -77,11 +77,11 @@ function sideBySide(titles: readonly string[], width: number): Display {
   return {
     text(column, text) {
       texts[column] = (texts[column]! + text).trimStart();
-      block.draw(drawn());
+      block.draw(drawn);
     },
     done(column, lines) {
       feet[column] = lines.join('\n');
-      block.draw(drawn());
+      block.draw(drawn);
     },
     end: () => block.finish(drawn()),
   };
