@@ -2,7 +2,7 @@
 
 A training row is one picture and all its instructions: the description and a dozen short questions share the image tokens, see
 only those and themselves (block mask, positions restart after the image), so that each is answered as if asked alone.
-In stage 2 most of the time only a random quarter of the 576 image tokens is shown, at their original positions: four times as
+In stage 2 most of the time only a quarter of the 576 image tokens is shown, at their original positions: four times as
 many pictures an hour, and the last part of the time shows all of them.
   python train_llava.py --data DIR --out DIR --tokenizer DIR --minutes 45          (stage 2; vision.pt must lie in --out)
   python train_llava.py --data DIR --out DIR --tokenizer DIR --minutes 30 --joint  (stage 3)
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from data import Scenes, dense_labels, head_sizes, vocabulary
+from data import PATCH, SIDE, Scenes, dense_labels, head_sizes, vocabulary
 from model import CONFIG, Llava, normalise
 from optimiser import Optimisers
 from train_vision import DenseHeads, dense_loss
@@ -32,6 +32,15 @@ DESCRIPTION_PROMPTS = [
     "Write a detailed description of this image.",
 ]
 IMAGE_TOKENS = 576
+
+
+def choose_patches(record: dict, kept: int) -> np.ndarray:
+    """`kept` of the 576 patches, ascending: the middle of every item, so that none goes unseen, and random others."""
+    boxes = [item["bbox"] for item in record["items"]]
+    middles = [int((b["y"] + b["h"] / 2) / PATCH) * SIDE + int((b["x"] + b["w"] / 2) / PATCH) for b in boxes]
+    others = np.setdiff1d(np.arange(IMAGE_TOKENS), middles)
+    np.random.shuffle(others)
+    return np.sort(np.concatenate([np.unique(middles), others])[:kept])
 
 
 class Rows:
@@ -58,7 +67,7 @@ class Rows:
         """Tensors of a batch with `kept` image tokens a row; segment 0 is the shared prefix, -1 is padding."""
         rows = []
         for i in indices:
-            shown = np.sort(np.random.permutation(IMAGE_TOKENS)[:kept])
+            shown = choose_patches(scenes.records[i], kept)
             start = len(self.prefix)
             ids = list(self.prefix) + [0] * kept
             positions = list(range(start)) + (start + shown).tolist()

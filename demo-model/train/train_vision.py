@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--whole-from", type=float, default=0.75, help="share of the time after which whole pictures are shown")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--muon", type=float, default=0.02)
+    parser.add_argument("--muon", type=float, default=0.03)
     parser.add_argument("--adam", type=float, default=2e-3)
     a = parser.parse_args()
     torch.manual_seed(0)
@@ -134,7 +134,7 @@ def main() -> None:
                     loss, accuracy = run(watched)
             shown = " ".join(f"{k} {v:.3f}" for k, v in accuracy.items())
             print(f"{spent / 60:.1f} min, step {step} ({step / spent:.2f} steps/s): loss {loss:.3f} {shown}", flush=True)
-        if step % 300 == 0:
+        if step % 100 == 0:
             save()
     save()
 
