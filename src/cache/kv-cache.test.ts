@@ -76,6 +76,34 @@ describe('memory', () => {
     expect([cache.held(0), cache.attentionNeeded()]).toEqual([20, false]);
   });
 
+  it.each([
+    ['a prompt', []],
+    ['a later turn', [[50], [1], [1]]],
+  ])('is reserved once for %s in chunks, and holds the same', (_, turns) => {
+    const [cache, grown] = [0, 1].map(() => played(cacheWith({ policy: full(), budget: 1 }), turns));
+    cache!.reserve(100, 20);
+    const buffers = new Set<ArrayBuffer>();
+    for (const part of [30, 50, 20]) {
+      const numbers = Float32Array.from({ length: 4 * part }, (_, i) => part + i);
+      const rows = [0, 1].map(() => ({ keys: numbers, values: numbers.map((value) => -value) }));
+      for (const each of [cache!, grown!]) each.append(rows, part, { promptContinues: part !== 20 });
+      if (part !== 20 || turns.length > 0) buffers.add(cache!.past(1).keys.buffer);
+    }
+    expect(buffers.size).toBe(1);
+    expect([0, 1].map((layer) => cache!.entries(layer))).toEqual(
+      [0, 1].map((layer) => grown!.entries(layer)),
+    );
+  });
+
+  it('has no empty slot within a prompt, where it would only cost attention', () => {
+    const cache = cacheWith({ policy: full(), budget: 1 });
+    cache.reserve(100, 20);
+    const rows = [0, 1].map(() => ({ keys: new Float32Array(160), values: new Float32Array(160) }));
+    cache.append(rows, 40, { promptContinues: true });
+    expect(cache.past(0).capacity).toBe(40);
+    expect(cache.stats().bytesAllocated).toBeGreaterThanOrEqual(80 * bytesPerEntry);
+  });
+
   it('is a legal past before the first token', () => {
     expect(cacheWith().past(0)).toEqual({
       keys: new Float32Array(0),

@@ -1,7 +1,7 @@
 import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry, largestHeld } from './budget.js';
 import { EntryList } from './entry-list.js';
 import type { Allowance, CachePolicy, SequencePolicy } from './policy.js';
-import { compressPrompt, relocate } from './rebuild.js';
+import { appendRows, compressPrompt, relocate } from './rebuild.js';
 import { addTo, fromLogical, fromSlots } from './received.js';
 import {
   type AppendOptions,
@@ -120,6 +120,16 @@ export class KVCache {
     return attention === 'always' || (attention === 'prefill' && !this.#prefilled);
   }
 
+  /** Allocates memory for `tokens` to come, the `last` of them in the append that completes them; not anew for each chunk. */
+  reserve(tokens: number, last: number): void {
+    // The last part of a prompt never goes into the store: it is compressed from where it lies.
+    const written = this.#prefilled ? tokens : tokens - last;
+    this.#stores.forEach((store, layer) => {
+      const needed = this.#slotsNeeded(layer, written);
+      if (needed > store.capacity) store.reserve(this.#prefilled ? this.#roomFor(needed) : needed);
+    });
+  }
+
   /**
    * Adds `tokens` rows to every layer, then lets the policy bring each layer down to the budget. The first append, with
    * the chunks before it, is the prompt.
@@ -179,7 +189,7 @@ export class KVCache {
     const completesPrompt = !this.#prefilled && !promptContinues;
     // 1. The new rows go into slots; the last part of a prompt is compressed from where it lies.
     if (completesPrompt) this.#addEntries(tokens);
-    else this.#write(layers, tokens);
+    else this.#write(layers, tokens, promptContinues);
     this.#seen += tokens;
     // 2. Everything held learns what it received from the new queries.
     if (needed) this.#observe(layers, tokens, bySlot, before);
@@ -196,17 +206,17 @@ export class KVCache {
     }
   }
 
-  #write(layers: readonly LayerRows[], tokens: number): void {
+  #write(layers: readonly LayerRows[], tokens: number, moreToCome: boolean): void {
     this.#stores.forEach((store, layer) => {
-      const needed = this.#rows(layer).reduce((most, list) => Math.max(most, list.slotsNeeded(tokens)), 0);
-      if (needed > store.capacity) store.grow(this.#roomFor(needed));
-      const source = { keys: layers[layer]!.keys, values: layers[layer]!.values, capacity: tokens };
-      this.#sequences.forEach(({ entries }, row) => {
-        for (let token = 0; token < tokens; token++) {
-          store.write(row, entries[layer]!.append(), source, token);
-        }
-      });
+      const needed = this.#slotsNeeded(layer, tokens);
+      // Empty slots cost attention: within a prompt there are none.
+      if (needed > store.capacity) store.grow(moreToCome ? needed : this.#roomFor(needed));
+      appendRows(store, this.#rows(layer), layers[layer]!, tokens);
     });
+  }
+
+  #slotsNeeded(layer: number, tokens: number): number {
+    return this.#rows(layer).reduce((most, list) => Math.max(most, list.slotsNeeded(tokens)), 0);
   }
 
   #observe(layers: readonly LayerRows[], tokens: number, bySlot: boolean, before: readonly number[]): void {
@@ -259,11 +269,8 @@ export class KVCache {
     this.#stores.forEach((store, layer) => {
       this.#sequences.forEach(({ policy, entries }, row) => {
         const list = entries[layer]!;
-        for (
-          let slot = policy.evict(list, allowed, layer);
-          slot >= 0;
-          slot = policy.evict(list, allowed, layer)
-        ) {
+        const next = () => policy.evict(list, allowed, layer);
+        for (let slot = next(); slot >= 0; slot = next()) {
           list.remove(slot);
           store.clear(row, slot);
         }

@@ -28,9 +28,12 @@ export function compressPrompt(
     const counts = new Int32Array(keep.length).fill(1);
     keep.forEach((token, slot) => {
       slotOf[token] = slot;
-      const [part, index] = locate(parts, token);
-      store.write(row, slot, part, index);
     });
+    for (let slot = 0, count = 0; slot < keep.length; slot += count) {
+      const [part, index] = locate(parts, keep[slot]!);
+      count = runLength(keep, slot, part.tokens - index);
+      store.write(row, slot, part, index, count);
+    }
     from?.forEach((token, merge) => {
       const slot = slotOf[into![merge]!]!;
       if (slot < 0) {
@@ -57,14 +60,38 @@ export function relocate(store: SlotStore, rows: readonly EntryList[], capacity:
   rows.forEach((entries, row) => {
     const order = entries.order();
     order.forEach((slot, index) => {
-      moved.write(row, index, store, slot, store.biasOf(row, slot));
+      moved.write(row, index, store, slot, 1, store.biasOf(row, slot));
     });
     entries.compact(order);
   });
   return moved;
 }
 
-function locate(parts: readonly PromptPart[], token: number): [RowSource, number] {
+/** Appends `tokens` new entries to each row and copies theirs into the slots they got. */
+export function appendRows(
+  store: SlotStore,
+  rows: readonly EntryList[],
+  { keys, values }: { keys: Float32Array; values: Float32Array },
+  tokens: number,
+): void {
+  const source = { keys, values, capacity: tokens };
+  rows.forEach((entries, row) => {
+    const slots = Int32Array.from({ length: tokens }, () => entries.append());
+    for (let token = 0, count = 0; token < tokens; token += count) {
+      count = runLength(slots, token, tokens - token);
+      store.write(row, slots[token]!, source, token, count);
+    }
+  });
+}
+
+/** How many of `numbers` from `start` follow each other without a gap, `most` at most. */
+function runLength(numbers: Int32Array, start: number, most: number): number {
+  let length = 1;
+  while (length < most && numbers[start + length] === numbers[start]! + length) length++;
+  return length;
+}
+
+function locate(parts: readonly PromptPart[], token: number): [PromptPart, number] {
   let index = token;
   for (const part of parts) {
     if (index < part.tokens) return [part, index];

@@ -39,24 +39,31 @@ export class SlotStore implements RowSource {
     this.grow(capacity);
   }
 
+  /** Bytes allocated, reserved room included. */
   get bytes(): number {
-    return this.keys.byteLength + this.values.byteLength + this.bias.byteLength;
+    return this.keys.buffer.byteLength + this.values.buffer.byteLength + this.bias.byteLength;
+  }
+
+  /** Allocates memory for `capacity` slots in one piece; growing up to there then needs no more of it. */
+  reserve(capacity: number): void {
+    const { batch, kvHeads, headDim } = this.shape;
+    const length = batch * kvHeads * capacity * headDim;
+    const reserved = (from: Float32Array<ArrayBuffer>) => {
+      if (from.buffer.byteLength >= length * from.BYTES_PER_ELEMENT) return from;
+      const buffer = new Float32Array(length);
+      buffer.set(from);
+      return buffer.subarray(0, from.length);
+    };
+    this.keys = reserved(this.keys);
+    this.values = reserved(this.values);
   }
 
   /** Makes room for `capacity` slots; every entry keeps its slot. */
   grow(capacity: number): void {
-    const { batch, kvHeads, headDim } = this.shape;
+    const { batch } = this.shape;
     const before = this.capacity;
-    const enlarge = (from: Float32Array): Float32Array<ArrayBuffer> => {
-      const to = new Float32Array(batch * kvHeads * capacity * headDim);
-      const length = before * headDim;
-      for (let block = 0; block < batch * kvHeads; block++) {
-        to.set(from.subarray(block * length, (block + 1) * length), block * capacity * headDim);
-      }
-      return to;
-    };
-    this.keys = enlarge(this.keys);
-    this.values = enlarge(this.values);
+    this.keys = this.#widened(this.keys, capacity);
+    this.values = this.#widened(this.values, capacity);
     const bias = new Float32Array(batch * capacity).fill(EMPTY);
     for (let row = 0; row < batch; row++) {
       bias.set(this.bias.subarray(row * before, (row + 1) * before), row * capacity);
@@ -65,16 +72,33 @@ export class SlotStore implements RowSource {
     this.capacity = capacity;
   }
 
-  /** Copies row `index` of `source` into a slot and marks it used. */
-  write(row: number, slot: number, source: RowSource, index: number, bias = 0): void {
+  /** The blocks of all heads at their new places: in the same memory where it was reserved, else in new. */
+  #widened(from: Float32Array<ArrayBuffer>, capacity: number): Float32Array<ArrayBuffer> {
+    const { batch, kvHeads, headDim } = this.shape;
+    const length = batch * kvHeads * capacity * headDim;
+    const inPlace = from.buffer.byteLength >= length * from.BYTES_PER_ELEMENT;
+    const to = inPlace ? new Float32Array(from.buffer, 0, length) : new Float32Array(length);
+    const width = this.capacity * headDim;
+    // The last block first, so that none is written over before it has moved.
+    for (let block = batch * kvHeads - 1; block >= 0; block--) {
+      const start = block * width;
+      if (inPlace) to.copyWithin(block * capacity * headDim, start, start + width);
+      else to.set(from.subarray(start, start + width), block * capacity * headDim);
+    }
+    return to;
+  }
+
+  /** Copies `count` rows of `source` from `index` into the slots from `slot` and marks these used. */
+  write(row: number, slot: number, source: RowSource, index: number, count = 1, bias = 0): void {
     const { kvHeads, headDim } = this.shape;
     for (let head = row * kvHeads; head < (row + 1) * kvHeads; head++) {
       const from = (head * source.capacity + index) * headDim;
       const to = (head * this.capacity + slot) * headDim;
-      this.keys.set(source.keys.subarray(from, from + headDim), to);
-      this.values.set(source.values.subarray(from, from + headDim), to);
+      this.keys.set(source.keys.subarray(from, from + count * headDim), to);
+      this.values.set(source.values.subarray(from, from + count * headDim), to);
     }
-    this.bias[row * this.capacity + slot] = bias;
+    const first = row * this.capacity + slot;
+    this.bias.fill(bias, first, first + count);
   }
 
   /** Adds row `index` of `source` to what a slot holds. */

@@ -73,6 +73,7 @@ export class Decoder {
     const length = embeds.dims[1]!;
     const positions = shifted(positionIds, cache.nextPosition - cache.seen);
     const kept: Tensor[] = [];
+    if (length > this.chunk) cache.reserve(length, length % this.chunk || this.chunk);
     for (let start = 0; start < length; start += this.chunk) {
       const end = Math.min(start + this.chunk, length);
       const last = end === length;
