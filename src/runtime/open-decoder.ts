@@ -2,6 +2,7 @@ import { basename, dirname } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { ElasticCacheError } from '../errors.js';
 import type { DecoderSignature } from '../graph/decoder.js';
+import { withLogitsToKeep } from '../graph/logits-to-keep.js';
 import { type Model, serializeModel } from '../graph/onnx.js';
 import { rewriteDecoder } from '../graph/rewrite.js';
 import { readSkeleton } from '../graph/skeleton.js';
@@ -48,7 +49,7 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
 async function rewrittenFrom(path: string): Promise<{ model: Model; decoder: DecoderSignature }> {
   const source = await FileSource.open(path);
   try {
-    return rewriteDecoder(await readSkeleton(source, basename(path)));
+    return rewriteDecoder(withLogitsToKeep(await readSkeleton(source, basename(path))));
   } catch (cause) {
     if (!(cause instanceof ElasticCacheError)) throw cause;
     throw new ElasticCacheError(cause.code, `${path}: ${cause.message}`, { cause });

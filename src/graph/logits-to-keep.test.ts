@@ -1,0 +1,102 @@
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { describe, expect, it } from 'vitest';
+import { buildGqaDecoder, gaussian } from '../../test/graph/gqa-decoder.js';
+import { GraphBuilder } from './builder.js';
+import { withLogitsToKeep } from './logits-to-keep.js';
+import { DataType, graphOf, type Model, serializeModel } from './onnx.js';
+
+const HIDDEN = 64;
+const VOCAB = 96;
+const TOKENS = 7;
+
+async function logits(model: Model, keep?: bigint): Promise<number[]> {
+  const session = await InferenceSession.create(serializeModel(model), { logSeverityLevel: 3 });
+  const int64 = (values: bigint[], dims: number[]) => new Tensor('int64', values, dims);
+  const feeds: Record<string, Tensor> = {
+    inputs_embeds: new Tensor('float32', Float32Array.from({ length: TOKENS * HIDDEN }, gaussian(3)), [
+      1,
+      TOKENS,
+      HIDDEN,
+    ]),
+    attention_mask: int64(Array(TOKENS).fill(1n), [1, TOKENS]),
+    position_ids: int64(
+      Array.from({ length: TOKENS }, (_, i) => BigInt(i)),
+      [1, TOKENS],
+    ),
+    ...(keep === undefined ? {} : { num_logits_to_keep: int64([keep], []) }),
+  };
+  for (const name of session.inputNames.filter((name) => name.startsWith('past'))) {
+    feeds[name] = new Tensor('float32', new Float32Array(0), [1, 2, 0, 16]);
+  }
+  const outputs = await session.run(feeds, ['logits']);
+  await session.release();
+  return [...(outputs.logits!.data as Float32Array)];
+}
+
+/** The decoder with its logits capped, as Gemma's are, after the projection. */
+function capped(model: Model): Model {
+  const graph = graphOf(model);
+  const made = graph.node.find((node) => node.output.includes('logits'))!;
+  made.output[0] = 'raw_logits';
+  const builder = new GraphBuilder(model);
+  const cap = builder.float32('cap', [], [2]);
+  const tanh = builder.op('Tanh', [builder.op('Div', ['raw_logits', cap])]);
+  builder.ops('Mul', [cap, tanh], { outputs: ['logits'] });
+  return model;
+}
+
+describe('num_logits_to_keep', () => {
+  it.each([
+    ['float32 weights', buildGqaDecoder({ vocab: VOCAB })],
+    ['int4 weights', buildGqaDecoder({ vocab: VOCAB, weights: 'int4' })],
+    ['capped logits', capped(buildGqaDecoder({ vocab: VOCAB }))],
+  ])('gives the last logits or all of a decoder with %s', async (_, original) => {
+    const model = withLogitsToKeep(original);
+    const expected = await logits(original);
+    expect(await logits(model, 0n)).toEqual(expected);
+    const last = await logits(model, 2n);
+    expect(last).toHaveLength(2 * VOCAB);
+    last.forEach((value, i) => {
+      expect(value).toBeCloseTo(expected[(TOKENS - 2) * VOCAB + i]!, 5);
+    });
+  });
+
+  it('leaves the original as it was, and a decoder that has the input already', () => {
+    const original = buildGqaDecoder();
+    const before = serializeModel(original);
+    const model = withLogitsToKeep(original);
+    expect(Buffer.compare(serializeModel(original), before)).toBe(0);
+    expect(withLogitsToKeep(model)).toBe(model);
+  });
+
+  it.each([
+    [
+      'mixes tokens after the projection',
+      (model: Model) => {
+        rename(model);
+        new GraphBuilder(model).ops('Softmax', ['raw_logits'], {
+          attributes: { axis: 1 },
+          outputs: ['logits'],
+        });
+      },
+    ],
+    [
+      'reads all logits elsewhere',
+      (model: Model) => {
+        rename(model);
+        const builder = new GraphBuilder(model);
+        builder.ops('Identity', ['raw_logits'], { outputs: ['logits'] });
+        builder.ops('ReduceMax', ['raw_logits'], { outputs: ['most'] });
+        builder.output('most', DataType.FLOAT, [1, 1, 1]);
+      },
+    ],
+  ])('leaves a decoder as it is that %s', (_, change) => {
+    const model = buildGqaDecoder();
+    change(model);
+    expect(withLogitsToKeep(model)).toBe(model);
+  });
+});
+
+function rename(model: Model): void {
+  graphOf(model).node.find((node) => node.output.includes('logits'))!.output[0] = 'raw_logits';
+}
