@@ -63,6 +63,13 @@ export class GraphBuilder {
     );
   }
 
+  /** A builder of a graph inside a node, a branch of an If: it reads the values of this one and takes none of its names. */
+  branch(name: string): GraphBuilder {
+    const inner = GraphBuilder.create(this.fresh(name), {});
+    for (const value of this.taken) inner.taken.add(value);
+    return inner;
+  }
+
   /** A name that nothing in the graph has: `hint`, or `hint` with a number. */
   fresh(hint: string): string {
     let name = hint;

@@ -59,7 +59,11 @@ export function rewriteDecoder(original: Model): {
     'sequence_length',
     'sequence_length',
   ]);
-  for (const layer of layers) addAttention(builder, layer);
+  const newTokens = builder.op('Gather', [
+    builder.op('Shape', [contractNames.newBias]),
+    builder.int64('new_tokens_axis', [1], [2]),
+  ]);
+  for (const layer of layers) addAttention(builder, layer, newTokens);
   removeDead(graph);
   graph.node = topologicalOrder(graph);
   refuseLeftovers(graph);
