@@ -48,8 +48,7 @@ export function addAttention(builder: GraphBuilder, layer: AttentionLayer, newTo
     queryHeads === kvHeads
       ? context
       : reshape(builder, context, `context_shape.${index}`, [0, queryHeads, -1, headDim]);
-  const turned = builder.op('Transpose', [perHead], { attributes: { perm: [0, 2, 1, 3] } });
-  finish(builder, layer, turned);
+  finish(builder, layer, perHead);
 }
 
 /** What a layer attends with. */
@@ -170,14 +169,13 @@ function addImportance(builder: GraphBuilder, { index, queryHeads }: AttentionLa
 }
 
 function finish(builder: GraphBuilder, layer: AttentionLayer, context: string): void {
-  const { index, queryHeads, headDim, elemType, output } = layer;
-  const shape = builder.int64(`rows_shape.${index}`, [3], [0, 0, queryHeads * headDim]);
-  if (elemType === DataType.FLOAT) {
-    builder.op('Reshape', [context, shape], { outputs: [output] });
-    return;
+  const { index, queryHeads, headDim, elemType, output, outputLayout } = layer;
+  let value = context;
+  if (outputLayout === 'rows') {
+    const turned = builder.op('Transpose', [context], { attributes: { perm: [0, 2, 1, 3] } });
+    value = reshape(builder, turned, `rows_shape.${index}`, [0, 0, queryHeads * headDim]);
   }
-  const rows = builder.op('Reshape', [context, shape]);
-  builder.op('Cast', [rows], { attributes: { to: elemType }, outputs: [output] });
+  builder.op('Cast', [value], { attributes: { to: elemType }, outputs: [output] });
 }
 
 function reshape(builder: GraphBuilder, name: string, hint: string, shape: readonly number[]): string {

@@ -10,6 +10,8 @@ export interface CacheTensor {
   past: string;
   /** The graph output, [B, kvHeads, P + S, headDim]. */
   present: string;
+  /** The number of key heads that the input declares, undefined when it is only a name. */
+  kvHeads: number | undefined;
   /** The size of headDim that the input declares, undefined when it is only a name. */
   headDim: number | undefined;
   /** The one node that attends with it, and at which of its inputs. */
@@ -100,10 +102,11 @@ function cacheTensor(index: GraphIndex, layer: number, part: 'key' | 'value'): C
       `The cache "${past}" is read by two nodes, "${first.node.name}" (${first.node.opType}) and "${other.node.name}" (${other.node.opType}): layers that share a cache are not supported; ${USE_ANOTHER_EXPORT}.`,
     );
   }
-  const headDim = shapeOf(input)?.[3];
+  const [, kvHeads, , headDim] = shapeOf(input) ?? [];
   return {
     past,
     present,
+    kvHeads: typeof kvHeads === 'number' ? kvHeads : undefined,
     headDim: typeof headDim === 'number' ? headDim : undefined,
     consumer: { node: first.node, input: first.input },
     elemType: first.elemType,

@@ -4,7 +4,7 @@ import { findCaches } from './caches.js';
 import { contractNames, type DecoderSignature, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
 import { cloneModel, DataType, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx.js';
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
-import { groupQueryAttention } from './patterns/group-query-attention.js';
+import { takeApart } from './patterns/take-apart.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './queries.js';
 
 export type { DecoderLayer, DecoderSignature } from './decoder.js';
@@ -24,7 +24,7 @@ const OLDEST_OPSET = 13;
 /** The layers of a decoder, taken apart. Throws as `rewriteDecoder`. */
 export function decoderLayers(model: Model): AttentionLayer[] {
   const index = new GraphIndex(graphOf(model));
-  return findCaches(index).map((cache) => groupQueryAttention(index, cache));
+  return findCaches(index).map((cache) => takeApart(index, cache));
 }
 
 /**

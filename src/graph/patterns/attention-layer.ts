@@ -25,8 +25,10 @@ export interface AttentionLayer extends DecoderLayer {
   elemType: DataType;
   /** The nodes that the rewritten attention stands for. */
   replaces: Node[];
-  /** The value that the rewritten attention has to make, [B, S, queryHeads * headDim]. */
+  /** The value that the rewritten attention has to make. */
   output: string;
+  /** Its shape: 'rows' [B, S, queryHeads * headDim] or 'heads' [B, queryHeads, S, headDim]. */
+  outputLayout: 'rows' | 'heads';
   /** Adds the nodes that make this layer's new rows, [B, heads, S, headDim], queries and keys rotated. */
   rows(builder: GraphBuilder): { query: string; key: string; value: string };
 }

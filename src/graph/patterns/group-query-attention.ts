@@ -65,6 +65,7 @@ export function groupQueryAttention(index: GraphIndex, cache: LayerCache): Atten
     elemType: cache.key.elemType,
     replaces: [node],
     output: node.output[0] ?? '',
+    outputLayout: 'rows',
     rows: (builder) => rows(builder, node, heads, packed, rotation),
   };
 }
@@ -73,7 +74,7 @@ function attentionNode(index: GraphIndex, { key, value }: LayerCache): Node {
   const { node, input } = key.consumer;
   if (node.opType !== 'GroupQueryAttention' || node.domain !== MICROSOFT) {
     throw unsupported(
-      `Node "${node.name}" (${node.opType}) attends with "${key.past}" in a way that is not supported, only com.microsoft.GroupQueryAttention is: ${USE_ANOTHER_EXPORT}.`,
+      `Node "${node.name}" (${node.opType}) attends with "${key.past}" in a way that is not supported, the operators that are supported are listed in docs/patterns.md: ${USE_ANOTHER_EXPORT}.`,
     );
   }
   if (input !== INPUT.pastKey || value.consumer.node !== node || value.consumer.input !== INPUT.pastValue) {

@@ -1,0 +1,144 @@
+import { array, axisOf, broadcastDims, type NumberArray, reshapedDims } from './arrays.js';
+import { attributeOf, intAttribute } from './attributes.js';
+import { isInteger, OPERATORS, squeezed, unsqueezed } from './evaluate-operators.js';
+import { DataLocation, DataType, type Node, type Tensor } from './onnx.js';
+import type { GraphIndex } from './queries.js';
+import { dimsOf, tensorNumbers } from './tensors.js';
+
+/** Nodes whose first output has the shape of their first input. */
+const KEEPS_SHAPE =
+  /^(Cast|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Dropout|Trilu|CumSum)$/;
+const BROADCASTS = /^(Add|Sub|Mul|Div|Pow|Where|Equal|Less|Greater|And|Or)$/;
+
+/**
+ * Computes small parts of a graph (masks, lengths, repeated heads) from given values and shapes: what a mask means is
+ * asked by trying it at several sizes, whatever nodes the exporter wrote it with.
+ */
+export class Evaluator {
+  private readonly values = new Map<string, NumberArray>();
+  private readonly shapes = new Map<string, readonly number[]>();
+
+  /**
+   * @param values what graph inputs or inner values hold
+   * @param shapes the dimensions of values that have no known content
+   */
+  constructor(
+    private readonly index: GraphIndex,
+    values: Readonly<Record<string, NumberArray>>,
+    shapes: Readonly<Record<string, readonly number[]>>,
+  ) {
+    for (const [name, value] of Object.entries(values)) this.values.set(name, value);
+    for (const [name, dims] of Object.entries(shapes)) this.shapes.set(name, dims);
+  }
+
+  /** The content of a value. @throws Error with the reason when it cannot be computed. */
+  value(name: string): NumberArray {
+    const known = this.values.get(name);
+    if (known) return known;
+    const value = this.compute(name);
+    this.values.set(name, value);
+    return value;
+  }
+
+  /** The dimensions of a value. @throws Error with the reason when they cannot be computed. */
+  dims(name: string): readonly number[] {
+    const known = this.values.get(name)?.dims ?? this.shapes.get(name);
+    if (known) return known;
+    const dims = this.computeDims(name);
+    this.shapes.set(name, dims);
+    return dims;
+  }
+
+  private compute(name: string): NumberArray {
+    const tensor = this.index.constant(name);
+    if (tensor) return constantArray(tensor);
+    const node = this.index.producer(name);
+    if (!node) throw new Error(`it depends on what "${name}" holds`);
+    if (node.opType === 'Shape') {
+      const dims = this.dims(node.input[0] ?? '');
+      const start = intAttribute(node, 'start', 0);
+      const end = intAttribute(node, 'end', dims.length);
+      const part = dims.slice(start, end);
+      return array([part.length], true, part);
+    }
+    const operator = node.domain === '' ? OPERATORS[node.opType] : undefined;
+    if (!operator || node.output[0] !== name) {
+      throw new Error(`it depends on node "${node.name}" (${node.opType})`);
+    }
+    const inputs = node.input.map((input) => (input ? this.value(input) : undefined));
+    try {
+      return operator(node, inputs as NumberArray[]);
+    } catch (cause) {
+      throw new Error(
+        `node "${node.name}" (${node.opType}) cannot be computed: ${cause instanceof Error ? cause.message : String(cause)}`,
+        { cause },
+      );
+    }
+  }
+
+  private computeDims(name: string): readonly number[] {
+    const tensor = this.index.constant(name);
+    if (tensor) return dimsOf(tensor);
+    const node = this.index.producer(name);
+    if (!node) throw new Error(`it depends on the shape of "${name}"`);
+    const first = () => this.dims(node.input[0] ?? '');
+    const numbers = (at: number) => [...this.value(node.input[at] ?? '').data];
+    if (KEEPS_SHAPE.test(node.opType)) return first();
+    if (BROADCASTS.test(node.opType))
+      return node.input.map((input) => this.dims(input)).reduce(broadcastDims);
+    switch (node.opType) {
+      case 'MatMul':
+      case 'MatMulInteger':
+        return [...first().slice(0, -1), this.dims(node.input[1] ?? '').at(-1)!];
+      case 'MatMulNBits':
+        return [...first().slice(0, -1), intAttribute(node, 'N', 0)];
+      case 'Transpose':
+        return permuted(node, first());
+      case 'Reshape':
+        return reshapedDims(first(), numbers(1), intAttribute(node, 'allowzero', 0) === 1);
+      case 'Expand':
+        return broadcastDims(first(), numbers(1));
+      case 'Unsqueeze':
+        return unsqueezed(first(), numbers(1));
+      case 'Squeeze':
+        return squeezed(first(), node.input[1] ? numbers(1) : []);
+      case 'Concat': {
+        const all = node.input.map((input) => this.dims(input));
+        const dims = all[0]!.slice();
+        const axis = axisOf(intAttribute(node, 'axis', 0), dims.length);
+        dims[axis] = all.reduce((sum, each) => sum + each[axis]!, 0);
+        return dims;
+      }
+      default:
+        return this.value(name).dims;
+    }
+  }
+}
+
+function permuted(node: Node, dims: readonly number[]): number[] {
+  const perm = attributeOf(node, 'perm')?.ints.map(Number) ?? dims.map((_, i) => dims.length - 1 - i);
+  return perm.map((axis) => dims[axis]!);
+}
+
+function constantArray(tensor: Tensor): NumberArray {
+  const numbers = tensor.dataType === DataType.FLOAT16 ? halves(tensor) : tensorNumbers(tensor);
+  if (!numbers) throw new Error(`the content of "${tensor.name}" is not in the model`);
+  return array(dimsOf(tensor), isInteger(tensor.dataType), numbers);
+}
+
+function halves({ rawData, int32Data, dataLocation }: Tensor): number[] | undefined {
+  if (dataLocation === DataLocation.EXTERNAL) return undefined;
+  const view = new DataView(rawData.buffer, rawData.byteOffset, rawData.byteLength);
+  const bits =
+    int32Data.length > 0
+      ? [...int32Data]
+      : Array.from({ length: rawData.length / 2 }, (_, i) => view.getUint16(2 * i, true));
+  return bits.map((half) => {
+    const sign = half & 0x8000 ? -1 : 1;
+    const exponent = (half >> 10) & 31;
+    const fraction = (half & 1023) / 1024;
+    if (exponent === 0) return sign * fraction * 2 ** -14;
+    if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+    return sign * (1 + fraction) * 2 ** (exponent - 15);
+  });
+}

@@ -1,0 +1,94 @@
+import { intAttribute } from '../attributes.js';
+import type { GraphBuilder } from '../builder.js';
+import { type CacheTensor, type LayerCache, presentSource } from '../caches.js';
+import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import { DataType, type Node } from '../onnx.js';
+import type { GraphIndex } from '../queries.js';
+
+/** A cache that a Concat node of the graph appends new rows to. */
+export interface ConcatenatedCache {
+  /** Past and new rows, [B, kvHeads, P + S, headDim]. */
+  whole: string;
+  /** The new rows, [B, kvHeads, S, headDim]. */
+  rows: string;
+  elemType: DataType;
+  /** The node that attends with it, at which of its inputs, and what type it is there. */
+  reader: Node;
+  input: number;
+  readType: DataType;
+}
+
+/** Nodes between the cache and the operator that attends with it. */
+const BETWEEN = new Set([
+  'Identity',
+  'Cast',
+  'Unsqueeze',
+  'Squeeze',
+  'Expand',
+  'Tile',
+  'Reshape',
+  'Transpose',
+  'Mul',
+]);
+
+/**
+ * Follows both halves of a cache from their Concat nodes to the node that reads them.
+ * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
+ */
+export function concatenatedCache(
+  index: GraphIndex,
+  cache: LayerCache,
+): { key: ConcatenatedCache; value: ConcatenatedCache } {
+  return { key: half(index, cache.key), value: half(index, cache.value) };
+}
+
+function half(index: GraphIndex, { past, present, consumer, elemType }: CacheTensor): ConcatenatedCache {
+  const { node, input } = consumer;
+  const axis = intAttribute(node, 'axis', 0);
+  const [whole = ''] = node.output;
+  const refusal = (reason: string) =>
+    unsupported(
+      `Node "${node.name}" (${node.opType}) cannot be rewritten: ${reason}; ${USE_ANOTHER_EXPORT}.`,
+    );
+  if (node.opType !== 'Concat' || input !== 0 || node.input.length !== 2 || (axis !== 2 && axis !== -2)) {
+    throw refusal(`it does not append new tokens to "${past}"`);
+  }
+  if (presentSource(index, present)?.node !== node) {
+    throw refusal(`the output "${present}" is not what it made of "${past}"`);
+  }
+  const readers = readersOf(index, whole, elemType);
+  const [reader, other] = readers;
+  if (!reader) throw refusal('no node attends with what it makes');
+  if (other) {
+    throw refusal(
+      `two nodes read what it makes, "${reader.node.name}" (${reader.node.opType}) and "${other.node.name}" (${other.node.opType}), and layers that share a cache are not supported`,
+    );
+  }
+  return {
+    whole,
+    rows: node.input[1] ?? '',
+    elemType,
+    reader: reader.node,
+    input: reader.input,
+    readType: reader.type,
+  };
+}
+
+function readersOf(
+  index: GraphIndex,
+  name: string,
+  type: DataType,
+): { node: Node; input: number; type: DataType }[] {
+  return index.consumers(name).flatMap((node) => {
+    if (node.opType === 'Shape') return [];
+    const input = node.input.indexOf(name);
+    if (!BETWEEN.has(node.opType) || (input !== 0 && node.opType !== 'Mul')) return [{ node, input, type }];
+    const to = node.opType === 'Cast' ? intAttribute(node, 'to', DataType.FLOAT) : type;
+    return readersOf(index, node.output[0] ?? '', to);
+  });
+}
+
+/** The new rows in the type in which the layer attends. */
+export function castRows(builder: GraphBuilder, { rows, elemType }: ConcatenatedCache, to: DataType): string {
+  return elemType === to ? rows : builder.op('Cast', [rows], { attributes: { to } });
+}

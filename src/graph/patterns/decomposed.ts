@@ -1,0 +1,77 @@
+import type { LayerCache } from '../caches.js';
+import { notCausal } from '../causal-mask.js';
+import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import type { Node } from '../onnx.js';
+import type { GraphIndex } from '../queries.js';
+import type { AttentionLayer } from './attention-layer.js';
+import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
+import { repeatedHeads } from './repeated-heads.js';
+import { scoreChain } from './score-chain.js';
+
+/**
+ * Takes apart a layer that attends in ONNX's own operators, as torch.onnx writes eager and scaled-dot-product attention:
+ * a product of queries and keys, a scale and a mask, a softmax, a product with the values.
+ * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
+ */
+export function decomposedAttention(
+  index: GraphIndex,
+  cache: LayerCache,
+  key: ConcatenatedCache,
+  value: ConcatenatedCache,
+): AttentionLayer {
+  const product = value.reader;
+  const refusal = (node: Node, reason: string) =>
+    unsupported(
+      `Node "${node.name}" (${node.opType}) cannot be rewritten: ${reason}; ${USE_ANOTHER_EXPORT}.`,
+    );
+  const scores = key.reader;
+  for (const [node, half] of [[scores, key] as const, [product, value] as const]) {
+    if (node.opType !== 'MatMul' || node.domain !== '' || half.input !== 1) {
+      throw refusal(node, `it attends with the cache of layer ${cache.index} in a way that is not supported`);
+    }
+  }
+  const { kvHeads, headDim } = cache.key;
+  if (!kvHeads || !headDim) throw refusal(scores, `"${cache.key.past}" does not declare its heads`);
+  const shape = { kvHeads, headDim };
+
+  const keys = repeatedHeads(index, key.whole, scores.input[1] ?? '', '[B, heads, headDim, T]', shape);
+  if (typeof keys === 'string') throw refusal(scores, keys);
+  const values = repeatedHeads(index, value.whole, product.input[1] ?? '', '[B, heads, T, headDim]', shape);
+  if (typeof values === 'string') throw refusal(product, values);
+  if (keys.repeats !== values.repeats || values.factor !== 1) {
+    throw refusal(product, 'its values are not repeated as the keys are');
+  }
+
+  const chain = scoreChain(index, product.input[0] ?? '', scores);
+  if (typeof chain === 'string') throw refusal(product, chain);
+  const reason = notCausal(index, chain.masks, { ...shape, whole: [key.whole, value.whole] });
+  if (reason) throw refusal(chain.softmax, reason);
+  return {
+    index: cache.index,
+    queryHeads: kvHeads * keys.repeats,
+    ...shape,
+    description: {
+      pattern: 'MatMul, Softmax, MatMul',
+      node: product.name,
+      packed: false,
+      rope: 'outside',
+    },
+    scale: chain.scale * keys.factor,
+    softcap: chain.softcap,
+    elemType: value.readType,
+    replaces: [product],
+    output: product.output[0] ?? '',
+    outputLayout: 'heads',
+    rows: (builder) => {
+      const query = scores.input[0] ?? '';
+      return {
+        query:
+          key.readType === value.readType
+            ? query
+            : builder.op('Cast', [query], { attributes: { to: value.readType } }),
+        key: castRows(builder, key, value.readType),
+        value: castRows(builder, value, value.readType),
+      };
+    },
+  };
+}

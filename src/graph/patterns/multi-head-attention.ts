@@ -1,0 +1,158 @@
+import { floatAttribute, intAttribute } from '../attributes.js';
+import { type LayerCache, presentSource } from '../caches.js';
+import { type CacheShapes, notCausal } from '../causal-mask.js';
+import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import type { Node } from '../onnx.js';
+import type { GraphIndex } from '../queries.js';
+import type { AttentionLayer } from './attention-layer.js';
+import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
+import { headDimOf } from './head-dim.js';
+import { repeatedHeads } from './repeated-heads.js';
+import { splitHeads } from './split-heads.js';
+
+/** Positions of the inputs of com.microsoft.MultiHeadAttention. */
+const INPUT = { query: 0, key: 1, value: 2, mask: 5, pastKey: 6, pastValue: 7 } as const;
+
+/** Inputs that are not rewritten, and what they are. */
+const REFUSED_INPUTS: Readonly<Record<number, string>> = {
+  3: 'a bias of its projections',
+  4: 'a key padding mask',
+  8: 'a length of its past',
+  9: 'a cache indirection',
+};
+
+const ATTRIBUTES = new Set(['num_heads', 'scale', 'mask_filter_value', 'unidirectional']);
+
+/**
+ * Takes apart a layer that attends with com.microsoft.MultiHeadAttention over its past: one key head for each query head.
+ * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
+ */
+export function multiHeadAttention(index: GraphIndex, cache: LayerCache): AttentionLayer {
+  const { node, input } = cache.key.consumer;
+  const { key, value } = cache;
+  if (input !== INPUT.pastKey || value.consumer.node !== node || value.consumer.input !== INPUT.pastValue) {
+    throw refusal(
+      node,
+      `it takes "${key.past}" and "${value.past}" otherwise than as its past keys and values, which is not supported; ${USE_ANOTHER_EXPORT}`,
+    );
+  }
+  for (const [part, output] of [[key, 1] as const, [value, 2] as const]) {
+    const source = presentSource(index, part.present);
+    if (source?.node !== node || source.output !== output) {
+      throw refusal(
+        node,
+        `the output "${part.present}" is not what it made of "${part.past}"; ${USE_ANOTHER_EXPORT}`,
+      );
+    }
+  }
+  refuseVariants(node);
+  const heads = intAttribute(node, 'num_heads', 0);
+  const headDim = key.headDim ?? headDimOf(index, node, { queryHeads: heads, kvHeads: heads, packed: false });
+  if (!(heads > 0) || !headDim) {
+    throw refusal(
+      node,
+      `the number or the size of its heads cannot be read from the graph; ${USE_ANOTHER_EXPORT}`,
+    );
+  }
+  const whole = [node.output[1] ?? '', node.output[2] ?? ''];
+  refuseOtherMasks(index, node, { kvHeads: heads, headDim, whole });
+  const at = (i: number) => node.input[i] ?? '';
+  return {
+    index: cache.index,
+    queryHeads: heads,
+    kvHeads: heads,
+    headDim,
+    ...common(node, headDim),
+    elemType: key.elemType,
+    rows: (builder) => ({
+      query: splitHeads(builder, at(INPUT.query), cache.index, heads, headDim),
+      key: splitHeads(builder, at(INPUT.key), cache.index, heads, headDim),
+      value: splitHeads(builder, at(INPUT.value), cache.index, heads, headDim),
+    }),
+  };
+}
+
+/**
+ * Takes apart a layer that appends to its cache with Concat, repeats the key heads, and attends over the result with
+ * com.microsoft.MultiHeadAttention, as the GenAI model builder writes grouped heads.
+ * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
+ */
+export function repeatedMultiHeadAttention(
+  index: GraphIndex,
+  cache: LayerCache,
+  key: ConcatenatedCache,
+  value: ConcatenatedCache,
+): AttentionLayer {
+  const node = value.reader;
+  if (key.reader !== node || key.input !== INPUT.key || value.input !== INPUT.value) {
+    throw refusal(node, `it does not take both halves of one cache; ${USE_ANOTHER_EXPORT}`);
+  }
+  refuseVariants(node);
+  const queryHeads = intAttribute(node, 'num_heads', 0);
+  const { kvHeads, headDim } = cache.key;
+  if (!kvHeads || !headDim) {
+    throw refusal(node, `"${cache.key.past}" does not declare its heads; ${USE_ANOTHER_EXPORT}`);
+  }
+  const shape = { kvHeads, headDim };
+  for (const [half, input] of [[key, INPUT.key] as const, [value, INPUT.value] as const]) {
+    const found = repeatedHeads(index, half.whole, node.input[input] ?? '', '[B, T, heads * headDim]', shape);
+    const reason =
+      typeof found === 'string'
+        ? found
+        : found.factor !== 1 || found.repeats * kvHeads !== queryHeads
+          ? `its ${queryHeads} heads are not the ${kvHeads} of "${cache.key.past}" repeated`
+          : undefined;
+    if (reason) throw refusal(node, `${reason}; ${USE_ANOTHER_EXPORT}`);
+  }
+  refuseOtherMasks(index, node, { ...shape, whole: [key.whole, value.whole] });
+  return {
+    index: cache.index,
+    queryHeads,
+    ...shape,
+    ...common(node, headDim),
+    elemType: value.readType,
+    rows: (builder) => ({
+      query: splitHeads(builder, node.input[INPUT.query] ?? '', cache.index, queryHeads, headDim),
+      key: castRows(builder, key, value.readType),
+      value: castRows(builder, value, value.readType),
+    }),
+  };
+}
+
+function common(node: Node, headDim: number) {
+  return {
+    description: { pattern: 'MultiHeadAttention', node: node.name, packed: false, rope: 'outside' as const },
+    scale: floatAttribute(node, 'scale', 0) || 1 / Math.sqrt(headDim),
+    softcap: 0,
+    replaces: [node],
+    output: node.output[0] ?? '',
+    outputLayout: 'rows' as const,
+  };
+}
+
+function refuseVariants(node: Node): void {
+  const way = 'choose a model or an export without it';
+  if (!node.input[INPUT.key] || !node.input[INPUT.value])
+    throw refusal(node, `it takes packed queries, keys and values; ${USE_ANOTHER_EXPORT}`);
+  for (const [at, what] of Object.entries(REFUSED_INPUTS)) {
+    const name = node.input[Number(at)];
+    if (name) throw refusal(node, `it takes ${what} ("${name}"); ${way}`);
+  }
+  if (node.input.slice(10).some(Boolean))
+    throw refusal(node, `it has ${node.input.length} inputs, and only 10 are known; ${way}`);
+  if (node.output.slice(3).some(Boolean)) throw refusal(node, `it also gives its scores; ${way}`);
+  if (intAttribute(node, 'unidirectional', 0) === 1)
+    throw refusal(node, `it masks by itself (unidirectional); ${way}`);
+  const unknown = node.attribute.find(({ name }) => !ATTRIBUTES.has(name));
+  if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${way}`);
+}
+
+function refuseOtherMasks(index: GraphIndex, node: Node, caches: CacheShapes): void {
+  const mask = node.input[INPUT.mask];
+  const reason = notCausal(index, mask ? [{ value: mask, use: 'added' }] : [], caches);
+  if (reason) throw refusal(node, `${reason}; ${USE_ANOTHER_EXPORT}`);
+}
+
+function refusal(node: Node, reason: string) {
+  return unsupported(`Node "${node.name}" (MultiHeadAttention) cannot be rewritten: ${reason}.`);
+}

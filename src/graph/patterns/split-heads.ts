@@ -1,0 +1,15 @@
+import type { GraphBuilder } from '../builder.js';
+
+/** Turns rows [B, S, heads * headDim] into [B, heads, S, headDim]. */
+export function splitHeads(
+  builder: GraphBuilder,
+  rows: string,
+  layer: number,
+  heads: number,
+  headDim: number,
+): string {
+  const shape = builder.int64(`heads_shape.${layer}`, [4], [0, 0, heads, headDim]);
+  return builder.op('Transpose', [builder.op('Reshape', [rows, shape])], {
+    attributes: { perm: [0, 2, 1, 3] },
+  });
+}

@@ -1,0 +1,25 @@
+import type { LayerCache } from '../caches.js';
+import { MICROSOFT } from '../onnx.js';
+import type { GraphIndex } from '../queries.js';
+import type { AttentionLayer } from './attention-layer.js';
+import { concatenatedCache } from './concatenated-cache.js';
+import { decomposedAttention } from './decomposed.js';
+import { groupQueryAttention } from './group-query-attention.js';
+import { multiHeadAttention, repeatedMultiHeadAttention } from './multi-head-attention.js';
+
+/**
+ * Takes a layer's attention apart, whichever pattern it is: the node that reads the cache decides.
+ * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
+ */
+export function takeApart(index: GraphIndex, cache: LayerCache): AttentionLayer {
+  const { opType, domain } = cache.key.consumer.node;
+  if (opType === 'MultiHeadAttention' && domain === MICROSOFT) return multiHeadAttention(index, cache);
+  if (opType === 'Concat') {
+    const { key, value } = concatenatedCache(index, cache);
+    const { reader } = value;
+    return reader.opType === 'MultiHeadAttention' && reader.domain === MICROSOFT
+      ? repeatedMultiHeadAttention(index, cache, key, value)
+      : decomposedAttention(index, cache, key, value);
+  }
+  return groupQueryAttention(index, cache);
+}
