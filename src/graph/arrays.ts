@@ -66,6 +66,9 @@ export function strided(
 /** `source` repeated to `dims`, as ONNX and numpy broadcast. */
 export function broadcast(source: NumberArray, dims: readonly number[]): NumberArray {
   if (source.dims.length === dims.length && source.dims.every((dim, i) => dim === dims[i])) return source;
+  if (broadcastDims(source.dims, dims).join() !== dims.join()) {
+    throw new RangeError(`the shape [${source.dims.join(', ')}] does not fit [${dims.join(', ')}]`);
+  }
   const own = strides(source.dims);
   const lead = dims.length - source.dims.length;
   const step = dims.map((_, i) => (i < lead || source.dims[i - lead] === 1 ? 0 : own[i - lead]!));

@@ -80,7 +80,7 @@ function tried(
   } catch (cause) {
     const impossible = cause instanceof RangeError || (cause as Error).cause instanceof RangeError;
     if (impossible && !sizes.needed) return undefined;
-    return `its mask cannot be understood: ${(cause as Error).message}`;
+    return `its mask cannot be understood (with ${past} tokens held and ${tokens} new): ${(cause as Error).message}`;
   }
   const heads = Math.max(...values.map(({ dims }) => dims[1]!));
   let ignoresPadding = true;

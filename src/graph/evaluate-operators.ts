@@ -114,8 +114,10 @@ export const OPERATORS: Readonly<Record<string, Operator>> = {
     ),
   ConstantOfShape: (node, [shape]) => {
     const tensor = attributeOf(node, 'value')?.t;
+    const fill = tensor ? tensorNumbers(tensor)?.[0] : 0;
+    if (fill === undefined) throw new Error('the number it fills with is not in the model');
     const result = array([...shape!.data], tensor ? isInteger(tensor.dataType) : false);
-    result.data.fill((tensor && tensorNumbers(tensor)?.[0]) ?? 0);
+    result.data.fill(fill);
     return result;
   },
   Range: (_, [start, limit, delta]) => {

@@ -1,7 +1,7 @@
 import { array, axisOf, broadcastDims, type NumberArray, reshapedDims } from './arrays.js';
 import { attributeOf, intAttribute } from './attributes.js';
 import { isInteger, OPERATORS, squeezed, unsqueezed } from './evaluate-operators.js';
-import { DataLocation, DataType, type Node, type Tensor } from './onnx.js';
+import type { Node, Tensor } from './onnx.js';
 import type { GraphIndex } from './queries.js';
 import { dimsOf, tensorNumbers } from './tensors.js';
 
@@ -121,24 +121,7 @@ function permuted(node: Node, dims: readonly number[]): number[] {
 }
 
 function constantArray(tensor: Tensor): NumberArray {
-  const numbers = tensor.dataType === DataType.FLOAT16 ? halves(tensor) : tensorNumbers(tensor);
+  const numbers = tensorNumbers(tensor);
   if (!numbers) throw new Error(`the content of "${tensor.name}" is not in the model`);
   return array(dimsOf(tensor), isInteger(tensor.dataType), numbers);
-}
-
-function halves({ rawData, int32Data, dataLocation }: Tensor): number[] | undefined {
-  if (dataLocation === DataLocation.EXTERNAL) return undefined;
-  const view = new DataView(rawData.buffer, rawData.byteOffset, rawData.byteLength);
-  const bits =
-    int32Data.length > 0
-      ? [...int32Data]
-      : Array.from({ length: rawData.length / 2 }, (_, i) => view.getUint16(2 * i, true));
-  return bits.map((half) => {
-    const sign = half & 0x8000 ? -1 : 1;
-    const exponent = (half >> 10) & 31;
-    const fraction = (half & 1023) / 1024;
-    if (exponent === 0) return sign * fraction * 2 ** -14;
-    if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-    return sign * (1 + fraction) * 2 ** (exponent - 15);
-  });
 }

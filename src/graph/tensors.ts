@@ -102,7 +102,9 @@ export function tensorNumbers(tensor: Tensor): number[] | undefined {
   if (tensor.dataLocation === DataLocation.EXTERNAL) return undefined;
   if (tensor.floatData.length > 0) return [...tensor.floatData];
   if (tensor.int64Data.length > 0) return tensor.int64Data.map(Number);
-  if (tensor.int32Data.length > 0 && tensor.dataType !== DataType.FLOAT16) return [...tensor.int32Data];
+  if (tensor.int32Data.length > 0) {
+    return [...tensor.int32Data].map(tensor.dataType === DataType.FLOAT16 ? fromHalf : Number);
+  }
   const raw = tensor.rawData;
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   const read = (width: number, at: (offset: number) => number) =>
@@ -119,11 +121,23 @@ export function tensorNumbers(tensor: Tensor): number[] | undefined {
     case DataType.UINT8:
     case DataType.BOOL:
       return [...raw];
+    case DataType.FLOAT16:
+      return read(2, (offset) => fromHalf(view.getUint16(offset, true)));
     case DataType.INT8:
       return read(1, (offset) => view.getInt8(offset));
     default:
       return undefined;
   }
+}
+
+/** The number that an IEEE half precision bit pattern stands for. */
+function fromHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = (bits & 1023) / 1024;
+  if (exponent === 0) return sign * fraction * 2 ** -14;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction) * 2 ** (exponent - 15);
 }
 
 function elementCount(dims: readonly number[]): number {

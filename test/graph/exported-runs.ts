@@ -1,0 +1,79 @@
+import { readFile } from 'node:fs/promises';
+import { GraphBuilder } from '../../src/graph/builder.js';
+import type { DecoderSignature } from '../../src/graph/decoder.js';
+import { cloneModel, DataType, graphOf, type Model, parseModel } from '../../src/graph/onnx.js';
+import { rewriteDecoder } from '../../src/graph/rewrite.js';
+import { OriginalRun, openModel, RewrittenRun, type Step } from './decoder-runs.js';
+import { gaussian } from './gqa-decoder.js';
+
+/** Every fixture's hidden size. */
+const HIDDEN = 64;
+
+const FOLDER = new URL('./fixtures/', import.meta.url);
+
+/** A decoder that an exporter made; the recipe lies beside it. */
+export async function fixture(name: string): Promise<Model> {
+  return parseModel(await readFile(new URL(`${name}.onnx`, FOLDER)));
+}
+
+export interface Passes {
+  /** New tokens of each pass of the rewritten decoder. */
+  chunks: readonly number[];
+  /** New tokens of each pass of the original, when it cannot run those. */
+  originalChunks?: readonly number[];
+  /** Whether the graph's inputs and outputs are float16. */
+  half?: boolean;
+}
+
+/** Runs the original and the rewritten decoder over the same random tokens. Logits of all passes follow each other. */
+export async function runBoth(model: Model, { chunks, originalChunks = chunks, half = false }: Passes) {
+  const rewritten = rewriteDecoder(model);
+  const total = chunks.reduce((sum, tokens) => sum + tokens, 0);
+  const random = gaussian(7);
+  const embeds = Float32Array.from({ length: total * HIDDEN }, random);
+  const run = async (
+    graph: Model,
+    Run: typeof OriginalRun | typeof RewrittenRun,
+    passes: readonly number[],
+  ) => {
+    const session = await openModel(graph);
+    const decoder = new Run(session, rewritten.decoder, HIDDEN, half);
+    const steps: Step[] = [];
+    let seen = 0;
+    for (const tokens of passes) {
+      steps.push(await decoder.step(embeds.slice(seen * HIDDEN, (seen + tokens) * HIDDEN)));
+      seen += tokens;
+    }
+    await session.release();
+    return { logits: Float32Array.from(steps.flatMap(({ logits }) => [...logits])), steps };
+  };
+  const expected = await run(withProbabilities(model, rewritten.decoder), OriginalRun, originalChunks);
+  const actual = await run(rewritten.model, RewrittenRun, chunks);
+  return { expected, actual, ...rewritten };
+}
+
+/** The model with what its softmaxes give as outputs probabilities.i, an oracle for the attention of the rewritten one. */
+function withProbabilities(original: Model, { layers }: DecoderSignature): Model {
+  const model = cloneModel(original);
+  const graph = graphOf(model);
+  const builder = new GraphBuilder(model);
+  const softmaxes = graph.node.filter(({ opType }) => opType === 'Softmax');
+  softmaxes.forEach((node, i) => {
+    const type = layers.length === softmaxes.length ? DataType.FLOAT : undefined;
+    if (type === undefined) return;
+    const cast = builder.op('Cast', [node.output[0]], {
+      attributes: { to: type },
+      outputs: [`probabilities.${i}`],
+    });
+    builder.output(cast, type, ['batch_size', 'heads', 'sequence_length', 'total_sequence_length']);
+  });
+  return model;
+}
+
+export function largestDifference(a: Float32Array, b: Float32Array): number {
+  if (a.length !== b.length) return Number.POSITIVE_INFINITY;
+  return a.reduce((largest, value, i) => {
+    const difference = Math.abs(value - b[i]!);
+    return Number.isNaN(difference) ? Number.POSITIVE_INFINITY : Math.max(largest, difference);
+  }, 0);
+}
