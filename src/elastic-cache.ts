@@ -16,7 +16,14 @@ export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'polic
  */
 export class ElasticCache extends KVCache {
   /** @throws ElasticCacheError 'unknown-policy', 'invalid-option', 'invalid-budget' or 'invalid-shape' */
-  constructor({ policy = 'elastic', budget = 0.2, startSize, distance, ...rest }: ElasticCacheOptions = {}) {
-    super({ policy: createPolicy(policy, { startSize, distance }), budget, ...rest });
+  constructor({
+    policy = 'elastic',
+    budget = 0.2,
+    startSize,
+    endSize,
+    distance,
+    ...rest
+  }: ElasticCacheOptions = {}) {
+    super({ policy: createPolicy(policy, { startSize, endSize, distance }), budget, ...rest });
   }
 }

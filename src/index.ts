@@ -39,7 +39,7 @@ export { type Answer, type AnswerOptions, answer } from './models/answer.js';
 export type { ElasticModel, GenerateOptions } from './models/elastic-model.js';
 export { type LoadedModel, type LoadOptions, loadElastic } from './models/load.js';
 export type { Dtype } from './models/model-files.js';
-export { type Inputs, prepareInputs, type Question } from './models/prepare-inputs.js';
+export { type Inputs, prepareInputs, type Question, tokensAfterImage } from './models/prepare-inputs.js';
 export { MAX_PIXELS, readImage } from './models/read-image.js';
 export type { PolicyOptions } from './policies/options.js';
 export { createPolicy, describePolicy, type PolicyName, policyNames } from './policies/registry.js';

@@ -10,6 +10,8 @@ import type { Progress } from './progress.js';
 export interface AskOptions {
   policy: string;
   budget: NamedBudget;
+  /** Last tokens of the prompt that `elastic` never merges; 1 unless told. */
+  endSize?: number | undefined;
   maxNewTokens: number;
   temperature?: number;
   onText?: (text: string) => void;
@@ -26,11 +28,11 @@ export interface Outcome extends Answer {
 export async function ask(
   loaded: LoadedModel,
   question: Question,
-  { policy, budget, maxNewTokens, temperature, onText }: AskOptions,
+  { policy, budget, endSize, maxNewTokens, temperature, onText }: AskOptions,
   progress: Progress,
 ): Promise<Outcome> {
   let promptTokens = 1;
-  const cache = new ObservedCache({ policy, budget: budget.budget }, (seen) =>
+  const cache = new ObservedCache({ policy, budget: budget.budget, endSize }, (seen) =>
     progress.at(seen, promptTokens),
   );
   progress.start('reading the prompt');

@@ -52,6 +52,7 @@ export function createProgram(): Command {
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(budgetOption('how much the cache may hold'))
     .option('--policy <name>', 'what to keep', parsePolicy, 'elastic')
+    .addOption(endSize())
     .addOption(maxNewTokens())
     .option('--temperature <number>', '0 always takes the likeliest token', parseTemperature, 0)
     .option('--json', 'one JSON object on stdout: text, stats, timings')
@@ -73,6 +74,7 @@ export function createProgram(): Command {
       parsed('--policies <names>', 'policies, with commas between', 'full,elastic,h2o,local', parsePolicies),
     )
     .addOption(parsed('--budgets <budgets>', 'budgets, with commas between', '1,0.5,0.2', parseBudgets))
+    .addOption(endSize())
     .addOption(maxNewTokens())
     .option('--json', 'one JSON array on stdout')
     .action(async (options) => (await import('./commands/compare.js')).compare(options));
@@ -136,6 +138,13 @@ function imageOption(): Option {
   return new Option('--image <file>', 'an image; again for more, where the model takes several')
     .argParser(collectImage)
     .makeOptionMandatory();
+}
+
+function endSize(): Option {
+  return new Option(
+    '--end-size <tokens>',
+    'last tokens of the prompt that elastic never merges; as many as the question has keep it whole (default: 1)',
+  ).argParser(countOf('end-size'));
 }
 
 function maxNewTokens(): Option {

@@ -64,3 +64,14 @@ function turn(processor: LoadedModel['processor'], images: number, prompt: strin
   const config = processor.config as { image_token?: string } | undefined;
   return `USER: ${`${config?.image_token ?? '<image>'}\n`.repeat(images)}${prompt} ASSISTANT:`;
 }
+
+/** How many tokens of a prompt stand after its last image, the question and what introduces the answer; all without one. */
+export function tokensAfterImage({ model }: LoadedModel, { input_ids }: Inputs): number {
+  const { image_token_index, image_token_id } = model.config as {
+    image_token_index?: number;
+    image_token_id?: number;
+  };
+  const image = BigInt(image_token_index ?? image_token_id ?? -1);
+  const ids = Array.from(input_ids.data as BigInt64Array);
+  return ids.length - 1 - ids.lastIndexOf(image);
+}

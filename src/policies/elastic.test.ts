@@ -6,7 +6,7 @@ import { ElasticCache } from '../elastic-cache.js';
 /** A cache of one layer, one head, one dimension after a prompt with these importances; keys count 10, 20, 30 ... */
 function afterPrompt(
   importance: number[],
-  options: { budget: number; startSize?: number; distance?: number },
+  options: { budget: number; startSize?: number; endSize?: number; distance?: number },
 ) {
   const cache = new ElasticCache({ ...options, layers: 1, kvHeads: 1, headDim: 1 });
   const keys = Float32Array.from(importance, (_, token) => 10 * (token + 1));
@@ -36,6 +36,12 @@ describe('elastic', () => {
     expect(Array.from(positions)).toEqual([0, 4]);
     expect(Array.from(counts)).toEqual([3, 2]);
     expect(Array.from(afterPrompt([1, 2, 2, 2, 1], { budget: 0.6 }).entries(0).positions)).toEqual([0, 1, 4]);
+  });
+
+  it('keeps the last endSize tokens of the prompt, within the budget', () => {
+    const cache = afterPrompt([9, 9, 9, 9, 9, 9, 0, 0, 0, 0], { budget: 0.5, endSize: 3 });
+    expect(Array.from(cache.entries(0).positions)).toEqual([0, 1, 7, 8, 9]);
+    expect(afterPrompt([1, 1, 1, 1], { budget: 0.25, endSize: 9 }).held(0)).toBe(4);
   });
 
   it('removes at the fixed point, counted from the end of the compressed prompt', () => {

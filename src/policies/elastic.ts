@@ -12,8 +12,8 @@ import { concat, highest, nearest, range } from './ranking.js';
 /**
  * Elastic Cache as in the paper (Liu et al., ECCV 2024, arXiv 2407.18121, sections 3.2 and 3.3), every layer by itself.
  *
- * Prompt: the entries that received the most attention are anchors; the first `startSize` and the last are always among
- * them. Every other entry is merged into the anchor nearest in position. Ties, in importance and in distance, go to the
+ * Prompt: the entries that received the most attention are anchors; the first `startSize` and the last `endSize` (one, in the
+ * paper) are always among them. Every other entry is merged into the anchor nearest in position. Ties, in importance and in distance, go to the
  * earlier one.
  *
  * Decode: the entry at a fixed place, `distance` entries before the end of the compressed prompt, is removed. Where the
@@ -21,20 +21,20 @@ import { concat, highest, nearest, range } from './ranking.js';
  * @throws ElasticCacheError 'invalid-option'
  */
 export function elastic(options: PolicyOptions = {}): CachePolicy {
-  const { startSize, distance } = checkOptions(options);
+  const { startSize, endSize, distance } = checkOptions(options);
   return {
     name: 'elastic',
     attention: 'prefill',
-    minimum: startSize + 1,
-    begin: (layers) => eachLayer(layers, () => beginLayer(startSize, distance)),
+    minimum: startSize + endSize,
+    begin: (layers) => eachLayer(layers, () => beginLayer(startSize, endSize, distance)),
   };
 }
 
-function beginLayer(startSize: number, distance: number): LayerPolicy {
+function beginLayer(startSize: number, endSize: number, distance: number): LayerPolicy {
   let fixedPoint = startSize;
   return {
     prefill(prompt) {
-      const edit = mergeIntoAnchors(prompt, startSize);
+      const edit = mergeIntoAnchors(prompt, startSize, endSize);
       const held = edit.keep.length;
       const wanted = distance < 0 ? held + distance : Math.min(distance, held - 1);
       fixedPoint = Math.max(startSize, wanted);
@@ -44,13 +44,17 @@ function beginLayer(startSize: number, distance: number): LayerPolicy {
   };
 }
 
-function mergeIntoAnchors({ tokens, importance, allowed }: PromptView, startSize: number): PromptEdit {
+function mergeIntoAnchors(
+  { tokens, importance, allowed }: PromptView,
+  startSize: number,
+  endSize: number,
+): PromptEdit {
   if (tokens <= allowed.entries) return keepAll(tokens);
-  const last = tokens - 1;
+  const end = tokens - endSize;
   const keep = concat(
     range(0, startSize),
-    highest(importance, startSize, last, allowed.entries - startSize - 1),
-    range(last, tokens),
+    highest(importance, startSize, end, allowed.entries - startSize - endSize),
+    range(end, tokens),
   );
   const anchors = new Set(keep);
   const from = range(0, tokens).filter((token) => !anchors.has(token));

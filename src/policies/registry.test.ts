@@ -21,13 +21,14 @@ describe('registry', () => {
   it.each([
     { startSize: -1 },
     { startSize: 1.5 },
+    { endSize: 0 },
     { startSize: Number.NaN },
     { distance: 0 },
     { distance: -2.5 },
     { distance: Number.NaN },
   ])('refuses %j in every policy', (options) => {
     for (const name of policyNames) {
-      expect(() => createPolicy(name, options)).toThrow(/^(startSize|distance) is [^\n]+\.$/);
+      expect(() => createPolicy(name, options)).toThrow(/^(startSize|endSize|distance) is [^\n]+\.$/);
       expect(() => createPolicy(name, options)).toThrow(expect.objectContaining({ code: 'invalid-option' }));
     }
   });

@@ -13,6 +13,7 @@ export interface CompareOptions extends ModelOptions {
   prompt: string;
   policies: string[];
   budgets: NamedBudget[];
+  endSize?: number;
   maxNewTokens: number;
   json?: true;
 }
@@ -24,7 +25,7 @@ const REFERENCE: Run = { policy: 'full', budget: { name: '1', budget: 1 } };
 
 /** Asks the same with every policy and budget: one table on stdout, the answers below it. */
 export async function compare(options: CompareOptions): Promise<void> {
-  const { image, prompt, maxNewTokens, json } = options;
+  const { image, prompt, endSize, maxNewTokens, json } = options;
   const images = await Promise.all(image.map(readImage));
   const progress = new Progress();
   const model = modelOrEmbedded(options.model);
@@ -32,7 +33,7 @@ export async function compare(options: CompareOptions): Promise<void> {
   const outcomes: Outcome[] = [];
   for (const run of [REFERENCE, ...runsOf(options)]) {
     const label = `policy ${run.policy}, budget ${run.budget.name}`;
-    outcomes.push(await ask(loaded, { images, prompt }, { ...run, maxNewTokens }, progress));
+    outcomes.push(await ask(loaded, { images, prompt }, { ...run, endSize, maxNewTokens }, progress));
     process.stderr.write(`${label}: ${milliseconds(outcomes.at(-1)!.msPerToken)} per token\n`);
   }
   const rows = outcomes.map((outcome) => ({

@@ -1,3 +1,4 @@
+import { prepareInputs, tokensAfterImage } from '../../models/prepare-inputs.js';
 import { readImage } from '../../models/read-image.js';
 import { agreement, sentencesRight } from '../agreement.js';
 import { ask, costLines, type Outcome } from '../ask.js';
@@ -27,7 +28,10 @@ const WIDEST = 120;
 /** Columns narrower than this are no easier to read than one text below the other. */
 const NARROWEST = 60;
 
-/** Describes a scene with the full cache and with a part of it, side by side where there is room. */
+/**
+ * Describes a scene with the full cache and with a part of it, side by side where there is room. The question's tokens are
+ * not merged: a model as small as the embedded one does not get over it.
+ */
 export async function demo(options: DemoOptions): Promise<void> {
   const sample = await readSample(options.scene);
   const images = [await readImage(sample.image)];
@@ -35,21 +39,22 @@ export async function demo(options: DemoOptions): Promise<void> {
   const loaded = await loadWithProgress(modelOrEmbedded(options.model), options, progress);
   process.stdout.write(`${sample.image}\n${PROMPT}\n\nTruth: ${sample.description}\n\n`);
 
+  const question = { images, prompt: PROMPT };
+  const endSize = tokensAfterImage(loaded, await prepareInputs(loaded, question));
   const runs = [
     { title: 'full cache', policy: 'full', budget: { name: '1', budget: 1 } },
-    { title: `elastic, budget ${options.budget.name}`, policy: 'elastic', budget: options.budget },
+    {
+      title: `elastic, budget ${options.budget.name}, question kept`,
+      policy: 'elastic',
+      budget: options.budget,
+    },
   ];
   const display = displayFor(runs.map(({ title }) => title));
   const outcomes: Outcome[] = [];
   for (const [column, { policy, budget }] of runs.entries()) {
     const { maxNewTokens } = options;
     const onText = (text: string) => display.text(column, text);
-    const outcome = await ask(
-      loaded,
-      { images, prompt: PROMPT },
-      { policy, budget, maxNewTokens, onText },
-      progress,
-    );
+    const outcome = await ask(loaded, question, { policy, budget, endSize, maxNewTokens, onText }, progress);
     outcomes.push(outcome);
     display.done(column, [...costLines(outcome), rightLine(outcome, sample)]);
   }

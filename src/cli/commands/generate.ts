@@ -10,6 +10,7 @@ export interface GenerateOptions extends ModelOptions {
   prompt: string;
   budget: NamedBudget;
   policy: string;
+  endSize?: number;
   maxNewTokens: number;
   temperature: number;
   json?: true;
@@ -17,12 +18,12 @@ export interface GenerateOptions extends ModelOptions {
 
 /** Streams an answer to stdout and tells what it cost on stderr; with `json`, both as one object on stdout. */
 export async function generate(options: GenerateOptions): Promise<void> {
-  const { image, prompt, json, policy, budget, maxNewTokens, temperature } = options;
+  const { image, prompt, json, policy, budget, endSize, maxNewTokens, temperature } = options;
   const images = await Promise.all(image.map(readImage));
   const model = modelOrEmbedded(options.model);
   const progress = new Progress();
   const loaded = await loadWithProgress(model, options, progress);
-  const settings = { policy, budget, maxNewTokens, temperature };
+  const settings = { policy, budget, endSize, maxNewTokens, temperature };
   if (json) {
     const { stats, text, tokens, prefillMs, msPerToken, promptTokens } = await ask(
       loaded,
