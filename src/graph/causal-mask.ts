@@ -8,8 +8,8 @@ import { dimsOf } from './tensors.js';
 /** A value that shapes the scores [B, heads, S, T] before the softmax, and how. */
 export interface Mask {
   value: string;
-  /** 'added' to the scores; 'keeps' or 'hides' the scores where it is true. */
-  use: 'added' | 'keeps' | 'hides';
+  /** 'added' to the scores; 'keeps' or 'hides' the scores where it is true; the first or the second by its type. */
+  use: 'added' | 'keeps' | 'hides' | 'added-or-keeps';
 }
 
 /** Sizes at which a mask is tried. */
@@ -40,17 +40,19 @@ const LARGEST_WINDOW = 2 ** 18;
  * Why masks are not the causal mask (each new token sees the whole past, itself and the new tokens before it) with or
  * without padding, or undefined when they are. Asked by computing them from `attention_mask` and lengths at several
  * sizes, one of them longer than every constant they are made of, so that a sliding window shows.
+ * @param causal whether the operator itself hides later tokens as well
  */
 export function notCausal(
   index: GraphIndex,
   masks: readonly Mask[],
   caches: CacheShapes,
+  causal = false,
 ): string | undefined {
-  if (masks.length === 0) return 'it has no mask, so that tokens see those after them';
+  if (masks.length === 0) return causal ? undefined : 'it has no mask, so that tokens see those after them';
   const reach = masks.reduce((most, mask) => Math.max(most, largestConstant(index, mask.value)), 0);
   const long = { past: reach + 64, tokens: 1, padded: 0, needed: true };
   for (const sizes of reach > 4 ? [...TRIED, long] : TRIED) {
-    const reason = tried(index, masks, caches, sizes);
+    const reason = tried(index, masks, caches, sizes, causal);
     if (reason !== undefined) return reason;
   }
   return undefined;
@@ -69,11 +71,12 @@ function tried(
   masks: readonly Mask[],
   caches: CacheShapes,
   sizes: Sizes,
+  causal: boolean,
 ): string | undefined {
   const { past, tokens, padded } = sizes;
   const total = past + tokens;
   const batch = batchOf(index);
-  const evaluator = maskEvaluator(index, caches, { batch, ...sizes });
+  const evaluator = sizedEvaluator(index, caches, { batch, ...sizes });
   let values: NumberArray[];
   try {
     values = masks.map(({ value }) => broadcastMask(evaluator.value(value), batch, tokens, total));
@@ -95,7 +98,7 @@ function tried(
             return 'its mask adds numbers other than 0 and minus infinity to the scores';
           }
           const visible = seen.every(Boolean);
-          if (t > past + s && visible) return 'its mask lets tokens see those after them';
+          if (t > past + s && visible && !causal) return 'its mask lets tokens see those after them';
           if (t > past + s) continue;
           if (t >= padded && !visible) {
             return `its mask hides earlier tokens (the one ${past + s - t} before, of ${total}): sliding windows and other structure are not supported`;
@@ -112,10 +115,11 @@ function tried(
 }
 
 /** Computes with a graph whose caches and inputs have the given sizes and whose attention mask is known. */
-export function maskEvaluator(
+export function sizedEvaluator(
   index: GraphIndex,
   { kvHeads, headDim, whole }: CacheShapes,
   { batch, past, tokens, padded }: { batch: number; past: number; tokens: number; padded: number },
+  values: Readonly<Record<string, NumberArray>> = {},
 ): Evaluator {
   const total = past + tokens;
   const shapes: Record<string, readonly number[]> = {};
@@ -131,7 +135,7 @@ export function maskEvaluator(
   attended.data.forEach((_, i) => {
     attended.data[i] = i % total < padded ? 0 : 1;
   });
-  return new Evaluator(index, { attention_mask: attended }, shapes);
+  return new Evaluator(index, { attention_mask: attended, ...values }, shapes);
 }
 
 /** Rows to try: two, unless the graph takes only a certain number. */
@@ -153,7 +157,7 @@ function sees(mask: NumberArray, use: Mask['use'], at: readonly number[]): boole
   const [, heads = 1, tokens = 1, total = 1] = mask.dims;
   const [row = 0, head = 0, s = 0, t = 0] = at;
   const value = mask.data[((row * heads + (heads === 1 ? 0 : head)) * tokens + s) * total + t]!;
-  if (use === 'keeps') return value !== 0;
+  if (use === 'keeps' || (use === 'added-or-keeps' && mask.integer)) return value !== 0;
   if (use === 'hides') return value === 0;
   if (value === 0) return true;
   return value <= HIDDEN ? false : undefined;

@@ -128,6 +128,7 @@ export const OPERATORS: Readonly<Record<string, Operator>> = {
   },
   Concat: (node, inputs) => concat(inputs, intAttribute(node, 'axis', 0)),
   Gather: (node, [x, indices]) => gather(x!, indices!, axisOf(intAttribute(node, 'axis', 0), x!.dims.length)),
+  GatherND: (node, [x, indices]) => gatherNd(x!, indices!, intAttribute(node, 'batch_dims', 0)),
   Slice: (_, [x, starts, ends, axes, steps]) => slice(x!, starts!, ends!, axes, steps),
   Trilu: (node, [x, diagonal]) => {
     const upper = intAttribute(node, 'upper', 1) === 1;
@@ -213,6 +214,22 @@ function gather(x: NumberArray, indices: NumberArray, axis: number): NumberArray
       const from = (i * size + axisOf(index, size)) * run;
       result.data.set(x.data.subarray(from, from + run), (i * indices.data.length + j) * run);
     });
+  }
+  return result;
+}
+
+function gatherNd(x: NumberArray, indices: NumberArray, batchDims: number): NumberArray {
+  if (batchDims !== 0) throw new Error('its batch_dims are not 0');
+  const depth = indices.dims.at(-1)!;
+  const step = strides(x.dims);
+  const run = sizeOf(x.dims.slice(depth));
+  const result = array([...indices.dims.slice(0, -1), ...x.dims.slice(depth)], x.integer);
+  for (let i = 0; i * depth < indices.data.length; i++) {
+    let offset = 0;
+    for (let axis = 0; axis < depth; axis++) {
+      offset += axisOf(indices.data[i * depth + axis]!, x.dims[axis]!) * step[axis]!;
+    }
+    result.data.set(x.data.subarray(offset, offset + run), i * run);
   }
   return result;
 }

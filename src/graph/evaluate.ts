@@ -7,7 +7,7 @@ import { dimsOf, tensorNumbers } from './tensors.js';
 
 /** Nodes whose first output has the shape of their first input. */
 const KEEPS_SHAPE =
-  /^(Cast|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Dropout|Trilu|CumSum)$/;
+  /^(Cast|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Attention|MultiHeadAttention|Dropout|Trilu|CumSum)$/;
 const BROADCASTS = /^(Add|Sub|Mul|Div|Pow|Where|Equal|Less|Greater|And|Or)$/;
 
 /**

@@ -85,10 +85,6 @@ const REFUSED: Record<
     change: (model) => addOutput(model, 'Relu', 'present.1.key', 'reader'),
     says: ['"reader" (Relu)', 'present.1.key'],
   },
-  'a length taken from the cache': {
-    change: (model) => addOutput(model, 'Shape', 'past_key_values.0.key', 'length'),
-    says: ['"length" (Shape)', 'past_key_values.0.key'],
-  },
   'an old operator set': {
     change: (model) => {
       model.opsetImport.find(({ domain }) => domain === '')!.version = 12n;
@@ -132,6 +128,12 @@ describe('rewriteDecoder', () => {
     expect(report.removedInputs).toContain('attention_mask');
     const operators = new Set(graphOf(model).node.map((node) => node.opType));
     for (const gone of ['GroupQueryAttention', 'Sub']) expect(operators).not.toContain(gone);
+  });
+
+  it('takes a length that was taken from the cache from the attention mask', () => {
+    const model = buildGqaDecoder();
+    addOutput(model, 'Shape', 'past_key_values.0.key', 'length');
+    expect(rewriteDecoder(model).decoder.otherInputs).toEqual(['attention_mask']);
   });
 
   it('declares position_ids only for a rotation that used to count', () => {

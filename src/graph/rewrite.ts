@@ -6,6 +6,7 @@ import { cloneModel, DataType, type Graph, graphOf, MICROSOFT, type Model, type 
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
 import { takeApart } from './patterns/take-apart.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './queries.js';
+import { replaceCacheShapes } from './seen-lengths.js';
 
 export type { DecoderLayer, DecoderSignature } from './decoder.js';
 
@@ -53,6 +54,7 @@ export function rewriteDecoder(original: Model): {
 
   const builder = new GraphBuilder(model);
   builder.importOpset(MICROSOFT, 1);
+  replaceCacheShapes(builder, layers);
   builder.input(contractNames.newBias, DataType.FLOAT, [
     'batch_size',
     1,

@@ -90,6 +90,10 @@ export class RewrittenRun {
       [contractNames.hidden]: floats(embeds, [1, tokens, this.hidden], this.half),
       [contractNames.newBias]: new Tensor('float32', causal(tokens), [1, 1, tokens, tokens]),
     };
+    if (this.decoder.otherInputs.includes('attention_mask')) {
+      const total = this.seen + tokens;
+      feeds.attention_mask = new Tensor('int64', new BigInt64Array(total).fill(1n), [1, total]);
+    }
     if (this.decoder.positionIds !== 'absent')
       feeds[contractNames.positionIds] = positions(this.seen, tokens);
     this.decoder.layers.forEach(({ index, kvHeads, headDim }, i) => {

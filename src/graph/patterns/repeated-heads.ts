@@ -1,5 +1,6 @@
 import { array } from '../arrays.js';
-import { Evaluator } from '../evaluate.js';
+import { batchOf, sizedEvaluator } from '../causal-mask.js';
+import type { Evaluator } from '../evaluate.js';
 import type { GraphIndex } from '../queries.js';
 
 /** How a cache reaches the operator that reads it. */
@@ -13,8 +14,8 @@ export interface RepeatedHeads {
 /** Orders of the dimensions in which an operator takes keys or values: with its position in each, T the tokens held. */
 export type HeadLayout = '[B, heads, T, headDim]' | '[B, heads, headDim, T]' | '[B, T, heads * headDim]';
 
-const BATCH = 2;
 const TOKENS = 5;
+const NEW_TOKENS = 2;
 
 /**
  * What the nodes between a cache [B, kvHeads, T, headDim] and a value do to it, found by sending numbers through them:
@@ -28,23 +29,26 @@ export function repeatedHeads(
   layout: HeadLayout,
   { kvHeads, headDim }: { kvHeads: number; headDim: number },
 ): RepeatedHeads | string {
-  const source = array([BATCH, kvHeads, TOKENS, headDim], false);
+  const batch = batchOf(index);
+  const source = array([batch, kvHeads, TOKENS, headDim], false);
   source.data.forEach((_, i) => {
     source.data[i] = i + 1;
   });
   let result: ReturnType<Evaluator['value']>;
   try {
-    result = new Evaluator(index, { [from]: source }, {}).value(to);
+    const sizes = { batch, past: TOKENS - NEW_TOKENS, tokens: NEW_TOKENS, padded: 0 };
+    const caches = { kvHeads, headDim, whole: [] };
+    result = sizedEvaluator(index, caches, sizes, { [from]: source }).value(to);
   } catch (cause) {
     return (cause as Error).message;
   }
   const factor = result.data[0]!;
-  const heads = result.data.length / (BATCH * TOKENS * headDim);
+  const heads = result.data.length / (batch * TOKENS * headDim);
   const repeats = heads / kvHeads;
   const dims = {
-    '[B, heads, T, headDim]': [BATCH, heads, TOKENS, headDim],
-    '[B, heads, headDim, T]': [BATCH, heads, headDim, TOKENS],
-    '[B, T, heads * headDim]': [BATCH, TOKENS, heads * headDim],
+    '[B, heads, T, headDim]': [batch, heads, TOKENS, headDim],
+    '[B, heads, headDim, T]': [batch, heads, headDim, TOKENS],
+    '[B, T, heads * headDim]': [batch, TOKENS, heads * headDim],
   }[layout];
   const reordered = `the nodes between the cache and "${to}" do more than repeat its heads`;
   if (!Number.isInteger(repeats) || result.dims.join() !== dims.join()) return reordered;
@@ -53,7 +57,7 @@ export function repeatedHeads(
     '[B, heads, headDim, T]': [heads * TOKENS * headDim, TOKENS * headDim, 1, TOKENS],
     '[B, T, heads * headDim]': [heads * TOKENS * headDim, headDim, heads * headDim, 1],
   }[layout] as [number, number, number, number];
-  for (let b = 0; b < BATCH; b++) {
+  for (let b = 0; b < batch; b++) {
     for (let head = 0; head < heads; head++) {
       for (let i = 0; i < TOKENS * headDim; i++) {
         const at = b * step[0] + head * step[1] + Math.floor(i / headDim) * step[2] + (i % headDim) * step[3];

@@ -6,6 +6,7 @@ import { concatenatedCache } from './concatenated-cache.js';
 import { decomposedAttention } from './decomposed.js';
 import { groupQueryAttention } from './group-query-attention.js';
 import { multiHeadAttention, repeatedMultiHeadAttention } from './multi-head-attention.js';
+import { concatenatedOnnxAttention, onnxAttention } from './onnx-attention.js';
 
 /**
  * Takes a layer's attention apart, whichever pattern it is: the node that reads the cache decides.
@@ -14,12 +15,15 @@ import { multiHeadAttention, repeatedMultiHeadAttention } from './multi-head-att
 export function takeApart(index: GraphIndex, cache: LayerCache): AttentionLayer {
   const { opType, domain } = cache.key.consumer.node;
   if (opType === 'MultiHeadAttention' && domain === MICROSOFT) return multiHeadAttention(index, cache);
+  if (opType === 'Attention' && domain === '') return onnxAttention(index, cache);
   if (opType === 'Concat') {
     const { key, value } = concatenatedCache(index, cache);
     const { reader } = value;
-    return reader.opType === 'MultiHeadAttention' && reader.domain === MICROSOFT
-      ? repeatedMultiHeadAttention(index, cache, key, value)
-      : decomposedAttention(index, cache, key, value);
+    if (reader.opType === 'MultiHeadAttention' && reader.domain === MICROSOFT)
+      return repeatedMultiHeadAttention(index, cache, key, value);
+    if (reader.opType === 'Attention' && reader.domain === '')
+      return concatenatedOnnxAttention(index, cache, key, value);
+    return decomposedAttention(index, cache, key, value);
   }
   return groupQueryAttention(index, cache);
 }

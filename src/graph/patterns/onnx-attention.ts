@@ -1,0 +1,178 @@
+import { attributeOf, floatAttribute, intAttribute } from '../attributes.js';
+import type { GraphBuilder } from '../builder.js';
+import { type LayerCache, presentSource } from '../caches.js';
+import { batchOf, type CacheShapes, notCausal, sizedEvaluator } from '../causal-mask.js';
+import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import type { Node } from '../onnx.js';
+import type { GraphIndex } from '../queries.js';
+import type { AttentionLayer } from './attention-layer.js';
+import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
+import { repeatedHeads } from './repeated-heads.js';
+import { splitHeads } from './split-heads.js';
+
+/** Positions of the inputs of ONNX's Attention, operator sets 23 and 24. */
+const INPUT = { query: 0, key: 1, value: 2, mask: 3, pastKey: 4, pastValue: 5, lengths: 6 } as const;
+
+const ATTRIBUTES = new Set([
+  'is_causal',
+  'kv_num_heads',
+  'q_num_heads',
+  'qk_matmul_output_mode',
+  'scale',
+  'softcap',
+  'softmax_precision',
+]);
+
+/**
+ * Takes apart a layer that attends with ONNX's own Attention and leaves the cache to it (`past_key`, `present_key`), over
+ * rows [B, S, heads * headDim] or [B, heads, S, headDim].
+ * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
+ */
+export function onnxAttention(index: GraphIndex, cache: LayerCache): AttentionLayer {
+  const { node, input } = cache.key.consumer;
+  const { key, value } = cache;
+  if (input !== INPUT.pastKey || value.consumer.node !== node || value.consumer.input !== INPUT.pastValue) {
+    throw refusal(
+      node,
+      `it takes "${key.past}" and "${value.past}" otherwise than as its past keys and values, which is not supported; ${USE_ANOTHER_EXPORT}`,
+    );
+  }
+  for (const [part, output] of [[key, 1] as const, [value, 2] as const]) {
+    const source = presentSource(index, part.present);
+    if (source?.node !== node || source.output !== output) {
+      throw refusal(
+        node,
+        `the output "${part.present}" is not what it made of "${part.past}"; ${USE_ANOTHER_EXPORT}`,
+      );
+    }
+  }
+  const whole = [node.output[1] ?? '', node.output[2] ?? ''];
+  const { kvHeads, headDim } = declaredHeads(node, cache);
+  const layer = attending(index, node, cache.index, { kvHeads, headDim, whole });
+  const flat = intAttribute(node, 'q_num_heads', 0) > 0;
+  const rows = (builder: GraphBuilder, at: number, heads: number) => {
+    const name = node.input[at] ?? '';
+    return flat ? splitHeads(builder, name, cache.index, heads, headDim) : name;
+  };
+  return {
+    ...layer,
+    elemType: key.elemType,
+    rows: (builder) => ({
+      query: rows(builder, INPUT.query, layer.queryHeads),
+      key: rows(builder, INPUT.key, kvHeads),
+      value: rows(builder, INPUT.value, kvHeads),
+    }),
+  };
+}
+
+/**
+ * Takes apart a layer that appends to its cache with Concat and attends over the result with ONNX's Attention, as
+ * torch.onnx writes scaled-dot-product attention for operator set 23.
+ * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
+ */
+export function concatenatedOnnxAttention(
+  index: GraphIndex,
+  cache: LayerCache,
+  key: ConcatenatedCache,
+  value: ConcatenatedCache,
+): AttentionLayer {
+  const node = value.reader;
+  if (key.reader !== node || key.input !== INPUT.key || value.input !== INPUT.value) {
+    throw refusal(node, `it does not take both halves of one cache; ${USE_ANOTHER_EXPORT}`);
+  }
+  if (node.input[INPUT.pastKey] || intAttribute(node, 'q_num_heads', 0) > 0) {
+    throw refusal(
+      node,
+      `it takes a cache that was appended to before in another layout; ${USE_ANOTHER_EXPORT}`,
+    );
+  }
+  const { kvHeads, headDim } = declaredHeads(node, cache);
+  const repeats = [key, value].map((half) => {
+    const found = repeatedHeads(index, half.whole, node.input[half.input] ?? '', '[B, heads, T, headDim]', {
+      kvHeads,
+      headDim,
+    });
+    if (typeof found === 'string') throw refusal(node, `${found}; ${USE_ANOTHER_EXPORT}`);
+    return found;
+  });
+  if (repeats.some(({ factor }) => factor !== 1) || repeats[0]!.repeats !== repeats[1]!.repeats) {
+    throw refusal(node, `its keys and values are not repeated in the same way; ${USE_ANOTHER_EXPORT}`);
+  }
+  return {
+    ...attending(
+      index,
+      node,
+      cache.index,
+      { kvHeads, headDim, whole: [key.whole, value.whole] },
+      repeats[0]!.repeats,
+    ),
+    elemType: value.readType,
+    rows: (builder) => ({
+      query: node.input[INPUT.query] ?? '',
+      key: castRows(builder, key, value.readType),
+      value: castRows(builder, value, value.readType),
+    }),
+  };
+}
+
+function declaredHeads(node: Node, { key }: LayerCache): { kvHeads: number; headDim: number } {
+  const kvHeads = intAttribute(node, 'kv_num_heads', 0) || key.kvHeads;
+  if (!kvHeads || !key.headDim) {
+    throw refusal(node, `"${key.past}" does not declare its heads; ${USE_ANOTHER_EXPORT}`);
+  }
+  return { kvHeads, headDim: key.headDim };
+}
+
+/** What both forms share. `known` is how often each key head is repeated for the operator, undefined when it does that itself. */
+function attending(index: GraphIndex, node: Node, layer: number, caches: CacheShapes, known?: number) {
+  const { kvHeads, headDim } = caches;
+  refuseVariants(node);
+  const queryHeads =
+    intAttribute(node, 'q_num_heads', 0) ||
+    (known && known > 1 ? known * kvHeads : headsOf(index, node.input[INPUT.query] ?? '', caches));
+  if (!queryHeads || queryHeads % kvHeads !== 0) {
+    throw refusal(node, `the number of its query heads cannot be read from the graph; ${USE_ANOTHER_EXPORT}`);
+  }
+  const mask = node.input[INPUT.mask];
+  const causal = intAttribute(node, 'is_causal', 0) === 1;
+  const reason = notCausal(index, mask ? [{ value: mask, use: 'added-or-keeps' }] : [], caches, causal);
+  if (reason) throw refusal(node, `${reason}; ${USE_ANOTHER_EXPORT}`);
+  return {
+    index: layer,
+    queryHeads,
+    kvHeads,
+    headDim,
+    description: { pattern: 'Attention', node: node.name, packed: false, rope: 'outside' as const },
+    scale: attributeOf(node, 'scale') ? floatAttribute(node, 'scale', 0) : 1 / Math.sqrt(headDim),
+    softcap: floatAttribute(node, 'softcap', 0),
+    replaces: [node],
+    output: node.output[0] ?? '',
+    outputLayout: intAttribute(node, 'q_num_heads', 0) > 0 ? ('rows' as const) : ('heads' as const),
+  };
+}
+
+function refuseVariants(node: Node): void {
+  const way = 'choose a model or an export without it';
+  if (node.input[INPUT.lengths])
+    throw refusal(node, `it takes lengths of its rows ("${node.input[INPUT.lengths]}"); ${way}`);
+  if (node.input.slice(7).some(Boolean))
+    throw refusal(node, `it has ${node.input.length} inputs, and only 7 are known; ${way}`);
+  if (node.output[3]) throw refusal(node, `it also gives its scores ("${node.output[3]}"); ${way}`);
+  const unknown = node.attribute.find(({ name }) => !ATTRIBUTES.has(name));
+  if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${way}`);
+}
+
+/** The heads of a value [B, heads, S, headDim], undefined when the nodes that make it do not tell. */
+function headsOf(index: GraphIndex, name: string, caches: CacheShapes): number | undefined {
+  try {
+    const sizes = { batch: batchOf(index), past: 3, tokens: 1, padded: 0 };
+    const dims = sizedEvaluator(index, caches, sizes).dims(name);
+    return dims.length === 4 ? dims[1] : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function refusal(node: Node, reason: string) {
+  return unsupported(`Node "${node.name}" (Attention) cannot be rewritten: ${reason}.`);
+}

@@ -1,0 +1,41 @@
+import { intAttribute } from './attributes.js';
+import type { GraphBuilder } from './builder.js';
+import { contractNames } from './decoder.js';
+import type { AttentionLayer } from './patterns/attention-layer.js';
+
+const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
+
+/** [B, tokens seen + S], all that is left to tell how many tokens came before once the cache holds fewer. */
+const MASK = 'attention_mask';
+
+/**
+ * Replaces every Shape of a cache input, which the rewritten graph has no more, by the shape a full cache would have:
+ * batch and new tokens as `inputs_embeds` has them, tokens seen as the attention mask is long. Positions and tables that
+ * a graph counts by the length of its cache stay right that way after an eviction.
+ */
+export function replaceCacheShapes(builder: GraphBuilder, layers: readonly AttentionLayer[]): void {
+  const { graph } = builder;
+  if (!graph.input.some(({ name }) => name === MASK)) return;
+  const shapes = graph.node.filter(({ opType, input }) => opType === 'Shape' && PAST.test(input[0] ?? ''));
+  graph.node = graph.node.filter((node) => !shapes.includes(node));
+  for (const node of shapes) {
+    const layer = layers[Number(PAST.exec(node.input[0] ?? '')?.[1])];
+    if (!layer) continue;
+    const dims = [
+      () => sizeOf(builder, contractNames.hidden, 0),
+      () => builder.int64('cache_heads', [1], [layer.kvHeads]),
+      () => builder.op('Sub', [sizeOf(builder, MASK, 1), sizeOf(builder, contractNames.hidden, 1)]),
+      () => builder.int64('cache_head_dim', [1], [layer.headDim]),
+    ];
+    const wanted = dims.slice(intAttribute(node, 'start', 0), intAttribute(node, 'end', dims.length));
+    builder.op(
+      'Concat',
+      wanted.map((size) => size()),
+      { attributes: { axis: 0 }, outputs: node.output, name: node.name },
+    );
+  }
+}
+
+function sizeOf(builder: GraphBuilder, name: string, axis: number): string {
+  return builder.op('Gather', [builder.op('Shape', [name]), builder.int64(`axis_${axis}`, [1], [axis])]);
+}
