@@ -31,7 +31,7 @@ function wrap(text: string): string[] {
   return lines;
 }
 
-const escape = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
+const xml = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 const columns = [
   { title: 'Full cache', color: '#64748b', ...(await describe(1)) },
   { title: 'Elastic Cache, budget 0.2', color: '#0f766e', ...(await describe(0.2)) },
@@ -43,7 +43,7 @@ const jpeg = await sharp(image).jpeg({ quality: 85 }).toBuffer();
 const drawn = columns.map(({ title, color, cost }, i) => {
   const x = 320 + i * (COLUMN + 10);
   const text = lines[i]!.map(
-    (line, row) => `<text x="${x}" y="${82 + row * LINE}" fill="#1e293b">${escape(line)}</text>`,
+    (line, row) => `<text x="${x}" y="${82 + row * LINE}" fill="#1e293b">${xml(line)}</text>`,
   );
   return `<text x="${x}" y="34" font-size="16" font-weight="bold" fill="${color}">${title}</text>
 <text x="${x}" y="55" fill="${color}">${cost}</text>
