@@ -5,14 +5,14 @@
  */
 import { parseArgs } from 'node:util';
 import { RawImage } from '@huggingface/transformers';
+import { DESCRIPTION_PROMPTS } from '../src/eval/scenes/describe.js';
+import { questions } from '../src/eval/scenes/questions.js';
+import { Random } from '../src/eval/scenes/random.js';
+import { renderScene } from '../src/eval/scenes/render.js';
+import { makeScene } from '../src/eval/scenes/scene.js';
+import { scoreAnswer, scoreDescription } from '../src/eval/scenes/score.js';
+import { IMAGE_SIZE } from '../src/eval/scenes/vocabulary.js';
 import { answer, ElasticCache, loadElastic, type PolicyName } from '../src/index.js';
-import { DESCRIPTION_PROMPTS } from './scenes/describe.js';
-import { questions } from './scenes/questions.js';
-import { Random } from './scenes/random.js';
-import { renderScene } from './scenes/render.js';
-import { makeScene } from './scenes/scene.js';
-import { scoreAnswer, scoreDescription } from './scenes/score.js';
-import { IMAGE_SIZE } from './scenes/vocabulary.js';
 
 const { values: options } = parseArgs({
   options: {

@@ -1,5 +1,5 @@
 import { BaseStreamer, LlavaForConditionalGeneration, type PreTrainedModel } from '@huggingface/transformers';
-import { DESCRIPTION_PROMPTS } from '../../demo-model/scenes/describe.js';
+import { DESCRIPTION_PROMPTS } from '../../src/eval/scenes/describe.js';
 import { ElasticCache, loadElastic, prepareInputs, readImage } from '../../src/index.js';
 import { median } from './contenders.js';
 

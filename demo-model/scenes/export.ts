@@ -7,11 +7,11 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 import { ElasticCacheError } from '../../src/errors.js';
-import { describe } from './describe.js';
-import { questions } from './questions.js';
-import { Random } from './random.js';
-import { renderScene } from './render.js';
-import { makeScene, type Scene, type SceneItem } from './scene.js';
+import { describe } from '../../src/eval/scenes/describe.js';
+import { questions } from '../../src/eval/scenes/questions.js';
+import { Random } from '../../src/eval/scenes/random.js';
+import { renderScene } from '../../src/eval/scenes/render.js';
+import { makeScene, type Scene, type SceneItem } from '../../src/eval/scenes/scene.js';
 
 /** Scenes drawn at a time: enough to keep the writer busy, few enough to keep memory flat. */
 const BATCH = 32;

@@ -3,9 +3,9 @@
  * Run: npx tsx demo-model/scenes/samples.ts
  */
 import { mkdir, writeFile } from 'node:fs/promises';
+import { renderPng } from '../../src/eval/scenes/render.js';
+import { makeScene } from '../../src/eval/scenes/scene.js';
 import { sceneRecord } from './export.js';
-import { renderPng } from './render.js';
-import { makeScene } from './scene.js';
 
 /** Chosen by eye among the first hundred for variety: few and many items, light and dark, with and without text. */
 const SEEDS = [17, 8, 58, 42, 24, 71, 3, 36, 11, 90];

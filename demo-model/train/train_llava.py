@@ -160,8 +160,10 @@ def main() -> None:
     if file.exists():
         saved = torch.load(file, weights_only=False, map_location=a.device)
         model.load_state_dict(saved["model"])
-        optimisers.load_state_dict(saved["optimisers"])
-        spent, step = saved["spent"], saved["step"]
+        heads.load_state_dict(saved.get("heads", vision["heads"]))
+        if "optimisers" in saved:  # else it was unpacked from the repository: the same weights, a new schedule
+            optimisers.load_state_dict(saved["optimisers"])
+            spent, step = saved["spent"], saved["step"]
 
     frozen: dict[int, torch.Tensor] = {}
 
@@ -176,8 +178,8 @@ def main() -> None:
         return torch.stack([frozen[i] for i in indices]).float()
 
     def save() -> None:
-        state = {"model": model.state_dict(), "optimisers": optimisers.state_dict(), "spent": spent, "step": step}
-        torch.save(state, file.with_suffix(".tmp"))
+        state = {"model": model.state_dict(), "heads": heads.state_dict(), "spent": spent, "step": step}
+        torch.save({**state, "optimisers": optimisers.state_dict()}, file.with_suffix(".tmp"))
         file.with_suffix(".tmp").rename(file)
 
     started, running = time.time(), []
@@ -203,7 +205,7 @@ def main() -> None:
             rate = 50 * a.batch / max(1e-9, spent - getattr(main, "marked", 0.0))
             main.marked = spent
             print(f"{spent / 60:.1f} min, step {step}, loss {np.mean(running[-50:]):.4f}, {rate:.1f} pictures/s", flush=True)
-        if step % 500 == 0:
+        if step % 250 == 0:
             print("   held out:", evaluate(model, rows, scenes, list(watched), features, a.device), flush=True)
             save()
     print("   held out:", evaluate(model, rows, scenes, list(watched), features, a.device), flush=True)

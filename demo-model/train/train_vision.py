@@ -84,8 +84,9 @@ def main() -> None:
         saved = torch.load(file, weights_only=False)
         tower.load_state_dict(saved["tower"])
         heads.load_state_dict(saved["heads"])
-        optimisers.load_state_dict(saved["optimisers"])
-        spent, step = saved["spent"], saved["step"]
+        if "optimisers" in saved:  # else it was unpacked from the repository
+            optimisers.load_state_dict(saved["optimisers"])
+            spent, step = saved["spent"], saved["step"]
 
     known: dict[int, torch.Tensor] = {}
 
