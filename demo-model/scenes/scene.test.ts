@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, it, describe as suite } from 'vitest';
+import { GLYPHS } from '../../src/eval/scenes/glyphs.js';
+import { Random } from '../../src/eval/scenes/random.js';
+import { IMAGE_BYTES, renderScene } from '../../src/eval/scenes/render.js';
+import { isHeldOut, makeScene, objectsOf, textsOf } from '../../src/eval/scenes/scene.js';
+import { IMAGE_SIZE, WORDS } from '../../src/eval/scenes/vocabulary.js';
 import { exportScenes } from './export.js';
-import { GLYPHS } from './glyphs.js';
-import { Random } from './random.js';
-import { IMAGE_BYTES, renderScene } from './render.js';
-import { isHeldOut, makeScene, objectsOf, textsOf } from './scene.js';
-import { IMAGE_SIZE, WORDS } from './vocabulary.js';
 
 const seeds = fc.integer({ min: 0, max: 2_000_000_000 });
 const sha256 = (data: Uint8Array | string) => createHash('sha256').update(data).digest('hex');
