@@ -56,6 +56,8 @@ async function gaps(model: PreTrainedModel, inputs: object, cache?: ElasticCache
   const streamer = new Gaps();
   const options = {
     ...inputs,
+    // All to the same length: what a thinned-out cache makes of the answer must not change what is timed.
+    min_new_tokens: 128,
     max_new_tokens: 128,
     do_sample: false,
     streamer,
