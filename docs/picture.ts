@@ -59,6 +59,7 @@ const drawn = columns.map(({ title, color, cost }, i) => {
 ${text.join('\n')}`;
 });
 const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="ui-sans-serif, system-ui, sans-serif" font-size="12.5">
+<title>A scene described with the full cache and with a fifth of it</title>
 <rect width="${WIDTH}" height="${height}" rx="10" fill="#f8fafc"/>
 <image x="20" y="20" width="280" height="280" href="data:image/jpeg;base64,${jpeg.toString('base64')}"/>
 <text x="20" y="322" fill="#64748b">“Describe the image in detail.”</text>
