@@ -44,6 +44,13 @@ describe('weights', () => {
     );
   });
 
+  it('int8 takes a row of nothing but subnormal numbers as zeros', () => {
+    const values = Float32Array.from([1, -2, 1e-43, 0]);
+    const scales = int8Scales(values, 2, 2);
+    expect(scales[1]).toBe(0);
+    expect([...new Int8Array(joined(int8Transposed(values, 2, 2, scales)))]).toEqual([64, 0, -127, 0]);
+  });
+
   it('int4 is within a step of every value, exact at the extreme one, and padding is zero', () => {
     fc.assert(
       fc.property(matrix, fc.constantFrom(32, 64, 128), ({ rows, columns, values }, blockSize) => {

@@ -19,14 +19,18 @@ export function* transposed(values: Float32Array, rows: number, columns: number)
   }
 }
 
-/** Symmetric scales of a matrix [rows, columns], one per row: the largest magnitude becomes 127. */
+/** Below it a float32 loses digits, and its inverse overflows. */
+const smallestNormal = 2 ** -126;
+
+/** Symmetric scales of a matrix [rows, columns], one per row: the largest magnitude becomes 127; 0 for a row of nothing. */
 export function int8Scales(values: Float32Array, rows: number, columns: number): Float32Array {
   const scales = new Float32Array(rows);
   for (let row = 0; row < rows; row++) {
     let largest = 0;
     for (let i = row * columns; i < (row + 1) * columns; i++)
       largest = Math.max(largest, Math.abs(values[i]!));
-    scales[row] = largest / 127;
+    const scale = largest / 127;
+    scales[row] = scale < smallestNormal ? 0 : scale;
   }
   return scales;
 }
