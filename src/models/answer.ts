@@ -36,9 +36,15 @@ export async function answer(
   const inputs = await prepareInputs(loaded, question);
   const promptTokens = inputs.input_ids.dims[1]!;
   onPrompt?.(promptTokens);
+  let begun = false;
   const streamer = new TimedStreamer(tokenizer, {
     skip_prompt: true,
-    callback_function: (text: string) => onText?.(text),
+    callback_function: (text: string) => {
+      // The space that parts the answer from the prompt is not part of it.
+      const shown = begun ? text : text.trimStart();
+      begun ||= shown !== '';
+      if (shown) onText?.(shown);
+    },
   });
   const start = performance.now();
   await model.generate({

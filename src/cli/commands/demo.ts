@@ -81,7 +81,7 @@ function sideBySide(titles: readonly string[], width: number): Display {
   const drawn = () => columns(titles, texts, feet, width);
   return {
     text(column, text) {
-      texts[column] = (texts[column]! + text).trimStart();
+      texts[column] += text;
       block.draw(drawn);
     },
     done(column, lines) {
@@ -98,7 +98,7 @@ function oneByOne(titles: readonly string[]): Display {
   return {
     text(column, text) {
       if (!begun.has(column)) stdout.write(`--- ${titles[column]} ---\n`);
-      stdout.write(begun.has(column) ? text : text.trimStart());
+      stdout.write(text);
       begun.add(column);
     },
     done: (_column, lines) => void stdout.write(`\n\n${lines.join('\n')}\n\n`),
