@@ -55,7 +55,12 @@ export const naivePolicies: Record<string, (startSize: number, distance: number)
   'local-reference': (startSize) => ({
     received: accumulate,
     prompt: (layers, share) => forgetLocal(layers, share, startSize),
-    decode: (layers, share) => forgetLocal(layers, share, startSize),
+    // One at a time, as the released code decodes: 24 - 2.0000000000000004 rounds to 22, and 3 less it is below one.
+    decode(layers, share) {
+      for (const list of layers) {
+        while (Math.trunc(list.length - share) > 0 && list.length > startSize) list.splice(startSize, 1);
+      }
+    },
   }),
 
   'h2o-reference'(startSize) {
