@@ -1,6 +1,6 @@
 /**
  * Writes scenes for training: `images.u8` [count, 336, 336, 3] RGB and `scenes.jsonl`, one scene a line.
- * Run: npx tsx demo-model/scenes/export.ts --from <seed> --count <n> --out <dir>
+ * Run: npx tsx demo-model/scenes/export.ts --from <seed> --count <n> --out <dir> [--questions 12]
  */
 import { mkdir, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -33,18 +33,18 @@ function truthOf(item: SceneItem): object {
   return truth;
 }
 
-export function sceneRecord(scene: Scene): object {
+export function sceneRecord(scene: Scene, asked?: number): object {
   const { color, style } = scene.background;
   return {
     seed: scene.seed,
     background: { color, style },
     items: scene.items.map(truthOf),
     description: describe(scene),
-    questions: questions(scene, new Random(scene.seed, 1)),
+    questions: questions(scene, new Random(scene.seed, 1), asked),
   };
 }
 
-export async function exportScenes(from: number, count: number, out: string): Promise<void> {
+export async function exportScenes(from: number, count: number, asked: number, out: string): Promise<void> {
   await mkdir(out, { recursive: true });
   const [images, records] = [join(out, 'images.u8'), join(out, 'scenes.jsonl')];
   const imageFile = await open(`${images}.part`, 'w');
@@ -56,7 +56,9 @@ export async function exportScenes(from: number, count: number, out: string): Pr
         makeScene(from + done + i),
       );
       await imageFile.writev(await Promise.all(scenes.map(renderScene)));
-      await recordFile.write(scenes.map((scene) => `${JSON.stringify(sceneRecord(scene))}\n`).join(''));
+      await recordFile.write(
+        scenes.map((scene) => `${JSON.stringify(sceneRecord(scene, asked))}\n`).join(''),
+      );
       const rate = ((done + scenes.length) / (performance.now() - started)) * 1000;
       process.stderr.write(`\r${done + scenes.length}/${count} scenes, ${rate.toFixed(0)} a second`);
     }
@@ -70,13 +72,23 @@ export async function exportScenes(from: number, count: number, out: string): Pr
 }
 
 async function main(): Promise<void> {
-  const options = { from: { type: 'string' }, count: { type: 'string' }, out: { type: 'string' } } as const;
+  const options = {
+    from: { type: 'string' },
+    count: { type: 'string' },
+    questions: { type: 'string', default: '12' },
+    out: { type: 'string' },
+  } as const;
   const { values } = parseArgs({ options });
   if (!values.out) throw new ElasticCacheError('invalid-option', '--out must name the folder to write to.');
   // One thread an image: the batch is what runs in parallel.
   sharp.concurrency(1);
   sharp.cache(false);
-  await exportScenes(wholeNumber('from', values.from), wholeNumber('count', values.count), values.out);
+  await exportScenes(
+    wholeNumber('from', values.from),
+    wholeNumber('count', values.count),
+    wholeNumber('questions', values.questions),
+    values.out,
+  );
 }
 
 if (import.meta.url === `file://${process.argv[1]}`) {

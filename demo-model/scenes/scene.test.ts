@@ -120,7 +120,7 @@ suite('exportScenes', () => {
   it('writes as many images as records, in the order of the seeds', async () => {
     const out = await mkdtemp(join(tmpdir(), 'scenes-'));
     try {
-      await exportScenes(40, 35, out);
+      await exportScenes(40, 35, 12, out);
       const images = await readFile(join(out, 'images.u8'));
       const records = (await readFile(join(out, 'scenes.jsonl'), 'utf8')).trim().split('\n');
       expect(images.length).toBe(35 * IMAGE_BYTES);

@@ -1,7 +1,7 @@
 import { phrase, plural } from './describe.js';
 import type { Random } from './random.js';
 import { type Attribute, references } from './refer.js';
-import { objectsOf, type Scene, type SceneObject, type SceneText, textsOf } from './scene.js';
+import { objectsOf, type Scene, type SceneItem, type SceneObject, type SceneText, textsOf } from './scene.js';
 import { COLORS, POSITIONS, SHAPES, SIZES, TEXTURES } from './vocabulary.js';
 
 export const QUESTION_KINDS = [
@@ -17,11 +17,13 @@ export const QUESTION_KINDS = [
   'text',
 ] as const;
 export type QuestionKind = (typeof QUESTION_KINDS)[number];
-export type Question = { kind: QuestionKind; question: string; answer: string };
+/** `cells`: where the items lie that the answer is read from; none for an answer about what is not there. */
+export type Question = { kind: QuestionKind; question: string; answer: string; cells: number[] };
 
-type Pair = { question: string; answer: string };
+type Pair = Omit<Question, 'kind'>;
 type Facts = { random: Random; scene: Scene; objects: SceneObject[]; texts: SceneText[] };
 
+const cellsOf = (items: readonly SceneItem[]) => items.map((item) => item.cell);
 const article = (words: string) => (/^[aeiou]/.test(words) ? `an ${words}` : `a ${words}`);
 const VALUES = { size: SIZES, color: COLORS, texture: TEXTURES, shape: SHAPES } as const;
 
@@ -34,24 +36,28 @@ function nameOf({ random, objects }: Facts, object: SceneObject, hidden?: Attrib
 
 function count(facts: Facts): Pair {
   const { random, objects, texts } = facts;
-  const ask = (many: string, answer: number): Pair => ({
+  const ask = (many: string, counted: readonly SceneItem[]): Pair => ({
     question: random.pick([
       `How many ${many} are there?`,
       `How many ${many} do you see?`,
       `Count the ${many}.`,
     ]),
-    answer: String(answer),
+    answer: String(counted.length),
+    cells: cellsOf(counted),
   });
   const which = random.next();
-  if (which < 0.14) return ask('objects', objects.length);
-  if (which < 0.2) return ask('printed texts', texts.length);
+  if (which < 0.14) return ask('objects', objects);
+  if (which < 0.2) return ask('printed texts', texts);
   const attribute = random.pick<Attribute>(['shape', 'shape', 'color', 'color', 'size', 'texture']);
   const present = new Set<string>(objects.map((object) => object[attribute]));
   const absent = VALUES[attribute].filter((value) => !present.has(value));
   const value =
     absent.length > 0 && random.chance(0.12) ? random.pick<string>(absent) : random.pick([...present]);
   const many = attribute === 'shape' ? plural(value as SceneObject['shape']) : `${value} objects`;
-  return ask(many, objects.filter((object) => object[attribute] === value).length);
+  return ask(
+    many,
+    objects.filter((object) => object[attribute] === value),
+  );
 }
 
 function attributeOf(facts: Facts, attribute: Attribute): Pair {
@@ -62,6 +68,7 @@ function attributeOf(facts: Facts, attribute: Attribute): Pair {
     return {
       question: random.pick([`What color is ${name}?`, `Which color is ${name} printed in?`]),
       answer: text.color,
+      cells: [text.cell],
     };
   }
   const object = random.pick(facts.objects);
@@ -76,7 +83,7 @@ function attributeOf(facts: Facts, attribute: Attribute): Pair {
     ],
     shape: [`What shape is ${name}?`, `What is the shape of ${name}?`, `Which shape does ${name} have?`],
   };
-  return { question: random.pick(wordings[attribute]), answer: object[attribute] };
+  return { question: random.pick(wordings[attribute]), answer: object[attribute], cells: [object.cell] };
 }
 
 function content({ random, scene }: Facts): Pair {
@@ -96,6 +103,7 @@ function content({ random, scene }: Facts): Pair {
       `What is shown in the ${position} of the picture?`,
     ]),
     answer,
+    cells: [POSITIONS.indexOf(position)],
   };
 }
 
@@ -111,6 +119,7 @@ function position(facts: Facts): Pair {
       `Where do you see ${name}?`,
     ]),
     answer: (text ?? object).position,
+    cells: [(text ?? object).cell],
   };
 }
 
@@ -129,7 +138,8 @@ function relation(facts: Facts): Pair | undefined {
     : first
       ? random.pick(['above', 'higher than'])
       : random.pick(['below', 'lower than']);
-  return { question: `Is ${nameOf(facts, a)} ${words} ${nameOf(facts, b)}?`, answer: truth ? 'yes' : 'no' };
+  const question = `Is ${nameOf(facts, a)} ${words} ${nameOf(facts, b)}?`;
+  return { question, answer: truth ? 'yes' : 'no', cells: [a.cell, b.cell] };
 }
 
 function existence({ random, objects, texts }: Facts): Pair {
@@ -137,6 +147,7 @@ function existence({ random, objects, texts }: Facts): Pair {
     return {
       question: random.pick(['Is there any printed text?', 'Is any text printed in the picture?']),
       answer: texts.length > 0 ? 'yes' : 'no',
+      cells: cellsOf(texts),
     };
   }
   const [first, second] = random.pick<[Attribute, Attribute]>([
@@ -149,10 +160,11 @@ function existence({ random, objects, texts }: Facts): Pair {
   const wanted: Partial<Record<Attribute, string>> = { [first]: object[first], [second]: object[second] };
   const truth = random.chance(0.5);
   // A "no" keeps one of the two words true of something in the picture: the hard kind of wrong.
-  const fits = () => objects.some((one) => one[first] === wanted[first] && one[second] === wanted[second]);
+  const fitting = () =>
+    objects.filter((one) => one[first] === wanted[first] && one[second] === wanted[second]);
   const change = random.pick([first, second]);
   for (const value of random.shuffle<string>(VALUES[change])) {
-    if (truth || !fits()) break;
+    if (truth || fitting().length === 0) break;
     wanted[change] = value;
   }
   const words = `${wanted[first]} ${wanted[second]}`;
@@ -162,7 +174,8 @@ function existence({ random, objects, texts }: Facts): Pair {
       `Do you see ${article(words)}?`,
       `Does the picture show ${article(words)}?`,
     ]),
-    answer: fits() ? 'yes' : 'no',
+    answer: fitting().length > 0 ? 'yes' : 'no',
+    cells: cellsOf(fitting()),
   };
 }
 
@@ -180,7 +193,7 @@ function text({ random, texts }: Facts): Pair | undefined {
       `Which ${one.textKind} can you read?`,
       `Read the ${one.textKind}.`,
     );
-  return { question: random.pick(wordings), answer: one.text };
+  return { question: random.pick(wordings), answer: one.text, cells: [one.cell] };
 }
 
 const ASK: Record<QuestionKind, (facts: Facts) => Pair | undefined> = {
