@@ -6,6 +6,8 @@ export interface DecoderLayer {
   queryHeads: number;
   kvHeads: number;
   headDim: number;
+  /** The latest tokens that a token sees, itself included; absent when it sees all before it. */
+  window?: number;
 }
 
 /** What a rewritten decoder takes and gives, beside the tensors whose names `contractNames` spells. */

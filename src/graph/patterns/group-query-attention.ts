@@ -1,11 +1,12 @@
 import { floatAttribute, intAttribute, stringAttribute } from '../attributes.js';
 import type { GraphBuilder } from '../builder.js';
-import { type LayerCache, presentSource } from '../caches.js';
-import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
-import { MICROSOFT, type Node } from '../onnx.js';
+import type { LayerCache } from '../caches.js';
+import { USE_ANOTHER_EXPORT } from '../decoder.js';
+import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { headDimOf } from './head-dim.js';
+import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
 import { type Rotation, rotate, rotationOf } from './rotation.js';
 
 /** Positions of the inputs of com.microsoft.GroupQueryAttention. */
@@ -36,7 +37,7 @@ const ATTRIBUTES = new Set([
  * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
  */
 export function groupQueryAttention(index: GraphIndex, cache: LayerCache): AttentionLayer {
-  const node = attentionNode(index, cache);
+  const node = checkOwnCache(index, cache, INPUT);
   refuseVariants(node);
   const queryHeads = intAttribute(node, 'num_heads', 0);
   const kvHeads = intAttribute(node, 'kv_num_heads', 0);
@@ -70,51 +71,26 @@ export function groupQueryAttention(index: GraphIndex, cache: LayerCache): Atten
   };
 }
 
-function attentionNode(index: GraphIndex, { key, value }: LayerCache): Node {
-  const { node, input } = key.consumer;
-  if (node.opType !== 'GroupQueryAttention' || node.domain !== MICROSOFT) {
-    throw unsupported(
-      `Node "${node.name}" (${node.opType}) attends with "${key.past}" in a way that is not supported, the operators that are supported are listed in docs/patterns.md: ${USE_ANOTHER_EXPORT}.`,
-    );
-  }
-  if (input !== INPUT.pastKey || value.consumer.node !== node || value.consumer.input !== INPUT.pastValue) {
-    throw refusal(
-      node,
-      `"${key.past}" and "${value.past}" are not its past keys and values; ${USE_ANOTHER_EXPORT}`,
-    );
-  }
-  for (const [part, output] of [[key, 1] as const, [value, 2] as const]) {
-    const source = presentSource(index, part.present);
-    if (source?.node !== node || source.output !== output) {
-      throw refusal(
-        node,
-        `the output "${part.present}" is not what it made of "${part.past}"; ${USE_ANOTHER_EXPORT}`,
-      );
-    }
-  }
-  return node;
-}
-
 function refuseVariants(node: Node): void {
-  const way = 'choose a model or an export without it';
   const window = intAttribute(node, 'local_window_size', -1);
-  if (window > 0) throw refusal(node, `it sees only a sliding window of ${window} tokens; ${way}`);
-  if (intAttribute(node, 'smooth_softmax', 0) > 0) throw refusal(node, `it uses smooth softmax; ${way}`);
-  if (intAttribute(node, 'causal', 1) !== 1) throw refusal(node, `it is not causal; ${way}`);
+  if (window > 0) throw refusal(node, `it sees only a sliding window of ${window} tokens; ${WITHOUT_IT}`);
+  if (intAttribute(node, 'smooth_softmax', 0) > 0)
+    throw refusal(node, `it uses smooth softmax; ${WITHOUT_IT}`);
+  if (intAttribute(node, 'causal', 1) !== 1) throw refusal(node, `it is not causal; ${WITHOUT_IT}`);
   if (intAttribute(node, 'sliding_window_cache', 0) > 0)
-    throw refusal(node, `its cache is a sliding window; ${way}`);
+    throw refusal(node, `its cache is a sliding window; ${WITHOUT_IT}`);
   const quantised =
     node.input[12] ||
     node.input[13] ||
     intAttribute(node, 'kv_cache_bit_width', 0) > 0 ||
     ['k_quant_type', 'v_quant_type'].some((name) => stringAttribute(node, name, 'NONE') !== 'NONE');
-  if (quantised) throw refusal(node, `its keys and values are quantised; ${way}`);
-  if (node.input[10]) throw refusal(node, `it adds an attention bias ("${node.input[10]}"); ${way}`);
-  if (node.input[11]) throw refusal(node, `it has a head sink ("${node.input[11]}"); ${way}`);
+  if (quantised) throw refusal(node, `its keys and values are quantised; ${WITHOUT_IT}`);
+  if (node.input[10]) throw refusal(node, `it adds an attention bias ("${node.input[10]}"); ${WITHOUT_IT}`);
+  if (node.input[11]) throw refusal(node, `it has a head sink ("${node.input[11]}"); ${WITHOUT_IT}`);
   const unknown = node.attribute.find(({ name }) => !ATTRIBUTES.has(name));
-  if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${way}`);
+  if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${WITHOUT_IT}`);
   if (node.input.slice(16).some(Boolean))
-    throw refusal(node, `it has ${node.input.length} inputs, and only 16 are known; ${way}`);
+    throw refusal(node, `it has ${node.input.length} inputs, and only 16 are known; ${WITHOUT_IT}`);
 }
 
 function rows(
@@ -165,8 +141,4 @@ function rows(
     key: part(key, kvHeads, at(INPUT.kNorm), true),
     value: part(value, kvHeads, '', false),
   };
-}
-
-function refusal(node: Node, reason: string) {
-  return unsupported(`Node "${node.name}" (GroupQueryAttention) cannot be rewritten: ${reason}.`);
 }

@@ -1,12 +1,13 @@
 import { floatAttribute, intAttribute } from '../attributes.js';
-import { type LayerCache, presentSource } from '../caches.js';
+import type { LayerCache } from '../caches.js';
 import { type CacheShapes, notCausal } from '../causal-mask.js';
-import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
 import { headDimOf } from './head-dim.js';
+import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
 import { repeatedHeads } from './repeated-heads.js';
 import { splitHeads } from './split-heads.js';
 
@@ -28,26 +29,11 @@ const ATTRIBUTES = new Set(['num_heads', 'scale', 'mask_filter_value', 'unidirec
  * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
  */
 export function multiHeadAttention(index: GraphIndex, cache: LayerCache): AttentionLayer {
-  const { node, input } = cache.key.consumer;
-  const { key, value } = cache;
-  if (input !== INPUT.pastKey || value.consumer.node !== node || value.consumer.input !== INPUT.pastValue) {
-    throw refusal(
-      node,
-      `it takes "${key.past}" and "${value.past}" otherwise than as its past keys and values, which is not supported; ${USE_ANOTHER_EXPORT}`,
-    );
-  }
-  for (const [part, output] of [[key, 1] as const, [value, 2] as const]) {
-    const source = presentSource(index, part.present);
-    if (source?.node !== node || source.output !== output) {
-      throw refusal(
-        node,
-        `the output "${part.present}" is not what it made of "${part.past}"; ${USE_ANOTHER_EXPORT}`,
-      );
-    }
-  }
+  const node = checkOwnCache(index, cache, INPUT);
   refuseVariants(node);
   const heads = intAttribute(node, 'num_heads', 0);
-  const headDim = key.headDim ?? headDimOf(index, node, { queryHeads: heads, kvHeads: heads, packed: false });
+  const headDim =
+    cache.key.headDim ?? headDimOf(index, node, { queryHeads: heads, kvHeads: heads, packed: false });
   if (!(heads > 0) || !headDim) {
     throw refusal(
       node,
@@ -63,7 +49,7 @@ export function multiHeadAttention(index: GraphIndex, cache: LayerCache): Attent
     kvHeads: heads,
     headDim,
     ...common(node, headDim),
-    elemType: key.elemType,
+    elemType: cache.key.elemType,
     rows: (builder) => ({
       query: splitHeads(builder, at(INPUT.query), cache.index, heads, headDim),
       key: splitHeads(builder, at(INPUT.key), cache.index, heads, headDim),
@@ -131,28 +117,23 @@ function common(node: Node, headDim: number) {
 }
 
 function refuseVariants(node: Node): void {
-  const way = 'choose a model or an export without it';
   if (!node.input[INPUT.key] || !node.input[INPUT.value])
     throw refusal(node, `it takes packed queries, keys and values; ${USE_ANOTHER_EXPORT}`);
   for (const [at, what] of Object.entries(REFUSED_INPUTS)) {
     const name = node.input[Number(at)];
-    if (name) throw refusal(node, `it takes ${what} ("${name}"); ${way}`);
+    if (name) throw refusal(node, `it takes ${what} ("${name}"); ${WITHOUT_IT}`);
   }
   if (node.input.slice(10).some(Boolean))
-    throw refusal(node, `it has ${node.input.length} inputs, and only 10 are known; ${way}`);
-  if (node.output.slice(3).some(Boolean)) throw refusal(node, `it also gives its scores; ${way}`);
+    throw refusal(node, `it has ${node.input.length} inputs, and only 10 are known; ${WITHOUT_IT}`);
+  if (node.output.slice(3).some(Boolean)) throw refusal(node, `it also gives its scores; ${WITHOUT_IT}`);
   if (intAttribute(node, 'unidirectional', 0) === 1)
-    throw refusal(node, `it masks by itself (unidirectional); ${way}`);
+    throw refusal(node, `it masks by itself (unidirectional); ${WITHOUT_IT}`);
   const unknown = node.attribute.find(({ name }) => !ATTRIBUTES.has(name));
-  if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${way}`);
+  if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${WITHOUT_IT}`);
 }
 
 function refuseOtherMasks(index: GraphIndex, node: Node, caches: CacheShapes): void {
   const mask = node.input[INPUT.mask];
   const reason = notCausal(index, mask ? [{ value: mask, use: 'added' }] : [], caches);
   if (reason) throw refusal(node, `${reason}; ${USE_ANOTHER_EXPORT}`);
-}
-
-function refusal(node: Node, reason: string) {
-  return unsupported(`Node "${node.name}" (MultiHeadAttention) cannot be rewritten: ${reason}.`);
 }

@@ -1,12 +1,13 @@
 import { attributeOf, floatAttribute, intAttribute } from '../attributes.js';
 import type { GraphBuilder } from '../builder.js';
-import { type LayerCache, presentSource } from '../caches.js';
+import type { LayerCache } from '../caches.js';
 import { batchOf, type CacheShapes, notCausal, sizedEvaluator } from '../causal-mask.js';
-import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
+import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
 import { repeatedHeads } from './repeated-heads.js';
 import { splitHeads } from './split-heads.js';
 
@@ -29,23 +30,7 @@ const ATTRIBUTES = new Set([
  * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
  */
 export function onnxAttention(index: GraphIndex, cache: LayerCache): AttentionLayer {
-  const { node, input } = cache.key.consumer;
-  const { key, value } = cache;
-  if (input !== INPUT.pastKey || value.consumer.node !== node || value.consumer.input !== INPUT.pastValue) {
-    throw refusal(
-      node,
-      `it takes "${key.past}" and "${value.past}" otherwise than as its past keys and values, which is not supported; ${USE_ANOTHER_EXPORT}`,
-    );
-  }
-  for (const [part, output] of [[key, 1] as const, [value, 2] as const]) {
-    const source = presentSource(index, part.present);
-    if (source?.node !== node || source.output !== output) {
-      throw refusal(
-        node,
-        `the output "${part.present}" is not what it made of "${part.past}"; ${USE_ANOTHER_EXPORT}`,
-      );
-    }
-  }
+  const node = checkOwnCache(index, cache, INPUT);
   const whole = [node.output[1] ?? '', node.output[2] ?? ''];
   const { kvHeads, headDim } = declaredHeads(node, cache);
   const layer = attending(index, node, cache.index, { kvHeads, headDim, whole });
@@ -56,7 +41,7 @@ export function onnxAttention(index: GraphIndex, cache: LayerCache): AttentionLa
   };
   return {
     ...layer,
-    elemType: key.elemType,
+    elemType: cache.key.elemType,
     rows: (builder) => ({
       query: rows(builder, INPUT.query, layer.queryHeads),
       key: rows(builder, INPUT.key, kvHeads),
@@ -152,14 +137,13 @@ function attending(index: GraphIndex, node: Node, layer: number, caches: CacheSh
 }
 
 function refuseVariants(node: Node): void {
-  const way = 'choose a model or an export without it';
   if (node.input[INPUT.lengths])
-    throw refusal(node, `it takes lengths of its rows ("${node.input[INPUT.lengths]}"); ${way}`);
+    throw refusal(node, `it takes lengths of its rows ("${node.input[INPUT.lengths]}"); ${WITHOUT_IT}`);
   if (node.input.slice(7).some(Boolean))
-    throw refusal(node, `it has ${node.input.length} inputs, and only 7 are known; ${way}`);
-  if (node.output[3]) throw refusal(node, `it also gives its scores ("${node.output[3]}"); ${way}`);
+    throw refusal(node, `it has ${node.input.length} inputs, and only 7 are known; ${WITHOUT_IT}`);
+  if (node.output[3]) throw refusal(node, `it also gives its scores ("${node.output[3]}"); ${WITHOUT_IT}`);
   const unknown = node.attribute.find(({ name }) => !ATTRIBUTES.has(name));
-  if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${way}`);
+  if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${WITHOUT_IT}`);
 }
 
 /** The heads of a value [B, heads, S, headDim], undefined when the nodes that make it do not tell. */
@@ -171,8 +155,4 @@ function headsOf(index: GraphIndex, name: string, caches: CacheShapes): number |
   } catch {
     return undefined;
   }
-}
-
-function refusal(node: Node, reason: string) {
-  return unsupported(`Node "${node.name}" (Attention) cannot be rewritten: ${reason}.`);
 }

@@ -1,4 +1,5 @@
 import type { LayerCache } from '../caches.js';
+import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
 import { MICROSOFT } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
 import type { AttentionLayer } from './attention-layer.js';
@@ -13,7 +14,9 @@ import { concatenatedOnnxAttention, onnxAttention } from './onnx-attention.js';
  * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
  */
 export function takeApart(index: GraphIndex, cache: LayerCache): AttentionLayer {
-  const { opType, domain } = cache.key.consumer.node;
+  const { past, consumer } = cache.key;
+  const { opType, domain } = consumer.node;
+  if (opType === 'GroupQueryAttention' && domain === MICROSOFT) return groupQueryAttention(index, cache);
   if (opType === 'MultiHeadAttention' && domain === MICROSOFT) return multiHeadAttention(index, cache);
   if (opType === 'Attention' && domain === '') return onnxAttention(index, cache);
   if (opType === 'Concat') {
@@ -25,5 +28,7 @@ export function takeApart(index: GraphIndex, cache: LayerCache): AttentionLayer 
       return concatenatedOnnxAttention(index, cache, key, value);
     return decomposedAttention(index, cache, key, value);
   }
-  return groupQueryAttention(index, cache);
+  throw unsupported(
+    `Node "${consumer.node.name}" (${opType}) attends with "${past}" in a way that is not supported, the operators that are supported are listed in docs/patterns.md: ${USE_ANOTHER_EXPORT}.`,
+  );
 }
