@@ -66,12 +66,16 @@ function turn(processor: LoadedModel['processor'], images: number, prompt: strin
 }
 
 /** How many tokens of a prompt stand after its last image, the question and what introduces the answer; all without one. */
-export function tokensAfterImage({ model }: LoadedModel, { input_ids }: Inputs): number {
+export function tokensAfterImage(loaded: LoadedModel, { input_ids }: Inputs): number {
+  const ids = Array.from(input_ids.data as BigInt64Array);
+  return ids.length - 1 - ids.lastIndexOf(BigInt(imageTokenId(loaded)));
+}
+
+/** The token whose places in a prompt the image takes; -1 where the config names none. */
+export function imageTokenId({ model }: LoadedModel): number {
   const { image_token_index, image_token_id } = model.config as {
     image_token_index?: number;
     image_token_id?: number;
   };
-  const image = BigInt(image_token_index ?? image_token_id ?? -1);
-  const ids = Array.from(input_ids.data as BigInt64Array);
-  return ids.length - 1 - ids.lastIndexOf(image);
+  return image_token_index ?? image_token_id ?? -1;
 }
