@@ -1,9 +1,7 @@
-import { array, broadcast, type NumberArray } from './arrays.js';
-import { shapeOf } from './builder.js';
-import { Evaluator } from './evaluate.js';
-import type { Node } from './onnx.js';
-import { type GraphIndex, usedNames } from './queries.js';
-import { dimsOf } from './tensors.js';
+import { broadcast, type NumberArray } from './arrays.js';
+import { largestConstant } from './largest-constant.js';
+import type { GraphIndex } from './queries.js';
+import { batchOf, type CacheShapes, type Sizes, sharedEvaluator } from './sized-evaluator.js';
 
 /** A value that shapes the scores [B, heads, S, T] before the softmax, and how. */
 export interface Mask {
@@ -13,16 +11,12 @@ export interface Mask {
 }
 
 /** Sizes at which a mask is tried. */
-interface Sizes {
-  past: number;
-  tokens: number;
-  /** How many of the first tokens of each row are padding. */
-  padded: number;
+interface Trial extends Sizes {
   /** Whether the mask has to make sense at these sizes: some exports run only a prompt at once or one token at a time. */
   needed: boolean;
 }
 
-const TRIED: readonly Sizes[] = [
+const TRIED: readonly Trial[] = [
   { past: 0, tokens: 5, padded: 0, needed: true },
   { past: 7, tokens: 1, padded: 0, needed: true },
   { past: 3, tokens: 4, padded: 0, needed: false },
@@ -33,13 +27,18 @@ const TRIED: readonly Sizes[] = [
 /** What is added to a score to hide it: -inf, the least number of a type, or at least this. */
 const HIDDEN = -1e4;
 
-/** Constants up to here may be the size of a window; what is larger stands for infinity or for no end. */
-const LARGEST_WINDOW = 2 ** 18;
+/** A window up to this long is also tried with a prompt that is longer. */
+const TRIED_AT_ONCE = 512;
+
+/** What masks let a token see. */
+export interface Visible {
+  /** How many last tokens, itself among them; undefined for all. */
+  window: number | undefined;
+}
 
 /**
  * Why masks are not the causal mask (each new token sees the whole past, itself and the new tokens before it) with or
- * without padding, or undefined when they are. Asked by computing them from `attention_mask` and lengths at several
- * sizes, one of them longer than every constant they are made of, so that a sliding window shows.
+ * without padding, or undefined when they are.
  * @param causal whether the operator itself hides later tokens as well
  */
 export function notCausal(
@@ -48,101 +47,118 @@ export function notCausal(
   caches: CacheShapes,
   causal = false,
 ): string | undefined {
-  if (masks.length === 0) return causal ? undefined : 'it has no mask, so that tokens see those after them';
+  const visible = causalMask(index, masks, caches, causal);
+  if (typeof visible === 'string') return visible;
+  return visible.window === undefined
+    ? undefined
+    : `its mask hides earlier tokens: it sees only a sliding window of ${visible.window} tokens, which is not supported`;
+}
+
+/**
+ * What causal masks let a token see, with or without padding: all tokens before it or a sliding window of them. Asked by
+ * computing the masks from `attention_mask` and lengths at several sizes, one of them longer than every constant they
+ * are made of, so that a window shows.
+ * @param causal whether the operator itself hides later tokens as well
+ * @returns the reason as a string when they are something else
+ */
+export function causalMask(
+  index: GraphIndex,
+  masks: readonly Mask[],
+  caches: CacheShapes,
+  causal = false,
+): Visible | string {
+  if (masks.length === 0) {
+    return causal ? { window: undefined } : 'it has no mask, so that tokens see those after them';
+  }
   const reach = masks.reduce((most, mask) => Math.max(most, largestConstant(index, mask.value)), 0);
   const long = { past: reach + 64, tokens: 1, padded: 0, needed: true };
-  for (const sizes of reach > 4 ? [...TRIED, long] : TRIED) {
-    const reason = tried(index, masks, caches, sizes, causal);
-    if (reason !== undefined) return reason;
+  const found = tryAll(index, masks, caches, reach > 4 ? [...TRIED, long] : TRIED, causal);
+  if (typeof found === 'string' || found.window === undefined) return found;
+  // A mask of a prompt and one of a single token may be made differently.
+  const { window } = found;
+  const longer: Trial[] = [{ past: window - 1, tokens: 3, padded: 0, needed: false }];
+  if (window <= TRIED_AT_ONCE) longer.push({ past: 0, tokens: window + 3, padded: 0, needed: true });
+  const again = tryAll(index, masks, caches, longer, causal);
+  if (typeof again === 'string' || again.window === window) return again;
+  return `its mask sees ${window} tokens at one length and ${again.window ?? 'all'} at another`;
+}
+
+function tryAll(
+  index: GraphIndex,
+  masks: readonly Mask[],
+  caches: CacheShapes,
+  trials: readonly Trial[],
+  causal: boolean,
+): Visible | string {
+  const found = trials.map((trial) => tried(index, masks, caches, trial, causal));
+  const reason = found.find((each) => typeof each === 'string');
+  if (reason !== undefined) return reason;
+  const all = found.filter((each) => typeof each === 'object');
+  const window = Math.min(...all.map(({ nearestHidden }) => nearestHidden));
+  const farthest = Math.max(...all.map(({ farthestSeen }) => farthestSeen));
+  if (farthest >= window) {
+    return `its mask hides earlier tokens (the one ${window} before, but not the one ${farthest} before): only sliding windows are understood`;
   }
-  return undefined;
+  for (const { padding } of all) {
+    const within = padding.filter(({ before }) => before < window);
+    if (within.some(({ seen }) => seen) && within.some(({ seen }) => !seen))
+      return 'its mask hides only some of the padding';
+  }
+  return { window: Number.isFinite(window) ? window : undefined };
 }
 
-/** Shapes of the original's caches: kvHeads, headDim, and the values that hold past and new rows together. */
-export interface CacheShapes {
-  kvHeads: number;
-  headDim: number;
-  /** Names of values [B, kvHeads, P + S, headDim]. */
-  whole: readonly string[];
+/** What one trial showed; distances count back from the token that looks. */
+interface Seen {
+  /** Infinity when nothing was hidden. */
+  nearestHidden: number;
+  farthestSeen: number;
+  /** Each padding token as each token that is none sees it. */
+  padding: { before: number; seen: boolean }[];
 }
 
+/** Undefined when the mask cannot be made at these sizes and need not be. */
 function tried(
   index: GraphIndex,
   masks: readonly Mask[],
   caches: CacheShapes,
-  sizes: Sizes,
+  { needed, ...sizes }: Trial,
   causal: boolean,
-): string | undefined {
+): Seen | string | undefined {
   const { past, tokens, padded } = sizes;
   const total = past + tokens;
   const batch = batchOf(index);
-  const evaluator = sizedEvaluator(index, caches, { batch, ...sizes });
+  const evaluator = sharedEvaluator(index, caches, sizes);
   let values: NumberArray[];
   try {
     values = masks.map(({ value }) => broadcastMask(evaluator.value(value), batch, tokens, total));
   } catch (cause) {
     const impossible = cause instanceof RangeError || (cause as Error).cause instanceof RangeError;
-    if (impossible && !sizes.needed) return undefined;
+    if (impossible && !needed) return undefined;
     return `its mask cannot be understood (with ${past} tokens held and ${tokens} new): ${(cause as Error).message}`;
   }
   const heads = Math.max(...values.map(({ dims }) => dims[1]!));
-  let ignoresPadding = true;
-  let honoursPadding = true;
-  for (let row = 0; row < batch; row++) {
-    for (let head = 0; head < heads; head++) {
-      for (let s = 0; s < tokens; s++) {
-        if (past + s < padded) continue;
-        for (let t = 0; t < total; t++) {
-          const seen = masks.map((mask, i) => sees(values[i]!, mask.use, [row, head, s, t]));
-          if (seen.includes(undefined)) {
-            return 'its mask adds numbers other than 0 and minus infinity to the scores';
-          }
-          const visible = seen.every(Boolean);
-          if (t > past + s && visible && !causal) return 'its mask lets tokens see those after them';
-          if (t > past + s) continue;
-          if (t >= padded && !visible) {
-            return `its mask hides earlier tokens (the one ${past + s - t} before, of ${total}): sliding windows and other structure are not supported`;
-          }
-          if (t < padded) {
-            ignoresPadding &&= visible;
-            honoursPadding &&= !visible;
-          }
-        }
+  const found: Seen = { nearestHidden: Number.POSITIVE_INFINITY, farthestSeen: 0, padding: [] };
+  for (let at = 0; at < batch * heads * tokens; at++) {
+    const s = at % tokens;
+    if (past + s < padded) continue;
+    const head = Math.floor(at / tokens) % heads;
+    const row = Math.floor(at / tokens / heads);
+    for (let t = 0; t < total; t++) {
+      let seen: boolean | undefined = true;
+      for (const [i, { use }] of masks.entries()) {
+        const each = sees(values[i]!, use, row, head, s, t);
+        if (each === undefined) return 'its mask adds numbers other than 0 and minus infinity to the scores';
+        seen &&= each;
       }
+      const before = past + s - t;
+      if (before < 0) {
+        if (seen && !causal) return 'its mask lets tokens see those after them';
+      } else if (t < padded) found.padding.push({ before, seen });
+      else if (seen) found.farthestSeen = Math.max(found.farthestSeen, before);
+      else found.nearestHidden = Math.min(found.nearestHidden, before);
     }
   }
-  return ignoresPadding || honoursPadding ? undefined : 'its mask hides only some of the padding';
-}
-
-/** Computes with a graph whose caches and inputs have the given sizes and whose attention mask is known. */
-export function sizedEvaluator(
-  index: GraphIndex,
-  { kvHeads, headDim, whole }: CacheShapes,
-  { batch, past, tokens, padded }: { batch: number; past: number; tokens: number; padded: number },
-  values: Readonly<Record<string, NumberArray>> = {},
-): Evaluator {
-  const total = past + tokens;
-  const shapes: Record<string, readonly number[]> = {};
-  for (const input of index.graph.input) {
-    if (/^past_key_values\./.test(input.name)) shapes[input.name] = [batch, kvHeads, past, headDim];
-    const dims = shapeOf(input);
-    if (input.name === 'inputs_embeds') shapes[input.name] = [batch, tokens, Number(dims?.[2]) || 1];
-    if (input.name === 'position_ids')
-      shapes[input.name] = dims?.length === 3 ? [3, batch, tokens] : [batch, tokens];
-  }
-  for (const name of whole) shapes[name] = [batch, kvHeads, total, headDim];
-  const attended = array([batch, total], true);
-  attended.data.forEach((_, i) => {
-    attended.data[i] = i % total < padded ? 0 : 1;
-  });
-  return new Evaluator(index, { attention_mask: attended, ...values }, shapes);
-}
-
-/** Rows to try: two, unless the graph takes only a certain number. */
-export function batchOf(index: GraphIndex): number {
-  const input = index.graph.input.find(({ name }) => name === 'inputs_embeds');
-  const declared = input && shapeOf(input)?.[0];
-  return typeof declared === 'number' && declared > 0 ? declared : 2;
+  return found;
 }
 
 /** As [batch, heads or 1, tokens, total], the new tokens' part of a longer mask having been taken by the graph. */
@@ -153,36 +169,11 @@ function broadcastMask(mask: NumberArray, batch: number, tokens: number, total: 
   return broadcast({ ...mask, dims: mask.dims.slice(-4) }, [batch, heads, tokens, total]);
 }
 
-function sees(mask: NumberArray, use: Mask['use'], at: readonly number[]): boolean | undefined {
+function sees(mask: NumberArray, use: Mask['use'], row: number, head: number, s: number, t: number) {
   const [, heads = 1, tokens = 1, total = 1] = mask.dims;
-  const [row = 0, head = 0, s = 0, t = 0] = at;
   const value = mask.data[((row * heads + (heads === 1 ? 0 : head)) * tokens + s) * total + t]!;
   if (use === 'keeps' || (use === 'added-or-keeps' && mask.integer)) return value !== 0;
   if (use === 'hides') return value === 0;
   if (value === 0) return true;
   return value <= HIDDEN ? false : undefined;
-}
-
-/** The largest constant that could be a length among those a value is made of. */
-function largestConstant(index: GraphIndex, value: string): number {
-  let largest = 0;
-  const seen = new Set<string>();
-  const pending = [value];
-  for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
-    if (seen.has(name)) continue;
-    seen.add(name);
-    const tensor = index.constant(name);
-    if (tensor) {
-      // Weights are no lengths, and are reached through shapes of activations.
-      const small = dimsOf(tensor).reduce((product, dim) => product * dim, 1) <= 16;
-      for (const number of (small && index.constantNumbers(name)) || []) {
-        const size = Math.abs(number);
-        if (size > largest && size < LARGEST_WINDOW) largest = size;
-      }
-      continue;
-    }
-    const node: Node | undefined = index.producer(name);
-    if (node) pending.push(...usedNames(node));
-  }
-  return Math.ceil(largest);
 }

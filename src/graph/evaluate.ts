@@ -10,11 +10,18 @@ const KEEPS_SHAPE =
   /^(Cast|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Attention|MultiHeadAttention|Dropout|Trilu|CumSum)$/;
 const BROADCASTS = /^(Add|Sub|Mul|Div|Pow|Where|Equal|Less|Greater|And|Or)$/;
 
+/** More elements than any decoder's masks take at all layers together. */
+const MOST_COMPUTED = 2 ** 28;
+/** Larger arrays are kept only when several nodes read them: a long mask of every head and layer would fill the memory. */
+const KEPT_ELEMENTS = 2 ** 16;
+
 /**
  * Computes small parts of a graph (masks, lengths, repeated heads) from given values and shapes: what a mask means is
  * asked by trying it at several sizes, whatever nodes the exporter wrote it with.
  */
 export class Evaluator {
+  /** Elements that may still be computed: a damaged graph may ask for any number. */
+  private left = MOST_COMPUTED;
   private readonly values = new Map<string, NumberArray>();
   private readonly shapes = new Map<string, readonly number[]>();
 
@@ -28,6 +35,11 @@ export class Evaluator {
     shapes: Readonly<Record<string, readonly number[]>>,
   ) {
     for (const [name, value] of Object.entries(values)) this.values.set(name, value);
+    this.declare(shapes);
+  }
+
+  /** Adds the dimensions of values that have no known content. */
+  declare(shapes: Readonly<Record<string, readonly number[]>>): void {
     for (const [name, dims] of Object.entries(shapes)) this.shapes.set(name, dims);
   }
 
@@ -36,7 +48,10 @@ export class Evaluator {
     const known = this.values.get(name);
     if (known) return known;
     const value = this.compute(name);
-    this.values.set(name, value);
+    this.left -= value.data.length;
+    if (this.left < 0) throw new RangeError('it takes too much computation');
+    if (value.data.length <= KEPT_ELEMENTS || this.index.consumers(name).length > 1)
+      this.values.set(name, value);
     return value;
   }
 
@@ -65,7 +80,11 @@ export class Evaluator {
     if (!operator || node.output[0] !== name) {
       throw new Error(`it depends on node "${node.name}" (${node.opType})`);
     }
-    const inputs = node.input.map((input) => (input ? this.value(input) : undefined));
+    // Each input once, also one that is not kept and that the node reads twice.
+    const read = new Map(
+      [...new Set(node.input)].map((input) => [input, input ? this.value(input) : undefined]),
+    );
+    const inputs = node.input.map((input) => read.get(input));
     try {
       return operator(node, inputs as NumberArray[]);
     } catch (cause) {

@@ -1,9 +1,10 @@
 import { floatAttribute, intAttribute } from '../attributes.js';
 import type { LayerCache } from '../caches.js';
-import { type CacheShapes, notCausal } from '../causal-mask.js';
+import { notCausal } from '../causal-mask.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
+import type { CacheShapes } from '../sized-evaluator.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
 import { headDimOf } from './head-dim.js';

@@ -1,10 +1,11 @@
 import { attributeOf, floatAttribute, intAttribute } from '../attributes.js';
 import type { GraphBuilder } from '../builder.js';
 import type { LayerCache } from '../caches.js';
-import { batchOf, type CacheShapes, notCausal, sizedEvaluator } from '../causal-mask.js';
+import { notCausal } from '../causal-mask.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
+import { batchOf, type CacheShapes, sizedEvaluator } from '../sized-evaluator.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
 import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';

@@ -1,7 +1,7 @@
 import { array } from '../arrays.js';
-import { batchOf, sizedEvaluator } from '../causal-mask.js';
 import type { Evaluator } from '../evaluate.js';
 import type { GraphIndex } from '../queries.js';
+import { batchOf, sizedEvaluator } from '../sized-evaluator.js';
 
 /** How a cache reaches the operator that reads it. */
 export interface RepeatedHeads {
