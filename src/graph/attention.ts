@@ -1,5 +1,6 @@
 import type { GraphBuilder } from './builder.js';
 import { contractNames } from './decoder.js';
+import { type Masks, slotsName } from './masks.js';
 import { DataType, MICROSOFT } from './onnx.js';
 import type { AttentionLayer } from './patterns/attention-layer.js';
 
@@ -7,11 +8,12 @@ import type { AttentionLayer } from './patterns/attention-layer.js';
  * Adds a layer's attention over past and new rows, in operators that read the past where it lies and give only new rows.
  * Query heads that share a key head are rows of one matrix, so keys and values are never repeated. The importance it
  * returns is the paper's (Liu et al., ECCV 2024, section 3.2): attention received, summed over queries, averaged over heads.
- * @param newTokens the value that holds S, int64 [1]
  */
-export function addAttention(builder: GraphBuilder, layer: AttentionLayer, newTokens: string): void {
+export function addAttention(builder: GraphBuilder, layer: AttentionLayer, masks: Masks): void {
   const { index, queryHeads, kvHeads, headDim } = layer;
   const past = declarePast(builder, layer);
+  const bias = masks.of(layer);
+  const { newTokens } = masks;
   const made = layer.rows(builder);
   const query = toFloat32(builder, layer, made.query);
   const key = toFloat32(builder, layer, made.key, contractNames.newKey(index));
@@ -25,12 +27,13 @@ export function addAttention(builder: GraphBuilder, layer: AttentionLayer, newTo
       ? query
       : reshape(builder, query, `group_shape.${index}`, [0, kvHeads, -1, headDim]);
 
-  const rows: Rows = { query: grouped, key, value, past, newTokens };
+  const sink = layer.sink?.(builder);
+  const rows: Rows = { query: grouped, key, value, past, bias, sink, newTokens };
   const branch = (name: string, attend: typeof attendApart) => {
     const inner = builder.branch(`${name}.${index}`);
     const { weights, context } = attend(inner, layer, rows);
     const shape = ['batch_size', kvHeads, `queries.${index}`];
-    inner.output(weights, DataType.FLOAT, [...shape, `slots.${index} + sequence_length`]);
+    inner.output(weights, DataType.FLOAT, [...shape, `${slotsName(index)} + sequence_length`]);
     inner.output(context, DataType.FLOAT, [...shape, headDim]);
     return { graph: inner.graph };
   };
@@ -56,7 +59,11 @@ interface Rows {
   query: string;
   key: string;
   value: string;
-  past: { key: string; value: string; bias: string };
+  past: { key: string; value: string };
+  /** [B, 1, S, P + S] */
+  bias: string;
+  /** [1, queryHeads, 1, 1] */
+  sink: string | undefined;
   newTokens: string;
 }
 
@@ -69,9 +76,8 @@ interface Attended {
 /** For a few new tokens: two score matrices, one softmax over both, two products; the past is not copied. */
 function attendApart(builder: GraphBuilder, layer: AttentionLayer, rows: Rows): Attended {
   const { query, key, value, past, newTokens } = rows;
-  const pastScores = builder.op('Add', [scores(builder, layer, query, past.key), past.bias]);
-  const newScores = masked(builder, layer, scores(builder, layer, query, key), contractNames.newBias);
-  const weights = softmax(builder, concat(builder, [pastScores, newScores], -1));
+  const products = [past.key, key].map((each) => scores(builder, layer, query, each));
+  const weights = attention(builder, layer, rows, concat(builder, products, -1));
   const slots = builder.op('Gather', [
     builder.op('Shape', [past.key]),
     builder.int64('slots_axis', [1], [2]),
@@ -90,12 +96,9 @@ function attendApart(builder: GraphBuilder, layer: AttentionLayer, rows: Rows): 
 
 /** For many: the past is copied once, beside the new rows, and the far larger scores are not. */
 function attendJoined(builder: GraphBuilder, layer: AttentionLayer, rows: Rows): Attended {
-  const { query, key, value, past, newTokens } = rows;
-  const one = builder.int64('one', [1], [1]);
-  const perQuery = builder.op('Expand', [past.bias, concat(builder, [one, one, newTokens, one], 0)]);
-  const bias = concat(builder, [perQuery, contractNames.newBias], -1);
+  const { query, key, value, past } = rows;
   const keys = concat(builder, [past.key, key], 2);
-  const weights = softmax(builder, masked(builder, layer, scores(builder, layer, query, keys), bias));
+  const weights = attention(builder, layer, rows, scores(builder, layer, query, keys));
   return { weights, context: builder.op('MatMul', [weights, concat(builder, [past.value, value], 2)]) };
 }
 
@@ -107,8 +110,39 @@ function scores(builder: GraphBuilder, layer: AttentionLayer, query: string, key
   return softcapped(builder, layer, products);
 }
 
-function softmax(builder: GraphBuilder, scores: string): string {
-  return builder.op('Softmax', [scores], { attributes: { axis: -1 } });
+/** The softmax of scores [B, kvHeads, queries, T] and their bias; a sink takes its share as one more column, cut off again. */
+function attention(
+  builder: GraphBuilder,
+  { index, queryHeads, kvHeads }: AttentionLayer,
+  { bias, sink }: Rows,
+  scores: string,
+): string {
+  // The bias is the same for every head, and heads that share a key head are rows of one matrix.
+  const grouped = queryHeads !== kvHeads;
+  const split = (name: string) => reshape(builder, name, `score_shape.${index}`, [0, queryHeads, -1, 0]);
+  const joined = (name: string) => reshape(builder, name, `group_score_shape.${index}`, [0, kvHeads, -1, 0]);
+  const masked = builder.op('Add', [grouped ? split(scores) : scores, bias]);
+  const softmax = (name: string) => builder.op('Softmax', [name], { attributes: { axis: -1 } });
+  if (sink === undefined) return softmax(grouped ? joined(masked) : masked);
+
+  const whole = softmax(concat(builder, [masked, sinkColumn(builder, index, sink, masked)], -1));
+  const weights = builder.op('Slice', [
+    whole,
+    builder.int64('first_column', [1], [0]),
+    builder.int64('sink_column', [1], [-1]),
+    builder.int64('columns_axis', [1], [3]),
+  ]);
+  return grouped ? joined(weights) : weights;
+}
+
+/** A sink [1, queryHeads, 1, 1] for each query of scores [B, queryHeads, S, T]: [B, queryHeads, S, 1]. */
+function sinkColumn(builder: GraphBuilder, index: number, sink: string, scores: string): string {
+  const rows = builder.op('Gather', [
+    builder.op('Shape', [scores]),
+    builder.int64('row_axes', [3], [0, 1, 2]),
+  ]);
+  const one = builder.int64(`one_column.${index}`, [1], [1]);
+  return builder.op('Expand', [sink, concat(builder, [rows, one], 0)]);
 }
 
 function concat(builder: GraphBuilder, names: readonly string[], axis: number): string {
@@ -116,13 +150,10 @@ function concat(builder: GraphBuilder, names: readonly string[], axis: number): 
 }
 
 function declarePast(builder: GraphBuilder, { index, kvHeads, headDim }: AttentionLayer) {
-  // Layers hold different numbers of slots, so each has a name of its own for that size.
-  const slots = `slots.${index}`;
-  const shape = ['batch_size', kvHeads, slots, headDim];
+  const shape = ['batch_size', kvHeads, slotsName(index), headDim];
   return {
     key: builder.input(contractNames.pastKey(index), DataType.FLOAT, shape),
     value: builder.input(contractNames.pastValue(index), DataType.FLOAT, shape),
-    bias: builder.input(contractNames.pastBias(index), DataType.FLOAT, ['batch_size', 1, 1, slots]),
   };
 }
 
@@ -139,19 +170,6 @@ function softcapped(builder: GraphBuilder, { index, softcap }: AttentionLayer, s
   return builder.op('Mul', [builder.op('Tanh', [builder.op('Div', [scores, cap])]), cap]);
 }
 
-/** Adds a bias [B, 1, S, T] to scores [B, kvHeads, queries, T], whose queries are first split into heads. */
-function masked(
-  builder: GraphBuilder,
-  { index, queryHeads, kvHeads }: AttentionLayer,
-  scores: string,
-  bias: string,
-): string {
-  if (queryHeads === kvHeads) return builder.op('Add', [scores, bias]);
-  const perHead = reshape(builder, scores, `score_shape.${index}`, [0, queryHeads, -1, 0]);
-  const sums = builder.op('Add', [perHead, bias]);
-  return reshape(builder, sums, `group_score_shape.${index}`, [0, kvHeads, -1, 0]);
-}
-
 function addImportance(builder: GraphBuilder, { index, queryHeads }: AttentionLayer, weights: string): void {
   // One axis at a time: ONNX Runtime sums over two at once thirty times slower (427 ms against 13 for [1, 16, 512, 1417]).
   const sum = (name: string, axis: number) =>
@@ -164,7 +182,7 @@ function addImportance(builder: GraphBuilder, { index, queryHeads }: AttentionLa
   });
   builder.output(contractNames.attention(index), DataType.FLOAT, [
     'batch_size',
-    `slots.${index} + sequence_length`,
+    `${slotsName(index)} + sequence_length`,
   ]);
 }
 

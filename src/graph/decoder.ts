@@ -39,6 +39,10 @@ export const contractNames = {
   pastBias: (layer: number) => `past_bias.${layer}`,
   /** float32 [B, 1, S, S], added to the scores among the new tokens. */
   newBias: 'new_bias',
+  /** int32 [B, P], only of a layer with a window: where in the text each entry stands, counted in tokens. */
+  pastPosition: (layer: number) => `past_position.${layer}`,
+  /** int32 [B, S], only of a decoder with such a layer: where the new tokens stand. */
+  newPosition: 'new_position',
   logits: 'logits',
   /** float32 [B, kvHeads, S, headDim], after rotation. */
   newKey: (layer: number) => `new_key.${layer}`,

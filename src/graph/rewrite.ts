@@ -2,7 +2,8 @@ import { addAttention } from './attention.js';
 import { GraphBuilder, shapeOf } from './builder.js';
 import { findCaches } from './caches.js';
 import { contractNames, type DecoderSignature, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
-import { cloneModel, DataType, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx.js';
+import { Masks } from './masks.js';
+import { cloneModel, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx.js';
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
 import { takeApart } from './patterns/take-apart.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './queries.js';
@@ -55,17 +56,8 @@ export function rewriteDecoder(original: Model): {
   const builder = new GraphBuilder(model);
   builder.importOpset(MICROSOFT, 1);
   replaceCacheShapes(builder, layers);
-  builder.input(contractNames.newBias, DataType.FLOAT, [
-    'batch_size',
-    1,
-    'sequence_length',
-    'sequence_length',
-  ]);
-  const newTokens = builder.op('Gather', [
-    builder.op('Shape', [contractNames.newBias]),
-    builder.int64('new_tokens_axis', [1], [2]),
-  ]);
-  for (const layer of layers) addAttention(builder, layer, newTokens);
+  const masks = new Masks(builder);
+  for (const layer of layers) addAttention(builder, layer, masks);
   removeDead(graph);
   graph.node = topologicalOrder(graph);
   refuseLeftovers(graph);
@@ -101,9 +93,13 @@ function staleNames(layers: readonly AttentionLayer[]): Set<string> {
 }
 
 function contractTensors(layers: readonly AttentionLayer[]): string[] {
-  const { pastKey, pastValue, pastBias, newKey, newValue, attention, newBias } = contractNames;
-  const perLayer = [pastKey, pastValue, pastBias, newKey, newValue, attention];
-  return [newBias, ...layers.flatMap(({ index }) => perLayer.map((name) => name(index)))];
+  const { pastKey, pastValue, pastBias, pastPosition, newKey, newValue, attention } = contractNames;
+  const perLayer = [pastKey, pastValue, pastBias, pastPosition, newKey, newValue, attention];
+  return [
+    contractNames.newBias,
+    contractNames.newPosition,
+    ...layers.flatMap(({ index }) => perLayer.map((name) => name(index))),
+  ];
 }
 
 function refuseTakenNames(graph: Graph, layers: readonly AttentionLayer[]): void {
@@ -157,11 +153,12 @@ function signature(graph: Graph, layers: readonly AttentionLayer[]): DecoderSign
   const positions = graph.input.find((input) => input.name === contractNames.positionIds);
   const rank = positions && shapeOf(positions)?.length;
   return {
-    layers: layers.map(({ index, queryHeads, kvHeads, headDim }) => ({
+    layers: layers.map(({ index, queryHeads, kvHeads, headDim, window }) => ({
       index,
       queryHeads,
       kvHeads,
       headDim,
+      ...(window === undefined ? {} : { window }),
     })),
     hiddenInput: contractNames.hidden,
     positionIds: positions ? (rank === 3 ? 'three-batch-sequence' : 'batch-sequence') : 'absent',

@@ -21,6 +21,11 @@ export interface AttentionLayer extends DecoderLayer {
   scale: number;
   /** c of c * tanh(score / c), 0 for none. */
   softcap: number;
+  /**
+   * Makes a score for each query head, float32 [1, queryHeads, 1, 1], that takes part in the softmax and gives nothing (an attention
+   * sink); absent where attention sums to one.
+   */
+  sink?: (builder: GraphBuilder) => string;
   /** Element type of the rows and of the output in the original graph. */
   elemType: DataType;
   /** The nodes that the rewritten attention stands for. */
