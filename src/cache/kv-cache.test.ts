@@ -140,7 +140,7 @@ describe('stats', () => {
 
 describe('log(count) bias', () => {
   it('is added for merged anchors and follows them when slots move', () => {
-    const cache = played(cacheWith({ policy: elastic({ distance: -5 }), logCountBias: true }), [
+    const cache = played(cacheWith({ policy: { ...elastic({ distance: -5 }), logCountBias: true } }), [
       [100],
       [60, 60],
       ...steps(5),

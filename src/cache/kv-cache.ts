@@ -1,8 +1,10 @@
 import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry, largestHeld } from './budget.js';
 import { EntryList } from './entry-list.js';
-import type { Allowance, CachePolicy, SequencePolicy } from './policy.js';
-import { appendRows, compressPrompt, relocate } from './rebuild.js';
-import { addTo, fromLogical, fromSlots } from './received.js';
+import { evict } from './evict.js';
+import type { Allowance, CachePolicy } from './policy.js';
+import { ObservedWindow, type Part, partsOf, windowedParts } from './prompt-parts.js';
+import { appendRows, compressPrompt } from './rebuild.js';
+import { observe, type Sequence } from './received.js';
 import {
   type AppendOptions,
   bytesPerEntry,
@@ -15,40 +17,33 @@ import {
   type LayerRows,
   type LayerRowsBySlot,
 } from './shape.js';
-import { headroom, type LayerMemory, roomFor, SlotStore } from './slot-store.js';
+import { type LayerMemory, roomFor, SlotStore } from './slot-store.js';
 import { type CacheStats, collectStats } from './stats.js';
 
-export type { AppendOptions };
+export type { AppendOptions, Part };
 
 export interface KVCacheOptions extends Partial<CacheShape> {
   readonly policy: CachePolicy;
   readonly budget: Budget;
-  /** Add log(count) to the scores of an entry that stands for several tokens. */
-  readonly logCountBias?: boolean;
-}
-
-/** One row of the batch: the state of its policy and, for each layer, its entries. */
-interface Sequence {
-  readonly policy: SequencePolicy;
-  readonly entries: readonly EntryList[];
 }
 
 /** The key-value cache of a batch of sequences (usually one): a policy decides what stays, the slot stores hold it. */
 export class KVCache {
   readonly policy: CachePolicy;
   readonly budget: Budget;
-  readonly #logCountBias: boolean;
   #shape: Required<CacheShape> | undefined;
   #stores: SlotStore[] = [];
   #sequences: Sequence[] = [];
   #seen = 0;
   #prefilled = false;
+  #window: ObservedWindow | undefined;
+  /** [batch] which of the tokens seen stand for an image, as far as it was told. */
+  #image: Uint8Array[] = [];
 
   /** @throws ElasticCacheError 'invalid-budget' or 'invalid-shape' */
-  constructor({ policy, budget, logCountBias = false, layers, kvHeads, headDim, batch }: KVCacheOptions) {
+  constructor({ policy, budget, layers, kvHeads, headDim, batch }: KVCacheOptions) {
     this.policy = policy;
     this.budget = checkBudget(budget);
-    this.#logCountBias = logCountBias;
     if (layers === undefined && kvHeads === undefined && headDim === undefined) return;
     if (layers === undefined || kvHeads === undefined || headDim === undefined) {
       throw invalidShape(
@@ -83,6 +78,8 @@ export class KVCache {
   reset(): void {
     this.#seen = 0;
     this.#prefilled = false;
+    this.#window = this.policy.window === undefined ? undefined : new ObservedWindow(this.policy.window);
+    this.#image = [];
     this.#stores = [];
     this.#sequences = [];
     const shape = this.#shape;
@@ -106,7 +103,8 @@ export class KVCache {
 
   /** The position that the next token is rotated to. */
   get nextPosition(): number {
-    return this.policy.compactPositions && this.#seen > 0 ? this.held(0) : this.#seen;
+    if (!this.policy.compactPositions) return this.#seen;
+    return this.#stores.reduce((most, _, layer) => Math.max(most, this.held(layer)), 0);
   }
 
   /** Entries that a layer holds; the most over the rows of the batch. */
@@ -114,10 +112,28 @@ export class KVCache {
     return this.#rows(layer).reduce((most, entries) => Math.max(most, entries.length), 0);
   }
 
-  /** Whether the next append must bring attention. */
+  /** Whether the next append must bring attention; of a prompt in parts, {@link parts} tells which must. */
   attentionNeeded(): boolean {
     const { attention } = this.policy;
     return attention === 'always' || (attention === 'prefill' && !this.#prefilled);
+  }
+
+  /**
+   * The parts of at most `most` tokens in which to append `tokens` to come, all but the last with `promptContinues`. A prompt is
+   * parted where the policy's window begins.
+   */
+  parts(tokens: number, most: number): Part[] {
+    const { window } = this.policy;
+    if (window !== undefined && !this.#prefilled) return windowedParts(tokens, most, window);
+    return partsOf(tokens, most, this.attentionNeeded());
+  }
+
+  /**
+   * Tells which tokens of the prompt that is about to be appended stand for a part of an image, for policies that treat
+   * text apart. @param image [batch] of [tokens], 1 for an image token
+   */
+  noteImage(image: readonly Uint8Array[]): void {
+    if (!this.#prefilled) this.#image = [...image];
   }
 
   /** Allocates memory for `tokens` to come, the `last` of them in the append that completes them; not anew for each chunk. */
@@ -175,29 +191,34 @@ export class KVCache {
     if (shape === undefined) {
       throw invalidShape('the cache has no shape yet: give it layers, kvHeads and headDim, or bind() it.');
     }
-    const before = this.#stores.map((store) => store.capacity);
-    const needed = this.attentionNeeded();
+    const capacities = this.#stores.map((store) => store.capacity);
+    const completesPrompt = !this.#prefilled && !promptContinues;
+    const window = this.#prefilled ? undefined : this.#window;
+    // Before the window of a policy that has one there is no attention to bring.
+    const needed = window ? layers[0]?.attention !== undefined || completesPrompt : this.attentionNeeded();
     checkRows(
       layers,
       tokens,
       shape,
       needed
-        ? (layer, row) => (bySlot ? before[layer]! : this.#sequences[row]!.entries[layer]!.length) + tokens
+        ? (layer, row) =>
+            (bySlot ? capacities[layer]! : this.#sequences[row]!.entries[layer]!.length) + tokens
         : undefined,
     );
+    window?.check(this.#seen, tokens, needed, completesPrompt);
+    if (needed) window?.add(tokens);
 
-    const completesPrompt = !this.#prefilled && !promptContinues;
     // 1. The new rows go into slots; the last part of a prompt is compressed from where it lies.
     if (completesPrompt) this.#addEntries(tokens);
     else this.#write(layers, tokens, promptContinues);
     this.#seen += tokens;
     // 2. Everything held learns what it received from the new queries.
-    if (needed) this.#observe(layers, tokens, bySlot, before);
+    if (needed) observe(this.#sequences, { layers, tokens, bySlot, capacities }, this.#prefilled);
     // 3. The policy brings the layers down to the budget.
     if (promptContinues) return;
     const allowed = allowance(this.budget, this.#seen, bytesPerEntry(shape), this.policy.minimum);
     if (completesPrompt) this.#compress(layers, tokens, allowed);
-    else this.#evict(allowed);
+    else evict(this.#stores, this.#sequences, allowed, (slots) => this.#roomFor(slots));
   }
 
   #addEntries(tokens: number): void {
@@ -219,33 +240,19 @@ export class KVCache {
     return this.#rows(layer).reduce((most, list) => Math.max(most, list.slotsNeeded(tokens)), 0);
   }
 
-  #observe(layers: readonly LayerRows[], tokens: number, bySlot: boolean, before: readonly number[]): void {
-    this.#sequences.forEach(({ policy, entries }, row) => {
-      const received = entries.map((list, layer) => {
-        const attention = layers[layer]!.attention!;
-        const width = attention.length / this.#sequences.length;
-        const own = attention.subarray(row * width, (row + 1) * width);
-        return bySlot ? fromSlots(list, own, before[layer]!, tokens) : fromLogical(list, own);
-      });
-      if (this.#prefilled) policy.observe?.(entries, received);
-      else
-        entries.forEach((list, layer) => {
-          addTo(list.scores, received[layer]!);
-        });
-    });
-  }
-
   #compress(layers: readonly LayerRows[], tokens: number, allowed: Allowance): void {
     const { layers: count, ...shape } = this.#shape!;
-    const edits = this.#sequences.map(({ policy, entries }) =>
-      policy.prefill(
+    const edits = this.#sequences.map(({ policy, entries }, row) => {
+      const image = this.#image[row]?.length === this.#seen ? this.#image[row] : undefined;
+      return policy.prefill(
         entries.map((list) => ({
           tokens: this.#seen,
           importance: list.scores.subarray(0, this.#seen),
+          image,
           allowed,
         })),
-      ),
-    );
+      );
+    });
     for (let layer = 0; layer < count; layer++) {
       const { keys, values } = layers[layer]!;
       const store = this.#stores[layer]!;
@@ -259,28 +266,11 @@ export class KVCache {
         this.#rows(layer),
         shape,
         this.#roomFor(held + 1),
-        this.#logCountBias,
+        { logCountBias: this.policy.logCountBias ?? false },
       );
     }
     this.#prefilled = true;
-  }
-
-  #evict(allowed: Allowance): void {
-    this.#stores.forEach((store, layer) => {
-      this.#sequences.forEach(({ policy, entries }, row) => {
-        const list = entries[layer]!;
-        const next = () => policy.evict(list, allowed, layer);
-        for (let slot = next(); slot >= 0; slot = next()) {
-          list.remove(slot);
-          store.clear(row, slot);
-        }
-      });
-      const needed = this.held(layer) + 1;
-      // After a turn of many tokens most slots are empty: give their memory back.
-      if (store.capacity > needed + 2 * headroom(needed)) {
-        this.#stores[layer] = relocate(store, this.#rows(layer), this.#roomFor(needed));
-      }
-    });
+    this.#image = [];
   }
 
   #roomFor(slots: number): number {

@@ -12,8 +12,12 @@ export interface CachePolicy {
   readonly attention: 'prefill' | 'always' | 'never';
   /** The fewest entries a layer may be cut to, whatever the budget says. */
   readonly minimum: number;
-  /** New tokens get the number of entries held as their position instead of the number of tokens seen. */
+  /** attention 'prefill': only what the last `window` tokens of the prompt attend to counts. Undefined for all of them. */
+  readonly window?: number | undefined;
+  /** New tokens get the number of entries held (the most of any layer) as their position instead of the number of tokens seen. */
   readonly compactPositions?: boolean;
+  /** Add log(count) to the scores of an entry that stands for several tokens. */
+  readonly logCountBias?: boolean;
   /** The running state of one sequence (one row of a batch) over all its layers. */
   begin(layers: number): SequencePolicy;
 }
@@ -29,8 +33,10 @@ export interface Allowance {
 /** One layer of a complete prompt, before anything is removed. Entry `i` is token `i`. */
 export interface PromptView {
   readonly tokens: number;
-  /** [tokens] attention received: summed over the queries, averaged over the heads. Zeros for attention 'never'. */
+  /** [tokens] attention received: summed over the queries (of the policy's window), averaged over the heads. Zeros for attention 'never'. */
   readonly importance: Float64Array;
+  /** [tokens] 1 for a token that stands for a part of an image, 0 for text; undefined where nobody told the cache. */
+  readonly image?: Uint8Array | undefined;
   readonly allowed: Allowance;
 }
 
@@ -38,9 +44,11 @@ export interface PromptView {
 export interface PromptEdit {
   /** [kept] entries that stay, ascending. They take the slots 0, 1, 2 ... and keep their scores. */
   readonly keep: Int32Array;
-  /** [merges] `from[m]` is averaged into the kept entry `into[m]`: the anchor becomes the plain mean of itself and all these. */
+  /** [merges] `from[m]` is averaged into the kept entry `into[m]`: the anchor becomes the mean of itself and all these. */
   readonly from?: Int32Array;
   readonly into?: Int32Array;
+  /** [tokens] how much each token counts in these means, 0 or more; all the same without. A mean of zeros counts all the same. */
+  readonly weights?: Float64Array;
 }
 
 /**

@@ -1,11 +1,20 @@
 import { ElasticCacheError } from '../errors.js';
 import type { EntryList } from './entry-list.js';
 import type { PromptEdit } from './policy.js';
+import { type KeyRotation, Turn } from './rotation.js';
 import { type RowSource, SlotStore, type StoreShape } from './slot-store.js';
 
 /** Part of a prompt: `tokens` rows in order, rows 0 to tokens-1 of the source. */
 export interface PromptPart extends RowSource {
   readonly tokens: number;
+}
+
+/** How merged entries are made. */
+export interface MergeOptions {
+  /** Add log(count) to the scores of an entry that stands for several tokens. */
+  readonly logCountBias: boolean;
+  /** Turns merged keys to the position of their anchor before they are averaged; without it they are averaged as stored. */
+  readonly rotation?: KeyRotation | undefined;
 }
 
 /**
@@ -19,39 +28,70 @@ export function compressPrompt(
   rows: readonly EntryList[],
   shape: StoreShape,
   capacity: number,
-  logCountBias: boolean,
+  options: MergeOptions,
 ): SlotStore {
   const store = new SlotStore(shape, capacity);
   const tokens = parts.reduce((sum, part) => sum + part.tokens, 0);
-  edits.forEach(({ keep, from, into }, row) => {
-    const slotOf = new Int32Array(tokens).fill(-1);
-    const counts = new Int32Array(keep.length).fill(1);
-    keep.forEach((token, slot) => {
-      slotOf[token] = slot;
-    });
+  edits.forEach((edit, row) => {
+    const { keep } = edit;
     for (let slot = 0, count = 0; slot < keep.length; slot += count) {
       const [part, index] = locate(parts, keep[slot]!);
       count = runLength(keep, slot, part.tokens - index);
       store.write(row, slot, part, index, count);
     }
-    from?.forEach((token, merge) => {
-      const slot = slotOf[into![merge]!]!;
-      if (slot < 0) {
-        throw new ElasticCacheError(
-          'invalid-option',
-          `the policy merges token ${token} into token ${into![merge]}, which it does not keep.`,
-        );
-      }
-      const [part, index] = locate(parts, token);
-      store.add(row, slot, part, index);
-      counts[slot]!++;
-    });
-    counts.forEach((count, slot) => {
-      if (count > 1) store.average(row, slot, count, logCountBias ? Math.log(count) : 0);
-    });
-    rows[row]!.compact(keep, counts);
+    rows[row]!.compact(keep, merge(store, row, parts, edit, slotsOf(keep, tokens), options));
   });
   return store;
+}
+
+/** Averages the merged tokens of a batch row into the slots of their anchors; returns how many tokens each slot stands for. */
+function merge(
+  store: SlotStore,
+  row: number,
+  parts: readonly PromptPart[],
+  { keep, from = new Int32Array(), into = new Int32Array(), weights }: PromptEdit,
+  slotOf: Int32Array,
+  { logCountBias, rotation }: MergeOptions,
+): Int32Array {
+  const counts = new Int32Array(keep.length).fill(1);
+  const totals = Float64Array.from(keep, (token) => weights?.[token] ?? 1);
+  const slots = into.map((anchor, index) => {
+    const slot = slotOf[anchor]!;
+    if (slot < 0) {
+      throw new ElasticCacheError(
+        'invalid-option',
+        `the policy merges token ${from[index]} into token ${anchor}, which it does not keep.`,
+      );
+    }
+    counts[slot]!++;
+    totals[slot]! += weights?.[from[index]!] ?? 1;
+    return slot;
+  });
+  const weightOf = (token: number, slot: number) => (weights && totals[slot]! > 0 ? weights[token]! : 1);
+  keep.forEach((token, slot) => {
+    if (weights && counts[slot]! > 1) store.scale(row, slot, weightOf(token, slot));
+  });
+  slots.forEach((slot, index) => {
+    const token = from[index]!;
+    const [part, place] = locate(parts, token);
+    const turn = rotation && new Turn(rotation, keep[slot]! - token);
+    store.add(row, slot, part, place, weightOf(token, slot), turn);
+  });
+  counts.forEach((count, slot) => {
+    if (count === 1) return;
+    store.scale(row, slot, 1 / (weights && totals[slot]! > 0 ? totals[slot]! : count));
+    if (logCountBias) store.setBias(row, slot, Math.log(count));
+  });
+  return counts;
+}
+
+/** [tokens] the slot of each kept token, -1 for the others. */
+function slotsOf(keep: Int32Array, tokens: number): Int32Array {
+  const slots = new Int32Array(tokens).fill(-1);
+  keep.forEach((token, slot) => {
+    slots[token] = slot;
+  });
+  return slots;
 }
 
 /** Moves the entries of one layer into a store of another capacity, slots 0, 1, 2 ... in logical order. */

@@ -1,3 +1,5 @@
+import type { Turn } from './rotation.js';
+
 /** Rows of keys and values laid out [batch, kvHeads, capacity, headDim]. */
 export interface RowSource {
   readonly keys: Float32Array;
@@ -101,30 +103,36 @@ export class SlotStore implements RowSource {
     this.bias.fill(bias, first, first + count);
   }
 
-  /** Adds row `index` of `source` to what a slot holds. */
-  add(row: number, slot: number, source: RowSource, index: number): void {
+  /** Adds row `index` of `source`, times `weight`, to what a slot holds; its key turned first, if asked for. */
+  add(row: number, slot: number, source: RowSource, index: number, weight = 1, turn?: Turn): void {
     const { kvHeads, headDim } = this.shape;
     const { keys, values } = this;
     for (let head = row * kvHeads; head < (row + 1) * kvHeads; head++) {
       const from = (head * source.capacity + index) * headDim;
       const to = (head * this.capacity + slot) * headDim;
+      const stored = source.keys.subarray(from, from + headDim);
+      const key = turn ? turn.turned(stored) : stored;
       for (let i = 0; i < headDim; i++) {
-        keys[to + i]! += source.keys[from + i]!;
-        values[to + i]! += source.values[from + i]!;
+        keys[to + i]! += weight * key[i]!;
+        values[to + i]! += weight * source.values[from + i]!;
       }
     }
   }
 
-  /** Divides what a slot holds, a sum of `count` rows, and gives it its bias. */
-  average(row: number, slot: number, count: number, bias: number): void {
+  /** Multiplies what a slot holds. */
+  scale(row: number, slot: number, factor: number): void {
     const { kvHeads, headDim } = this.shape;
     for (let head = row * kvHeads; head < (row + 1) * kvHeads; head++) {
       const start = (head * this.capacity + slot) * headDim;
       for (let i = start; i < start + headDim; i++) {
-        this.keys[i]! /= count;
-        this.values[i]! /= count;
+        this.keys[i]! *= factor;
+        this.values[i]! *= factor;
       }
     }
+  }
+
+  /** Sets what is added to the scores of a used slot. */
+  setBias(row: number, slot: number, bias: number): void {
     this.bias[row * this.capacity + slot] = bias;
   }
 

@@ -13,6 +13,8 @@ export interface LayerStats {
 export interface CacheStats extends LayerStats {
   readonly policy: string;
   readonly tokensSeen: number;
+  /** The mean over the layers, rounded; the most over the rows of the batch. */
+  readonly tokensHeld: number;
   /** What a cache that keeps everything would hold. */
   readonly bytesFull: number;
   readonly layers: readonly LayerStats[];
@@ -36,12 +38,15 @@ export function collectStats(
       bytesAllocated: store.bytes,
     };
   });
+  const means = rows.map(
+    ({ entries }) => entries.reduce((sum, { length }) => sum + length, 0) / entries.length,
+  );
   const sum = (name: 'bytesHeld' | 'bytesAllocated') =>
     layers.reduce((total, layer) => total + layer[name], 0);
   return {
     policy,
     tokensSeen,
-    tokensHeld: layers.reduce((most, layer) => Math.max(most, layer.tokensHeld), 0),
+    tokensHeld: Math.round(Math.max(0, ...means)),
     bytesHeld: sum('bytesHeld'),
     bytesAllocated: sum('bytesAllocated'),
     bytesFull,

@@ -19,6 +19,7 @@ interface Step {
   embeds: Tensor;
   positionIds: Tensor;
   promptContinues: boolean;
+  attention: boolean;
   logits: 'none' | 'last' | 'all';
 }
 
@@ -73,24 +74,28 @@ export class Decoder {
     const length = embeds.dims[1]!;
     const positions = shifted(positionIds, cache.nextPosition - cache.seen);
     const kept: Tensor[] = [];
-    if (length > this.chunk) cache.reserve(length, length % this.chunk || this.chunk);
-    for (let start = 0; start < length; start += this.chunk) {
-      const end = Math.min(start + this.chunk, length);
+    const parts = cache.parts(length, this.chunk);
+    if (parts.length > 1) cache.reserve(length, parts.at(-1)!.tokens);
+    let start = 0;
+    for (const { tokens, attention } of parts) {
+      const end = start + tokens;
       const last = end === length;
       const part = await this.step(cache, {
         embeds: sliceSequence(embeds, 1, start, end),
         positionIds: sliceSequence(positions, positions.dims.length - 1, start, end),
         promptContinues: !last,
+        attention,
         logits: logits === 'all' ? 'all' : last ? 'last' : 'none',
       });
       if (part) kept.push(part);
+      start = end;
     }
     return concatSequence(kept);
   }
 
   private async step(cache: KVCache, step: Step): Promise<Tensor | undefined> {
     const [batch, tokens] = step.embeds.dims as [number, number, number];
-    const attention = cache.attentionNeeded();
+    const { attention } = step;
     const feeds = this.newFeeds(cache, step);
     const fetches: string[] = step.logits === 'none' ? [] : [names.logits];
     for (const { index, kvHeads, headDim } of this.signature.layers) {
