@@ -47,9 +47,12 @@ export function attributeOf(node: Node, name: string) {
 
 /** The graphs inside a node: the branches of an If, the body of a Loop or Scan. */
 export function subgraphsOf(node: Node): Graph[] {
-  return node.attribute.flatMap((attribute) =>
-    attribute.g ? [attribute.g, ...attribute.graphs] : attribute.graphs,
-  );
+  const graphs: Graph[] = [];
+  for (const attribute of node.attribute) {
+    if (attribute.g) graphs.push(attribute.g);
+    if (attribute.graphs.length > 0) graphs.push(...attribute.graphs);
+  }
+  return graphs;
 }
 
 function isList(value: AttributeValue): value is readonly number[] {

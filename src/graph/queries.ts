@@ -7,11 +7,12 @@ import { tensorNumbers } from './tensors.js';
 export class GraphIndex {
   private readonly producers = new Map<string, Node>();
   private readonly readers = new Map<string, Node[]>();
-  private readonly initializers = new Map<string, Tensor>();
+  private readonly constants = new Map<string, Tensor>();
 
   constructor(readonly graph: Graph) {
-    for (const tensor of graph.initializer) this.initializers.set(tensor.name, tensor);
     for (const node of graph.node) {
+      const tensor = node.opType === 'Constant' && attributeOf(node, 'value')?.t;
+      if (tensor) this.constants.set(node.output[0] ?? '', tensor);
       for (const output of node.output) if (output) this.producers.set(output, node);
       for (const name of usedNames(node)) {
         const nodes = this.readers.get(name);
@@ -19,6 +20,7 @@ export class GraphIndex {
         else this.readers.set(name, [node]);
       }
     }
+    for (const tensor of graph.initializer) this.constants.set(tensor.name, tensor);
   }
 
   /** The node that makes a value; undefined for graph inputs, initializers and unknown names. */
@@ -31,16 +33,9 @@ export class GraphIndex {
     return this.readers.get(name) ?? [];
   }
 
-  initializer(name: string): Tensor | undefined {
-    return this.initializers.get(name);
-  }
-
   /** The tensor behind an initializer or a Constant node. */
   constant(name: string): Tensor | undefined {
-    const initializer = this.initializers.get(name);
-    if (initializer) return initializer;
-    const node = this.producers.get(name);
-    return node?.opType === 'Constant' ? attributeOf(node, 'value')?.t : undefined;
+    return this.constants.get(name);
   }
 
   /** The elements of a constant as numbers; undefined when it is no constant or its bytes are not in the model. */
