@@ -1,0 +1,68 @@
+import type { Explanation } from './explain-prompt.js';
+import { layerPage } from './layer-page.js';
+import { INK, INNER, MARGIN, SOFT, WIDTH } from './layout.js';
+import { overviewPage } from './overview-page.js';
+import { definitions, type Photo } from './panels.js';
+import type { PatchGrid } from './patch-grid.js';
+import { escapeXml, tag, text } from './svg.js';
+
+export interface PictureOptions {
+  readonly photo: Photo;
+  /** Heads the picture: `elastic, budget 0.2`. */
+  readonly title: string;
+  readonly prompt: string;
+  /** The layer to look at; all of them unless told. */
+  readonly layer?: number | undefined;
+}
+
+/** Draws an explanation whose image tokens are a grid, as a page of SVG. */
+export function drawPicture(
+  { tokens, layers }: Explanation,
+  grid: PatchGrid,
+  { photo, title, prompt, layer }: PictureOptions,
+): string {
+  const shown = layer === undefined ? layers : [layers[layer]!];
+  const [fewest, most] = [
+    Math.min(...shown.map(({ held }) => held)),
+    Math.max(...shown.map(({ held }) => held)),
+  ];
+  const where =
+    layer === undefined
+      ? `all ${layers.length} layers`
+      : `layer ${layer} of ${layers.length}, counted from 0`;
+  const held = `${fewest === most ? most : `${fewest} to ${most}`} of ${tokens.length} prompt tokens held${layer === undefined ? ' in each layer' : ''}`;
+  const top = 116;
+  const page =
+    layer === undefined
+      ? overviewPage(top, photo, tokens, grid, layers)
+      : layerPage(top, photo, tokens, grid, layers[layer]!);
+  const height = Math.ceil(top + page.height + MARGIN);
+  const name = `${title}, ${where}: ${held}`;
+  return `${tag(
+    'svg',
+    {
+      xmlns: 'http://www.w3.org/2000/svg',
+      width: WIDTH,
+      height,
+      viewBox: `0 0 ${WIDTH} ${height}`,
+      'font-family': "ui-sans-serif, system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif",
+    },
+    tag('title', {}, escapeXml(name)),
+    definitions(photo),
+    tag('rect', { width: WIDTH, height, fill: '#fff' }),
+    text(MARGIN, 50, `${title} · ${where}`, { 'font-size': 24, 'font-weight': 700, fill: INK }),
+    text(MARGIN, 74, held, { 'font-size': 15, fill: '#0f766e', 'font-weight': 600 }),
+    text(MARGIN, 96, clipped(`“${prompt}”`, INNER / 7), {
+      'font-size': 13.5,
+      'font-style': 'italic',
+      fill: SOFT,
+    }),
+    page.markup,
+  )}\n`;
+}
+
+/** The first line's worth of a text. */
+function clipped(content: string, characters: number): string {
+  const line = content.replaceAll(/\s+/g, ' ');
+  return line.length <= characters ? line : `${line.slice(0, Math.floor(characters) - 1)}…`;
+}

@@ -1,0 +1,40 @@
+import type { ExplainedLayer, PromptToken } from './explain-prompt.js';
+import { type PatchFate, patchFates } from './merge-groups.js';
+import type { PatchGrid } from './patch-grid.js';
+
+/** Places of the patches in the prompt, in reading order. */
+export function patchPlaces(tokens: readonly PromptToken[]): number[] {
+  return tokens.flatMap(({ patch }, place) => (patch ? [place] : []));
+}
+
+/** [tokens] attention received, as a multiple of what a token of this prompt receives on average. */
+export function received({ attention }: ExplainedLayer): number[] {
+  const mean = attention.reduce((sum, value) => sum + value, 0) / attention.length;
+  return attention.map((value) => (mean > 0 ? value / mean : 0));
+}
+
+/** [tokens] the mean over layers of {@link received}. */
+export function meanReceived(layers: readonly ExplainedLayer[]): number[] {
+  const sums = layers.map(received).reduce((total, layer) => total.map((sum, token) => sum + layer[token]!));
+  return sums.map((sum) => sum / layers.length);
+}
+
+/** [tokens] in how many layers each token stayed. */
+export function timesStayed(layers: readonly ExplainedLayer[]): number[] {
+  return layers[0]!.anchor.map((_, token) => layers.filter(({ anchor }) => anchor[token] === token).length);
+}
+
+/** The fate of each patch in one layer, in reading order. */
+export function fatesIn(
+  { anchor }: ExplainedLayer,
+  tokens: readonly PromptToken[],
+  grid: PatchGrid,
+): PatchFate[] {
+  const places = patchPlaces(tokens);
+  const patchAt = new Map(places.map((place, patch) => [place, patch]));
+  const anchors = places.map((place) => {
+    const holder = anchor[place]!;
+    return holder === null ? null : (patchAt.get(holder) ?? 'text');
+  });
+  return patchFates(grid, anchors);
+}
