@@ -93,6 +93,11 @@ export class EntryList implements Entries {
     return slots;
   }
 
+  /** The positions of the first slots, one for each number of `to`; an empty slot gives some number. */
+  copyPositions(to: Int32Array): void {
+    to.set(this.#positions.subarray(0, to.length));
+  }
+
   /** Keeps only the entries in `slots` (logical order), moved to the slots 0, 1, 2 ..., each with a new count if given. */
   compact(slots: Int32Array, counts?: Int32Array): void {
     const positions = slots.map((slot) => this.position(slot));
@@ -126,4 +131,13 @@ export class EntryList implements Entries {
     scores.set(this.scores);
     this.scores = scores;
   }
+}
+
+/** Where in the text the entries of each row stand, [rows, capacity] by slot; an empty slot gives some number. */
+export function positionsBySlot(rows: readonly EntryList[], capacity: number): Int32Array {
+  const positions = new Int32Array(rows.length * capacity);
+  rows.forEach((entries, row) => {
+    entries.copyPositions(positions.subarray(row * capacity, (row + 1) * capacity));
+  });
+  return positions;
 }

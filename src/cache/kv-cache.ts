@@ -1,5 +1,5 @@
 import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry, largestHeld } from './budget.js';
-import { EntryList } from './entry-list.js';
+import { EntryList, positionsBySlot } from './entry-list.js';
 import { evict } from './evict.js';
 import type { Allowance, CachePolicy } from './policy.js';
 import { ObservedWindow, type Part, partsOf, windowedParts } from './prompt-parts.js';
@@ -179,7 +179,7 @@ export class KVCache {
     const store = this.#stores[layer];
     if (store === undefined) throw this.#noSuchLayer(layer);
     const { keys, values, bias, capacity } = store;
-    return { keys, values, bias, capacity };
+    return { keys, values, bias, capacity, positions: () => positionsBySlot(this.#rows(layer), capacity) };
   }
 
   stats(): CacheStats {

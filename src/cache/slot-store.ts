@@ -15,6 +15,8 @@ export interface LayerMemory {
   /** [batch, capacity] added to the scores: 0, log(count) if asked for, -Infinity for an empty slot */
   readonly bias: Float32Array<ArrayBuffer>;
   readonly capacity: number;
+  /** [batch, capacity] where in the text each entry stands, counted in tokens seen; some number for an empty slot */
+  positions(): Int32Array;
 }
 
 export interface StoreShape {

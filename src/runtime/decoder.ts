@@ -98,11 +98,14 @@ export class Decoder {
     const { attention } = step;
     const feeds = this.newFeeds(cache, step);
     const fetches: string[] = step.logits === 'none' ? [] : [names.logits];
-    for (const { index, kvHeads, headDim } of this.signature.layers) {
-      const { keys, values, bias, capacity } = cache.past(index);
+    for (const { index, kvHeads, headDim, window } of this.signature.layers) {
+      const { keys, values, bias, capacity, positions } = cache.past(index);
       feeds[names.pastKey(index)] = new Tensor('float32', keys, [batch, kvHeads, capacity, headDim]);
       feeds[names.pastValue(index)] = new Tensor('float32', values, [batch, kvHeads, capacity, headDim]);
       feeds[names.pastBias(index)] = new Tensor('float32', bias, [batch, 1, 1, capacity]);
+      if (window !== undefined) {
+        feeds[names.pastPosition(index)] = new Tensor('int32', positions(), [batch, capacity]);
+      }
       fetches.push(names.newKey(index), names.newValue(index));
       if (attention) fetches.push(names.attention(index));
     }
@@ -133,6 +136,10 @@ export class Decoder {
     if (this.mask.dims[0] !== batch || this.mask.dims[2] !== tokens) this.mask = causalBias(batch, tokens);
     const feeds: Record<string, Tensor> = { [names.hidden]: step.embeds, [names.newBias]: this.mask };
     if (this.signature.positionIds !== 'absent') feeds[names.positionIds] = step.positionIds;
+    if (this.signature.layers.some(({ window }) => window !== undefined)) {
+      const places = Int32Array.from({ length: batch * tokens }, (_, i) => cache.seen + (i % tokens));
+      feeds[names.newPosition] = new Tensor('int32', places, [batch, tokens]);
+    }
     for (const name of this.signature.otherInputs) {
       if (name === 'num_logits_to_keep') {
         feeds[name] = new Tensor('int64', [step.logits === 'all' ? 0n : 1n], []);
