@@ -96,8 +96,11 @@ export class RewrittenRun {
     }
     if (this.decoder.positionIds !== 'absent')
       feeds[contractNames.positionIds] = positions(this.seen, tokens);
-    this.decoder.layers.forEach(({ index, kvHeads, headDim }, i) => {
+    if (this.decoder.layers.some(({ window }) => window !== undefined))
+      feeds[contractNames.newPosition] = places(this.seen, tokens);
+    this.decoder.layers.forEach(({ index, kvHeads, headDim, window }, i) => {
       const dims = [1, kvHeads, this.seen, headDim];
+      if (window !== undefined) feeds[contractNames.pastPosition(index)] = places(0, this.seen);
       feeds[contractNames.pastKey(index)] = new Tensor('float32', this.keys[i]!, dims);
       feeds[contractNames.pastValue(index)] = new Tensor('float32', this.values[i]!, dims);
       feeds[contractNames.pastBias(index)] = new Tensor('float32', new Float32Array(this.seen), [
@@ -150,6 +153,15 @@ function positions(seen: number, tokens: number): Tensor {
   return new Tensor(
     'int64',
     BigInt64Array.from({ length: tokens }, (_, i) => BigInt(seen + i)),
+    [1, tokens],
+  );
+}
+
+/** Where `tokens` tokens from `first` stand in the text. */
+function places(first: number, tokens: number): Tensor {
+  return new Tensor(
+    'int32',
+    Int32Array.from({ length: tokens }, (_, i) => first + i),
     [1, tokens],
   );
 }

@@ -45,8 +45,9 @@ class GqaDecoder {
     }
     const lengths = this.lengths();
     const tables = o.rope === 'none' ? undefined : this.tables();
+    const bias = o.bias === 'none' ? undefined : this.bias(o.bias);
     let x = this.enter(embeds);
-    for (let i = 0; i < o.layers; i++) x = this.layer(x, i, lengths, tables);
+    for (let i = 0; i < o.layers; i++) x = this.layer(x, i, lengths, tables, bias);
     const logits = this.project(this.norm(x, o.hidden), 'lm_head', o.hidden, o.vocab);
     this.leave(logits, 'logits');
     g.output('logits', this.io, ['batch_size', 'sequence_length', o.vocab]);
@@ -61,6 +62,7 @@ class GqaDecoder {
     i: number,
     lengths: { seqlens: string; total: string },
     tables?: { cos: string; sin: string },
+    bias?: string,
   ): string {
     const { g, o } = this;
     const normed = this.norm(x, o.hidden);
@@ -94,6 +96,8 @@ class GqaDecoder {
     ];
     while (inputs.length < o.inputs) inputs.push(undefined);
     if (inside && o.positionIds && o.inputs > 9) inputs[9] = 'position_ids';
+    if (bias) inputs[10] = bias;
+    if (o.sink) inputs[11] = this.vector(`sink.${i}`, o.queryHeads);
     norms.forEach((weight, at) => {
       if (o.qkNorm === 'inside') inputs[14 + at] = weight;
     });
@@ -171,6 +175,30 @@ class GqaDecoder {
     };
   }
 
+  /** [1, 1 or heads, S, T], made of lengths. */
+  private bias(kind: 'causal' | 'window' | 'alibi'): string {
+    const { g, o } = this;
+    const size = (name: string) => g.op('Gather', [g.op('Shape', [name]), g.int64('length_axis', [], [1])]);
+    const [zero, one] = [g.int64('zero', [], [0]), g.int64('step', [], [1])];
+    const total = size('attention_mask');
+    const keys = g.op('Range', [zero, total, one]);
+    const first = g.op('Sub', [total, size('inputs_embeds')]);
+    const queries = g.op('Unsqueeze', [g.op('Range', [first, total, one]), g.int64('last', [1], [1])]);
+    const before = g.op('Sub', [queries, keys]);
+    const batched = (name: string) => g.op('Unsqueeze', [name, g.int64('batch_axes', [2], [0, 1])]);
+    if (kind === 'alibi') {
+      const slopes = Array.from({ length: o.queryHeads }, (_, head) => -(2 ** -head));
+      const distance = g.op('Cast', [batched(before)], { attributes: { to: this.inner } });
+      return g.op('Mul', [distance, this.tensor('slopes', [1, o.queryHeads, 1, 1], slopes)]);
+    }
+    const future = g.op('Less', [before, zero]);
+    const old = g.op('GreaterOrEqual', [before, g.int64('window', [], [6])]);
+    const hidden = kind === 'window' ? g.op('Or', [future, old]) : future;
+    return batched(
+      g.op('Where', [hidden, this.tensor('hidden', [], [-65504]), this.tensor('shown', [], [0])]),
+    );
+  }
+
   private rotate(x: string, heads: number, { cos, sin }: { cos: string; sin: string }): string {
     const partial = this.o.rotaryDim < this.o.headDim;
     return this.g.op('RotaryEmbedding', [x, 'position_ids', cos, sin], {
@@ -202,6 +230,18 @@ class GqaDecoder {
     if (o.weights === 'float32') {
       const values = Array.from({ length: from * to }, () => this.random() / Math.sqrt(from));
       return g.op('MatMul', [x, this.tensor(`${name}.weight`, [from, to], values)]);
+    }
+    if (o.weights === 'int8') {
+      const bytes = Uint8Array.from({ length: from * to }, () => 128 + Math.round(40 * this.random()));
+      const [rows = '', scale = '', zero = ''] = g.ops('DynamicQuantizeLinear', [x], { outputs: 3 });
+      const products = g.op('MatMulInteger', [
+        rows,
+        g.uint8(`${name}.weight`, [from, to], bytes),
+        zero,
+        g.uint8(`${name}.zero`, [], Uint8Array.of(128)),
+      ]);
+      const scales = g.op('Mul', [scale, g.float32(`${name}.scale`, [], [1 / (40 * Math.sqrt(from))])]);
+      return g.op('Mul', [g.op('Cast', [products], { attributes: { to: DataType.FLOAT } }), scales]);
     }
     const block = 32;
     const blocks = from / block;

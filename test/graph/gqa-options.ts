@@ -22,13 +22,17 @@ export interface GqaDecoderOptions {
   scale: number;
   /** Inputs of the operator; those past the ninth are empty. */
   inputs: 7 | 9 | 10 | 11 | 12;
-  weights: 'float32' | 'int4';
+  weights: 'float32' | 'int8' | 'int4';
   /** 'float16': the whole graph; 'float16-inside': float32 inputs and outputs around it. */
   float: 'float32' | 'float16' | 'float16-inside';
   /** Norms of queries and keys per head: as inputs 14 and 15, or as nodes before the operator. */
   qkNorm: 'none' | 'inside' | 'outside';
   /** Whether past inputs declare headDim or only a name for it. */
   declareHeadDim: boolean;
+  /** A learned score for each head that takes part in the softmax: input 11. */
+  sink: boolean;
+  /** An attention bias, input 10: the causal mask, that of a window of 6 tokens, or ALiBi's slopes. */
+  bias: 'none' | 'causal' | 'window' | 'alibi';
   /** Further inputs of the operator by position, by name of a value of the graph. */
   extraInputs: Record<number, string>;
   /** Further attributes of the operator. */
@@ -58,6 +62,8 @@ export const DEFAULTS: GqaDecoderOptions = {
   float: 'float32',
   qkNorm: 'none',
   declareHeadDim: true,
+  sink: false,
+  bias: 'none',
   extraInputs: {},
   extraAttributes: {},
   probabilities: false,

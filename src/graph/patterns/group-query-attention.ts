@@ -2,15 +2,28 @@ import { floatAttribute, intAttribute, stringAttribute } from '../attributes.js'
 import type { GraphBuilder } from '../builder.js';
 import type { LayerCache } from '../caches.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
-import type { Node } from '../onnx.js';
+import { DataType, type Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { headDimOf } from './head-dim.js';
+import { maskWindow } from './mask-window.js';
 import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
 import { type Rotation, rotate, rotationOf } from './rotation.js';
 
 /** Positions of the inputs of com.microsoft.GroupQueryAttention. */
-const INPUT = { query: 0, key: 1, value: 2, pastKey: 3, pastValue: 4, qNorm: 14, kNorm: 15 } as const;
+const INPUT = {
+  query: 0,
+  key: 1,
+  value: 2,
+  pastKey: 3,
+  pastValue: 4,
+  bias: 10,
+  sink: 11,
+  keyScale: 12,
+  valueScale: 13,
+  qNorm: 14,
+  kNorm: 15,
+} as const;
 
 const ATTRIBUTES = new Set([
   'num_heads',
@@ -33,7 +46,7 @@ const ATTRIBUTES = new Set([
 
 /**
  * Takes apart a layer that attends with com.microsoft.GroupQueryAttention: packed or separate queries, keys and values,
- * rotation inside the operator or before it, per-head norms inside it or before it.
+ * rotation inside the operator or before it, per-head norms inside it or before it, a window, a sink, a causal bias.
  * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
  */
 export function groupQueryAttention(index: GraphIndex, cache: LayerCache): AttentionLayer {
@@ -53,8 +66,10 @@ export function groupQueryAttention(index: GraphIndex, cache: LayerCache): Atten
     throw refusal(node, `the size of its heads cannot be read from the graph; ${USE_ANOTHER_EXPORT}`);
   const heads = { index: cache.index, queryHeads, kvHeads, headDim };
   const rotation = rotationOf(index, node, headDim);
+  const sink = sinkOf(node, queryHeads);
   return {
     ...heads,
+    window: windowOf(index, node, heads),
     description: {
       pattern: 'GroupQueryAttention',
       node: node.name,
@@ -63,6 +78,7 @@ export function groupQueryAttention(index: GraphIndex, cache: LayerCache): Atten
     },
     scale: floatAttribute(node, 'scale', 0) || 1 / Math.sqrt(headDim),
     softcap: floatAttribute(node, 'softcap', 0),
+    ...(sink && { sink }),
     elemType: cache.key.elemType,
     replaces: [node],
     output: node.output[0] ?? '',
@@ -72,25 +88,52 @@ export function groupQueryAttention(index: GraphIndex, cache: LayerCache): Atten
 }
 
 function refuseVariants(node: Node): void {
-  const window = intAttribute(node, 'local_window_size', -1);
-  if (window > 0) throw refusal(node, `it sees only a sliding window of ${window} tokens; ${WITHOUT_IT}`);
-  if (intAttribute(node, 'smooth_softmax', 0) > 0)
-    throw refusal(node, `it uses smooth softmax; ${WITHOUT_IT}`);
   if (intAttribute(node, 'causal', 1) !== 1) throw refusal(node, `it is not causal; ${WITHOUT_IT}`);
   if (intAttribute(node, 'sliding_window_cache', 0) > 0)
     throw refusal(node, `its cache is a sliding window; ${WITHOUT_IT}`);
   const quantised =
-    node.input[12] ||
-    node.input[13] ||
+    node.input[INPUT.keyScale] ||
+    node.input[INPUT.valueScale] ||
     intAttribute(node, 'kv_cache_bit_width', 0) > 0 ||
     ['k_quant_type', 'v_quant_type'].some((name) => stringAttribute(node, name, 'NONE') !== 'NONE');
   if (quantised) throw refusal(node, `its keys and values are quantised; ${WITHOUT_IT}`);
-  if (node.input[10]) throw refusal(node, `it adds an attention bias ("${node.input[10]}"); ${WITHOUT_IT}`);
-  if (node.input[11]) throw refusal(node, `it has a head sink ("${node.input[11]}"); ${WITHOUT_IT}`);
   const unknown = node.attribute.find(({ name }) => !ATTRIBUTES.has(name));
   if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${WITHOUT_IT}`);
   if (node.input.slice(16).some(Boolean))
     throw refusal(node, `it has ${node.input.length} inputs, and only 16 are known; ${WITHOUT_IT}`);
+  if (node.output[3]) throw refusal(node, `it also gives its scores ("${node.output[3]}"); ${WITHOUT_IT}`);
+}
+
+/** The operator's own window, which counts the token itself, and one that its bias may make. */
+function windowOf(
+  index: GraphIndex,
+  node: Node,
+  { kvHeads, headDim }: { kvHeads: number; headDim: number },
+): number | undefined {
+  const size = intAttribute(node, 'local_window_size', -1);
+  const bias = node.input[INPUT.bias];
+  const whole = [node.output[1] ?? '', node.output[2] ?? ''];
+  return maskWindow(
+    index,
+    node,
+    bias ? [{ value: bias, use: 'added' }] : [],
+    { kvHeads, headDim, whole },
+    { causal: true, ...(size > 0 && { window: size }) },
+  );
+}
+
+/** A learned score for each head, [queryHeads], or zeros for a smooth softmax, whose denominator is one larger. */
+function sinkOf(node: Node, queryHeads: number): AttentionLayer['sink'] {
+  const name = node.input[INPUT.sink];
+  if (name) {
+    return (builder) =>
+      builder.op('Reshape', [
+        builder.op('Cast', [name], { attributes: { to: DataType.FLOAT } }),
+        builder.int64('sink_shape', [4], [1, queryHeads, 1, 1]),
+      ]);
+  }
+  if (intAttribute(node, 'smooth_softmax', 0) <= 0) return undefined;
+  return (builder) => builder.float32('sink', [1, queryHeads, 1, 1], new Float32Array(queryHeads));
 }
 
 function rows(

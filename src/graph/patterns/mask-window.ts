@@ -1,0 +1,25 @@
+import { causalMask, type Mask } from '../causal-mask.js';
+import { USE_ANOTHER_EXPORT } from '../decoder.js';
+import type { Node } from '../onnx.js';
+import type { GraphIndex } from '../queries.js';
+import type { CacheShapes } from '../sized-evaluator.js';
+import { refusal } from './own-cache.js';
+
+/**
+ * How many latest tokens a token sees, itself included, through the masks that an attention node takes and those it makes
+ * itself; undefined for all.
+ * @param own what the node does by itself: hide later tokens, and all but a window of the earlier ones
+ * @throws ElasticCacheError 'unsupported-graph' when the masks do something else.
+ */
+export function maskWindow(
+  index: GraphIndex,
+  node: Node,
+  masks: readonly Mask[],
+  caches: CacheShapes,
+  own: { causal: boolean; window?: number },
+): number | undefined {
+  const visible = causalMask(index, masks, caches, own.causal);
+  if (typeof visible === 'string') throw refusal(node, `${visible}; ${USE_ANOTHER_EXPORT}`);
+  const window = Math.min(visible.window ?? Number.POSITIVE_INFINITY, own.window ?? Number.POSITIVE_INFINITY);
+  return Number.isFinite(window) ? window : undefined;
+}
