@@ -34,23 +34,22 @@ export function heading(x: number, y: number, title: string, line: string): stri
 
 export type LegendItem = { readonly fill: string; readonly stroke?: string; readonly words: string };
 
-/** Small squares with words, one below the other. */
-export function keys(x: number, y: number, items: readonly LegendItem[]): Block {
-  const drawn = items.map(({ fill, stroke, words }, row) =>
-    [
-      tag('rect', {
-        x: x + 1,
-        y: y + row * 20 + 1,
-        width: 11,
-        height: 11,
-        fill,
-        stroke: stroke ?? '#94a3b8',
-        'stroke-width': stroke ? 1.6 : 0.8,
-      }),
-      text(x + 20, y + row * 20 + 11, words, { 'font-size': 12, fill: '#475569' }),
-    ].join(''),
-  );
-  return { markup: drawn.join(''), height: items.length * 20 };
+/** The fill of a square that shows the photo. */
+export const CLEAR = 'none';
+
+/** Small squares with words, in columns of `width` that fit into `room`. */
+export function keys(x: number, y: number, items: readonly LegendItem[], width: number, room = width): Block {
+  const columns = Math.max(1, Math.floor(room / width));
+  const drawn = items.map(({ fill, stroke = '#94a3b8', words }, index) => {
+    const left = x + (index % columns) * width;
+    const top = y + Math.floor(index / columns) * 20;
+    const line = { fill, stroke, 'stroke-width': fill === CLEAR ? 1.6 : 0.8 };
+    return (
+      tag('rect', { x: left + 1, y: top + 1, width: 11, height: 11, ...line }) +
+      text(left + 20, top + 11, words, { 'font-size': 12, fill: '#475569' })
+    );
+  });
+  return { markup: drawn.join(''), height: Math.ceil(items.length / columns) * 20 };
 }
 
 /** The text of the prompt with, for each token, whether it stayed; all tokens of the image are one chip. */

@@ -5,8 +5,8 @@ export type Fate = 'anchor' | 'patch' | 'text' | 'dropped';
 
 export interface PatchFate {
   readonly fate: Fate;
-  /** Index into `GROUP_COLORS` for anchors and for what went into them. */
-  readonly color: number;
+  /** Index into `GROUP_COLORS`, for what went into a patch and for the anchors of such. */
+  readonly color?: number | undefined;
 }
 
 /** Told apart beside each other, in light and in dark pictures. */
@@ -23,9 +23,9 @@ export function patchFates(
 ): PatchFate[] {
   const colors = colorGroups(rows, columns, anchors);
   return anchors.map((anchor, patch) => {
-    if (anchor === null) return { fate: 'dropped', color: -1 };
-    if (anchor === 'text') return { fate: 'text', color: -1 };
-    return { fate: anchor === patch ? 'anchor' : 'patch', color: colors.get(anchor)! };
+    if (anchor === null) return { fate: 'dropped' };
+    if (anchor === 'text') return { fate: 'text' };
+    return { fate: anchor === patch ? 'anchor' : 'patch', color: colors.get(anchor) };
   });
 }
 
@@ -50,8 +50,9 @@ function colorGroups(
     if ((patch + 1) % columns !== 0) touch(anchors[patch]!, anchors[patch + 1]!);
     if (patch + columns < rows * columns) touch(anchors[patch]!, anchors[patch + columns]!);
   }
+  const grown = new Set(anchors.filter((anchor, patch) => anchor !== patch));
   const colors = new Map<number, number>();
-  for (const anchor of new Set(anchors)) {
+  for (const anchor of grown) {
     if (typeof anchor !== 'number') continue;
     const taken = new Set([...neighbours(anchor)].map((other) => colors.get(other)));
     const order = GROUP_COLORS.map((_, index) => (index + colors.size) % GROUP_COLORS.length);

@@ -1,6 +1,6 @@
 import sharp from 'sharp';
 import type { Question } from '../models/prepare-inputs.js';
-import type { Photo } from './panels.js';
+import type { Photo } from './canvas.js';
 
 /** Longest edge of the copy inside a picture, in pixels: twice what it is drawn at. */
 const LONGEST = 900;

@@ -1,8 +1,8 @@
+import { definitions, type Photo } from './canvas.js';
 import type { Explanation } from './explain-prompt.js';
 import { layerPage } from './layer-page.js';
 import { INK, INNER, MARGIN, SOFT, WIDTH } from './layout.js';
 import { overviewPage } from './overview-page.js';
-import { definitions, type Photo } from './panels.js';
 import type { PatchGrid } from './patch-grid.js';
 import { escapeXml, tag, text } from './svg.js';
 
@@ -26,11 +26,12 @@ export function drawPicture(
     Math.min(...shown.map(({ held }) => held)),
     Math.max(...shown.map(({ held }) => held)),
   ];
-  const where =
+  const entries = `${fewest === most ? most : `${fewest} to ${most}`} of ${tokens.length} prompt tokens held`;
+  const where = layer === undefined ? `all ${layers.length} layers` : `layer ${layer}`;
+  const held =
     layer === undefined
-      ? `all ${layers.length} layers`
-      : `layer ${layer} of ${layers.length}, counted from 0`;
-  const held = `${fewest === most ? most : `${fewest} to ${most}`} of ${tokens.length} prompt tokens held${layer === undefined ? ' in each layer' : ''}`;
+      ? `${entries} in each layer`
+      : `${entries} in this layer (of 0 to ${layers.length - 1})`;
   const top = 116;
   const page =
     layer === undefined

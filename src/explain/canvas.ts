@@ -1,0 +1,103 @@
+import type { Box, PatchGrid } from './patch-grid.js';
+import { tag } from './svg.js';
+
+/** The photo as it is drawn, many times on one page from one copy. */
+export interface Photo {
+  readonly width: number;
+  readonly height: number;
+  /** A data URI. */
+  readonly href: string;
+}
+
+/** What a panel is drawn on: all of the photo with what the grid covers beside it, or only what the model sees of it. */
+export interface Canvas {
+  readonly photo: Photo;
+  readonly grid: PatchGrid;
+  readonly view: 'whole' | 'seen';
+}
+
+/** Definitions that panels refer to; once a page. */
+export function definitions({ width, height, href }: Photo): string {
+  const grey = tag(
+    'filter',
+    { id: 'grey', x: 0, y: 0, width: 1, height: 1 },
+    tag('feColorMatrix', { type: 'saturate', values: 0 }),
+  );
+  const stripes = tag(
+    'pattern',
+    { id: 'unseen', width: 8, height: 8, patternUnits: 'userSpaceOnUse', patternTransform: 'rotate(45)' },
+    tag('rect', { width: 8, height: 8, fill: '#f1f5f9' }),
+    tag('rect', { width: 3, height: 8, fill: '#cbd5e1' }),
+  );
+  const image = tag('image', { id: 'photo', width, height, preserveAspectRatio: 'none', href });
+  return tag('defs', {}, image, grey, stripes);
+}
+
+/** The size of a panel that fits into `width` x `height`. */
+export function panelSize(canvas: Canvas, width: number, height: number): [width: number, height: number] {
+  const frame = frameOf(canvas);
+  const scale = Math.min(width / frame.width, height / frame.height);
+  return [frame.width * scale, frame.height * scale];
+}
+
+/**
+ * The photo at a place of the page, cells over it, and striped what the model does not see.
+ * @param cells markup in units of the grid, of which one is `side` wide on the page
+ */
+export function panel(
+  canvas: Canvas,
+  place: Box,
+  cells: (side: number) => readonly string[],
+  colors: 'own' | 'grey' = 'own',
+): string {
+  const frame = frameOf(canvas);
+  const { rows, columns, box } = canvas.grid;
+  const [across, down] = [box.width / columns, box.height / rows];
+  const scale = place.width / frame.width;
+  return tag(
+    'svg',
+    { ...place, viewBox: `${frame.x} ${frame.y} ${frame.width} ${frame.height}` },
+    tag('use', { href: '#photo', filter: colors === 'grey' ? 'url(#grey)' : undefined }),
+    ...unseen(frame, box, scale),
+    tag(
+      'g',
+      { transform: `translate(${box.x} ${box.y}) scale(${across} ${down})` },
+      ...cells(across * scale),
+    ),
+  );
+}
+
+/** What a panel shows, in pixels of the photo. */
+function frameOf({ photo, grid: { box }, view }: Canvas): Box {
+  if (view === 'seen') return box;
+  const [x, y] = [Math.min(0, box.x), Math.min(0, box.y)];
+  const [right, bottom] = [
+    Math.max(photo.width, box.x + box.width),
+    Math.max(photo.height, box.y + box.height),
+  ];
+  return { x, y, width: right - x, height: bottom - y };
+}
+
+function unseen(frame: Box, box: Box, scale: number): string[] {
+  const [right, bottom] = [frame.x + frame.width, frame.y + frame.height];
+  const [boxRight, boxBottom] = [box.x + box.width, box.y + box.height];
+  const strips = [
+    [frame.x, frame.y, frame.width, box.y - frame.y],
+    [frame.x, boxBottom, frame.width, bottom - boxBottom],
+    [frame.x, box.y, box.x - frame.x, box.height],
+    [boxRight, box.y, right - boxRight, box.height],
+  ] as const;
+  // Stripes keep their width whatever the photo's size.
+  return strips
+    .filter(([, , width, height]) => width * scale >= 0.5 && height * scale >= 0.5)
+    .map(([x, y, width, height]) =>
+      tag('rect', {
+        class: 'unseen',
+        transform: `translate(${x} ${y}) scale(${1 / scale})`,
+        width: width * scale,
+        height: height * scale,
+        fill: 'url(#unseen)',
+        'fill-opacity': 0.85,
+      }),
+    );
+}
