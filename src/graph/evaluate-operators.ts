@@ -241,20 +241,32 @@ function slice(
   axes?: NumberArray,
   steps?: NumberArray,
 ): NumberArray {
-  const dims = x.dims.slice();
-  const step = strides(x.dims);
+  const { dims, step, offset } = sliced(x.dims, starts.data, ends.data, axes?.data, steps?.data);
+  return strided(x, dims, step, offset);
+}
+
+/** The dimensions of a Slice, and where in the whole its elements lie. */
+export function sliced(
+  whole: readonly number[],
+  starts: ArrayLike<number>,
+  ends: ArrayLike<number>,
+  axes?: ArrayLike<number>,
+  steps?: ArrayLike<number>,
+): { dims: number[]; step: number[]; offset: number } {
+  const dims = whole.slice();
+  const step = strides(whole);
   let offset = 0;
-  starts.data.forEach((start, i) => {
-    const axis = axisOf(axes?.data[i] ?? i, dims.length);
-    const size = x.dims[axis]!;
-    const by = steps?.data[i] ?? 1;
+  for (let i = 0; i < starts.length; i++) {
+    const axis = axisOf(axes?.[i] ?? i, dims.length);
+    const size = whole[axis]!;
+    const by = steps?.[i] ?? 1;
     const clamp = (value: number, low: number, high: number) =>
       Math.min(Math.max(value < 0 ? value + size : value, low), high);
-    const from = by > 0 ? clamp(start, 0, size) : clamp(start, 0, size - 1);
-    const to = by > 0 ? clamp(ends.data[i]!, 0, size) : clamp(ends.data[i]!, -1, size - 1);
+    const from = by > 0 ? clamp(starts[i]!, 0, size) : clamp(starts[i]!, 0, size - 1);
+    const to = by > 0 ? clamp(ends[i]!, 0, size) : clamp(ends[i]!, -1, size - 1);
     dims[axis] = Math.max(0, Math.ceil((to - from) / by));
     offset += from * step[axis]!;
     step[axis]! *= by;
-  });
-  return strided(x, dims, step, offset);
+  }
+  return { dims, step, offset };
 }

@@ -1,6 +1,6 @@
 import { array, axisOf, broadcastDims, type NumberArray, reshapedDims } from './arrays.js';
 import { attributeOf, intAttribute } from './attributes.js';
-import { isInteger, OPERATORS, squeezed, unsqueezed } from './evaluate-operators.js';
+import { isInteger, OPERATORS, sliced, squeezed, unsqueezed } from './evaluate-operators.js';
 import type { Node, Tensor } from './onnx.js';
 import type { GraphIndex } from './queries.js';
 import { dimsOf, tensorNumbers } from './tensors.js';
@@ -127,6 +127,31 @@ export class Evaluator {
         const axis = axisOf(intAttribute(node, 'axis', 0), dims.length);
         dims[axis] = all.reduce((sum, each) => sum + each[axis]!, 0);
         return dims;
+      }
+      case 'Slice': {
+        const [starts, ends, axes, steps] = [1, 2, 3, 4].map((at) =>
+          node.input[at] ? numbers(at) : undefined,
+        );
+        return sliced(first(), starts!, ends!, axes, steps).dims;
+      }
+      case 'Split': {
+        const dims = first().slice();
+        const axis = axisOf(intAttribute(node, 'axis', 0), dims.length);
+        const at = node.output.indexOf(name);
+        const even = Math.ceil(dims[axis]! / node.output.length);
+        dims[axis] = node.input[1] ? numbers(1)[at]! : Math.min(even, dims[axis]! - at * even);
+        return dims;
+      }
+      case 'ReduceMean': {
+        const axes = node.input[1] ? numbers(1) : attributeOf(node, 'axes')?.ints.map(Number);
+        const reduced = new Set(axes?.map((axis) => axisOf(axis, first().length)) ?? first().keys());
+        const kept = first().map((dim, axis) => (reduced.has(axis) ? 1 : dim));
+        return intAttribute(node, 'keepdims', 1) === 1 ? kept : kept.filter((_, axis) => !reduced.has(axis));
+      }
+      case 'Gather': {
+        const dims = first();
+        const axis = axisOf(intAttribute(node, 'axis', 0), dims.length);
+        return [...dims.slice(0, axis), ...this.dims(node.input[1] ?? ''), ...dims.slice(axis + 1)];
       }
       default:
         return this.value(name).dims;
