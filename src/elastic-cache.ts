@@ -3,7 +3,7 @@ import type { PolicyOptions } from './policies/options.js';
 import { createPolicy } from './policies/registry.js';
 
 export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'policy'>>, PolicyOptions {
-  /** Name of the policy; 'elastic' unless told. */
+  /** Name of the policy, with options of its own or without (`elastic:merging=none`); 'elastic' unless told. */
   readonly policy?: string;
 }
 
@@ -19,11 +19,12 @@ export class ElasticCache extends KVCache {
   constructor({
     policy = 'elastic',
     budget = 0.2,
-    startSize,
-    endSize,
-    distance,
-    ...rest
+    layers,
+    kvHeads,
+    headDim,
+    batch,
+    ...options
   }: ElasticCacheOptions = {}) {
-    super({ policy: createPolicy(policy, { startSize, endSize, distance }), budget, ...rest });
+    super({ policy: createPolicy(policy, options), budget, layers, kvHeads, headDim, batch });
   }
 }

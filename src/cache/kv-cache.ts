@@ -206,6 +206,7 @@ export class KVCache {
         : undefined,
     );
     window?.check(this.#seen, tokens, needed, completesPrompt);
+    if (completesPrompt && this.policy.needsImage) this.#checkImage(this.#seen + tokens);
     if (needed) window?.add(tokens);
 
     // 1. The new rows go into slots; the last part of a prompt is compressed from where it lies.
@@ -242,17 +243,16 @@ export class KVCache {
 
   #compress(layers: readonly LayerRows[], tokens: number, allowed: Allowance): void {
     const { layers: count, ...shape } = this.#shape!;
-    const edits = this.#sequences.map(({ policy, entries }, row) => {
-      const image = this.#image[row]?.length === this.#seen ? this.#image[row] : undefined;
-      return policy.prefill(
+    const edits = this.#sequences.map(({ policy, entries }, row) =>
+      policy.prefill(
         entries.map((list) => ({
           tokens: this.#seen,
           importance: list.scores.subarray(0, this.#seen),
-          image,
+          image: this.#image[row],
           allowed,
         })),
-      );
-    });
+      ),
+    );
     for (let layer = 0; layer < count; layer++) {
       const { keys, values } = layers[layer]!;
       const store = this.#stores[layer]!;
@@ -271,6 +271,16 @@ export class KVCache {
     }
     this.#prefilled = true;
     this.#image = [];
+  }
+
+  #checkImage(tokens: number): void {
+    for (let row = 0; row < this.batch; row++) {
+      const told = this.#image[row]?.length ?? 0;
+      if (told === tokens) continue;
+      throw invalidShape(
+        `this policy treats text and image apart, and the kind of ${told} of ${tokens} prompt tokens is known; give generate() input_ids with one id for each, or call noteImage() first.`,
+      );
+    }
   }
 
   #roomFor(slots: number): number {

@@ -14,10 +14,14 @@ export interface CachePolicy {
   readonly minimum: number;
   /** attention 'prefill': only what the last `window` tokens of the prompt attend to counts. Undefined for all of them. */
   readonly window?: number | undefined;
+  /** Whether it must know which tokens of the prompt stand for a part of an image. */
+  readonly needsImage?: boolean;
   /** New tokens get the number of entries held (the most of any layer) as their position instead of the number of tokens seen. */
   readonly compactPositions?: boolean;
   /** Add log(count) to the scores of an entry that stands for several tokens. */
   readonly logCountBias?: boolean;
+  /** Turn the keys of merged entries to the position of their anchor before they are averaged. */
+  readonly turnMergedKeys?: boolean;
   /** The running state of one sequence (one row of a batch) over all its layers. */
   begin(layers: number): SequencePolicy;
 }
@@ -35,7 +39,7 @@ export interface PromptView {
   readonly tokens: number;
   /** [tokens] attention received: summed over the queries (of the policy's window), averaged over the heads. Zeros for attention 'never'. */
   readonly importance: Float64Array;
-  /** [tokens] 1 for a token that stands for a part of an image, 0 for text; undefined where nobody told the cache. */
+  /** [tokens] 1 for a token that stands for a part of an image, 0 for text; undefined where nobody told the cache, unless the policy needs it. */
   readonly image?: Uint8Array | undefined;
   readonly allowed: Allowance;
 }

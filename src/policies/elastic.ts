@@ -1,13 +1,14 @@
-import {
-  type CachePolicy,
-  eachLayer,
-  keepAll,
-  type LayerPolicy,
-  type PromptEdit,
-  type PromptView,
-} from '../cache/policy.js';
-import { checkOptions, type PolicyOptions } from './options.js';
-import { concat, highest, nearest, range } from './ranking.js';
+import type { CachePolicy, PromptView } from '../cache/policy.js';
+import { compressedPrompt, type Method, type RankedPrompt } from './compressed-prompt.js';
+import { atPlace, fixedPointOf, lowestFirst } from './evictors.js';
+import { importanceOf } from './importance.js';
+import { equalShares, uniform } from './layer-budgets.js';
+import { type CheckedOptions, checkOptions, type PolicyOptions } from './options.js';
+import { protectedEnds, rankTokens, TIER } from './prompt-ranking.js';
+import { nearest, range } from './ranking.js';
+
+/** Queries that importance 'window' looks at: the observation window of SnapKV. */
+const WINDOW = 32;
 
 /**
  * Elastic Cache as in the paper (Liu et al., ECCV 2024, arXiv 2407.18121, sections 3.2 and 3.3), every layer by itself.
@@ -18,45 +19,78 @@ import { concat, highest, nearest, range } from './ranking.js';
  *
  * Decode: the entry at a fixed place, `distance` entries before the end of the compressed prompt, is removed. Where the
  * prompt is shorter than that, the place is right after the first `startSize` entries.
+ *
+ * The other options go beyond the paper, which is what they are without being told; docs/policies.md says where each comes from.
  * @throws ElasticCacheError 'invalid-option'
  */
 export function elastic(options: PolicyOptions = {}): CachePolicy {
-  const { startSize, endSize, distance } = checkOptions(options);
+  const checked = checkOptions(options);
+  const { startSize, endSize, importance, window = WINDOW, logCountBias, mergedKeys, positions } = checked;
   return {
     name: 'elastic',
     attention: 'prefill',
     minimum: startSize + endSize,
-    begin: (layers) => eachLayer(layers, () => beginLayer(startSize, endSize, distance)),
+    window: importance === 'window' ? window : undefined,
+    needsImage: checked.protectText,
+    logCountBias,
+    turnMergedKeys: mergedKeys === 'turned',
+    compactPositions: positions === 'compact',
+    begin: () => compressedPrompt(methodOf(checked)),
   };
 }
 
-function beginLayer(startSize: number, endSize: number, distance: number): LayerPolicy {
-  let fixedPoint = startSize;
-  return {
-    prefill(prompt) {
-      const edit = mergeIntoAnchors(prompt, startSize, endSize);
-      const held = edit.keep.length;
-      const wanted = distance < 0 ? held + distance : Math.min(distance, held - 1);
-      fixedPoint = Math.max(startSize, wanted);
-      return edit;
+function methodOf(options: CheckedOptions): Method {
+  const { startSize, endSize, distance, layerBudgets, merging, eviction } = options;
+  const minimum = startSize + endSize;
+  const method: Method = {
+    minimum,
+    rank: (prompts) => rank(prompts, options),
+    entries(prompts) {
+      const { allowed } = prompts[0]!;
+      if (layerBudgets === 'uniform') return uniform(prompts.length, allowed.entries);
+      const importance = prompts.map(({ scores, ranked }) =>
+        Float64Array.from(ranked, (token) => scores[token]!),
+      );
+      return equalShares(importance, allowed.entries, minimum);
     },
-    evict: (entries, allowed) => (entries.length > allowed.entries ? entries.at(fixedPoint) : -1),
+    evictor({ ranked }, keep) {
+      const place = fixedPointOf(keep.length, startSize, distance);
+      return eviction === 'fixed-point' ? atPlace(place) : lowestFirst(keep, ranked, place);
+    },
   };
+  return merging === 'none' ? method : { ...method, merge: mergeWith(merging) };
 }
 
-function mergeIntoAnchors(
-  { tokens, importance, allowed }: PromptView,
-  startSize: number,
-  endSize: number,
-): PromptEdit {
-  if (tokens <= allowed.entries) return keepAll(tokens);
-  const end = tokens - endSize;
-  const keep = concat(
-    range(0, startSize),
-    highest(importance, startSize, end, allowed.entries - startSize - endSize),
-    range(end, tokens),
+function rank(prompts: readonly PromptView[], options: CheckedOptions): RankedPrompt[] {
+  const { startSize, endSize, importance, selection, protectText } = options;
+  const tiers = protectedEnds(prompts[0]!.tokens, startSize, endSize);
+  if (protectText) protect(tiers, prompts[0]!.image!);
+  const scores = prompts.map((prompt) => importanceOf(prompt, importance));
+  if (selection === 'per-layer') {
+    return prompts.map((prompt, layer) => ({
+      ...prompt,
+      scores: scores[layer]!,
+      ranked: rankTokens(scores[layer]!, tiers),
+    }));
+  }
+  const mean = scores[0]!.map(
+    (_, token) => scores.reduce((sum, layer) => sum + layer[token]!, 0) / scores.length,
   );
-  const anchors = new Set(keep);
-  const from = range(0, tokens).filter((token) => !anchors.has(token));
-  return { keep, from, into: nearest(from, keep) };
+  const ranked = rankTokens(mean, tiers);
+  return prompts.map((prompt) => ({ ...prompt, scores: mean, ranked }));
+}
+
+function protect(tiers: Uint8Array, image: Uint8Array): void {
+  image.forEach((isImage, token) => {
+    if (isImage === 0) tiers[token] = Math.max(tiers[token]!, TIER.text);
+  });
+}
+
+function mergeWith(merging: 'mean' | 'weighted'): NonNullable<Method['merge']> {
+  return ({ tokens, scores }, keep) => {
+    const anchors = new Set(keep);
+    const from = range(0, tokens).filter((token) => !anchors.has(token));
+    const edit = { keep, from, into: nearest(from, keep) };
+    return merging === 'weighted' ? { ...edit, weights: scores } : edit;
+  };
 }

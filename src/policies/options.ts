@@ -1,41 +1,104 @@
 import { ElasticCacheError } from '../errors.js';
 
-/** The options of the policies; each reads those it has a use for, all are checked. */
+/** The options that are one of several words, with what they may be; the first is the paper's choice. */
+export const CHOICES = {
+  importance: ['sum', 'mean', 'window'],
+  selection: ['per-layer', 'shared'],
+  merging: ['mean', 'weighted', 'none'],
+  mergedKeys: ['stored', 'turned'],
+  layerBudgets: ['uniform', 'adaptive'],
+  eviction: ['fixed-point', 'importance'],
+  positions: ['original', 'compact'],
+} as const;
+
+type Choices = typeof CHOICES;
+type Choice = keyof Choices;
+
+/** The options of the policies; each reads those it has a use for, all are checked. docs/policies.md has them in a table. */
 export interface PolicyOptions {
   /** First tokens of the prompt that are always kept; 1 unless told. */
-  readonly startSize?: number;
+  readonly startSize?: number | undefined;
   /**
    * elastic: last tokens of the prompt that are always anchors; 1 unless told (the paper). As many as stand after the image
    * keep the question whole: summed over queries, importance favours early tokens, and the question comes last.
    */
-  readonly endSize?: number;
-  /** elastic: where entries are removed while decoding, counted from the end of the compressed prompt (negative, -25 unless told) or from its start (positive). */
-  readonly distance?: number;
+  readonly endSize?: number | undefined;
+  /** Where entries are removed while decoding, counted from the end of the compressed prompt (negative, -25 unless told) or from its start (positive). */
+  readonly distance?: number | undefined;
+  /** Last tokens of the prompt whose attention counts: snapkv 32, pyramidkv 8, elastic with importance 'window' 32 unless told. */
+  readonly window?: number | undefined;
+  /** elastic: attention received, summed over the queries, averaged over those that can see the token, or summed over the `window`. */
+  readonly importance?: Choices['importance'][number] | undefined;
+  /** elastic: anchors of each layer by itself, or the same in all layers, by the mean of their importance. */
+  readonly selection?: Choices['selection'][number] | undefined;
+  /** elastic: text is kept before any token of an image. */
+  readonly protectText?: boolean | undefined;
+  /** elastic: tokens are averaged into their anchor, averaged by importance, or dropped. */
+  readonly merging?: Choices['merging'][number] | undefined;
+  /** elastic: keys are averaged as they are stored, or turned to the position of the anchor first. */
+  readonly mergedKeys?: Choices['mergedKeys'][number] | undefined;
+  /** elastic: log(count) is added to the scores of an anchor that stands for several tokens. */
+  readonly logCountBias?: boolean | undefined;
+  /** elastic: every layer holds the same, or each the same share of its importance, within the same sum. */
+  readonly layerBudgets?: Choices['layerBudgets'][number] | undefined;
+  /** elastic: while decoding, whatever stands at the fixed point goes, or first the least important of as many prompt entries. */
+  readonly eviction?: Choices['eviction'][number] | undefined;
+  /** elastic: new tokens are rotated to the number of tokens seen, or of entries held (as the released code). */
+  readonly positions?: Choices['positions'][number] | undefined;
 }
 
+/** Every option with its value. */
+export type CheckedOptions = {
+  readonly [Name in Exclude<keyof PolicyOptions, 'window'>]-?: NonNullable<PolicyOptions[Name]>;
+} & {
+  /** Undefined where each policy has its own default. */
+  readonly window: number | undefined;
+};
+
 /** @throws ElasticCacheError 'invalid-option' */
-export function checkOptions({
-  startSize = 1,
-  endSize = 1,
-  distance = -25,
-}: PolicyOptions): Required<PolicyOptions> {
-  if (!(Number.isSafeInteger(startSize) && startSize >= 0)) {
-    throw new ElasticCacheError(
-      'invalid-option',
-      `startSize is ${startSize}; it must be a whole number of tokens, 0 or more.`,
-    );
-  }
-  if (!(Number.isSafeInteger(endSize) && endSize >= 1)) {
-    throw new ElasticCacheError(
-      'invalid-option',
-      `endSize is ${endSize}; it must be a whole number of tokens, 1 or more.`,
-    );
-  }
-  if (!(Number.isSafeInteger(distance) && distance !== 0)) {
-    throw new ElasticCacheError(
-      'invalid-option',
-      `distance is ${distance}; it must be a whole number other than 0, for example -25: 25 entries before the end of the compressed prompt.`,
-    );
-  }
-  return { startSize, endSize, distance };
+export function checkOptions(options: PolicyOptions): CheckedOptions {
+  const choice = <Name extends Choice>(name: Name) => choiceOf(name, options[name]) as Choices[Name][number];
+  return {
+    startSize: tokens('startSize', options.startSize ?? 1, 0),
+    endSize: tokens('endSize', options.endSize ?? 1, 1),
+    distance: checkDistance(options.distance ?? -25),
+    window: options.window === undefined ? undefined : tokens('window', options.window, 1),
+    importance: choice('importance'),
+    selection: choice('selection'),
+    protectText: flag('protectText', options.protectText ?? false),
+    merging: choice('merging'),
+    mergedKeys: choice('mergedKeys'),
+    logCountBias: flag('logCountBias', options.logCountBias ?? false),
+    layerBudgets: choice('layerBudgets'),
+    eviction: choice('eviction'),
+    positions: choice('positions'),
+  };
+}
+
+function tokens(name: string, value: number, least: number): number {
+  if (Number.isSafeInteger(value) && value >= least) return value;
+  throw invalid(`${name} is ${value}; it must be a whole number of tokens, ${least} or more.`);
+}
+
+function checkDistance(distance: number): number {
+  if (Number.isSafeInteger(distance) && distance !== 0) return distance;
+  throw invalid(
+    `distance is ${distance}; it must be a whole number other than 0, for example -25: 25 entries before the end of the compressed prompt.`,
+  );
+}
+
+function choiceOf(name: Choice, value: string | undefined): string {
+  const words: readonly string[] = CHOICES[name];
+  if (value === undefined) return words[0]!;
+  if (words.includes(value)) return value;
+  throw invalid(`${name} is "${value}"; choose one of ${words.join(', ')}.`);
+}
+
+function flag(name: string, value: boolean): boolean {
+  if (typeof value === 'boolean') return value;
+  throw invalid(`${name} is "${String(value)}"; it must be true or false.`);
+}
+
+export function invalid(message: string): ElasticCacheError {
+  return new ElasticCacheError('invalid-option', message);
 }

@@ -1,0 +1,114 @@
+/** How many entries each layer may hold, where layers share one budget unequally. */
+
+/** [layers] the same for each. */
+export function uniform(layers: number, mean: number): Int32Array {
+  return new Int32Array(layers).fill(mean);
+}
+
+/**
+ * Arithmetically falling from the first layer to the last (PyramidKV, arXiv 2406.02069, section 4.2): the last has a `beta`-th
+ * of the mean, the first as much more as the last has less, but none more than `most`. What rounding leaves over goes to the first layers.
+ * @returns [layers] whole numbers whose mean is exactly `mean`
+ */
+export function falling(layers: number, mean: number, most: number, beta: number): Int32Array {
+  if (layers === 1) return uniform(1, mean);
+  const first = Math.min(2 * mean - mean / beta, most);
+  const last = 2 * mean - first;
+  const step = (first - last) / (layers - 1);
+  const entries = Int32Array.from({ length: layers }, (_, layer) => Math.floor(first - layer * step));
+  let left = layers * mean - entries.reduce((sum, count) => sum + count);
+  for (let layer = 0; left > 0; layer = (layer + 1) % layers) {
+    if (entries[layer]! >= most) continue;
+    entries[layer]!++;
+    left--;
+  }
+  return entries;
+}
+
+/**
+ * As many entries of each layer as make the same share of its importance, the most important first (PrefixKV, arXiv
+ * 2412.03409, section 3.3: one threshold of cumulative normalised importance for all layers). Instead of a binary search for the threshold, which
+ * ends near the budget, entries are handed out one by one to the layer whose share is the smallest (the first of equal ones), which ends on it.
+ * @param ranked [layers] of [tokens] importance in the order in which tokens are kept
+ * @param least entries of every layer, whatever its share
+ * @returns [layers] whole numbers whose mean is exactly `mean`
+ */
+export function equalShares(ranked: readonly Float64Array[], mean: number, least: number): Int32Array {
+  const tokens = ranked[0]!.length;
+  const totals = ranked.map((importance) => sum(importance));
+  // A layer in which nothing received anything has no share to compare: its entries count all the same.
+  const share = (layer: number, entry: number) =>
+    totals[layer]! > 0 ? ranked[layer]![entry]! / totals[layer]! : 1 / tokens;
+  const entries = uniform(ranked.length, least);
+  const shares = ranked.map((_, layer) => {
+    let held = 0;
+    for (let entry = 0; entry < least; entry++) held += share(layer, entry);
+    return held;
+  });
+  for (let left = ranked.length * (mean - least); left > 0; left--) {
+    let next = -1;
+    entries.forEach((count, layer) => {
+      if (count < tokens && (next < 0 || shares[layer]! < shares[next]!)) next = layer;
+    });
+    shares[next]! += share(next, entries[next]!++);
+  }
+  return entries;
+}
+
+/**
+ * Keeps the sum of the layers on the budget while decoding. Each layer's part of it stays what it was at the prompt, as nearly as can be:
+ * of what is over, one entry after another is taken from the layer that is furthest above its part (the first of equal ones).
+ */
+export class LayerBudgets {
+  readonly #entries: Int32Array;
+  readonly #parts: Float64Array;
+  #seen: number;
+
+  /**
+   * @param entries [layers] what each layer holds of the prompt
+   * @param seen tokens of the prompt
+   * @param least entries that a layer keeps in any case
+   */
+  constructor(
+    entries: Int32Array,
+    seen: number,
+    private readonly least: number,
+  ) {
+    const mean = sum(entries) / entries.length;
+    this.#entries = entries.slice();
+    this.#parts = Float64Array.from(entries, (count) => count / mean);
+    this.#seen = seen;
+  }
+
+  /** What a layer may hold after `seen` tokens, when the layers may hold `mean` on average. */
+  of(layer: number, seen: number, mean: number): number {
+    if (seen > this.#seen) this.#advance(seen, mean);
+    return this.#entries[layer]!;
+  }
+
+  #advance(seen: number, mean: number): void {
+    const entries = this.#entries;
+    const fresh = seen - this.#seen;
+    entries.forEach((count, layer) => {
+      entries[layer] = count + fresh;
+    });
+    this.#seen = seen;
+    for (let over = sum(entries) - mean * entries.length; over > 0; over--) {
+      let from = -1;
+      let furthest = Number.NEGATIVE_INFINITY;
+      entries.forEach((count, layer) => {
+        const above = count - this.#parts[layer]! * mean;
+        if (count <= this.least || above <= furthest) return;
+        furthest = above;
+        from = layer;
+      });
+      entries[from]!--;
+    }
+  }
+}
+
+function sum(values: Int32Array | Float64Array): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}

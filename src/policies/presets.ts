@@ -1,0 +1,54 @@
+import type { CachePolicy } from '../cache/policy.js';
+import { elastic } from './elastic.js';
+import type { PolicyOptions } from './options.js';
+
+/** An `elastic` with other defaults, under a name of its own. */
+interface Preset {
+  readonly options: PolicyOptions;
+  readonly description: string;
+}
+
+/** The paper's ablations, one choice changed in each, and the best that was found. */
+const presets = {
+  'elastic-plus': {
+    options: { importance: 'mean', protectText: true, logCountBias: true, eviction: 'importance' },
+    description: 'the best options found: text kept, mean importance, the least important removed',
+  },
+  'elastic-evict': {
+    options: { merging: 'none' },
+    description: 'ablation of elastic: unimportant tokens are dropped, not merged',
+  },
+  'elastic-mean': {
+    options: { importance: 'mean' },
+    description: 'ablation of elastic: importance averaged over the queries, not summed',
+  },
+  'elastic-window': {
+    options: { importance: 'window' },
+    description: 'ablation of elastic: importance of the last queries only',
+  },
+  'elastic-shared': {
+    options: { selection: 'shared' },
+    description: 'ablation of elastic: the same anchors in all layers',
+  },
+  'elastic-oldest': {
+    options: { distance: 1 },
+    description: 'ablation of elastic: the oldest entry is removed, not one at a fixed point',
+  },
+  'elastic-newest': {
+    options: { distance: -1 },
+    description: 'ablation of elastic: what follows the prompt is removed first',
+  },
+} satisfies Record<string, Preset>;
+
+export type PresetName = keyof typeof presets;
+
+/** What the registry needs of each: options that are given come before the preset's. */
+export const presetPolicies = Object.fromEntries(
+  Object.entries(presets).map(([name, { options, description }]) => [
+    name,
+    {
+      create: (given: PolicyOptions): CachePolicy => ({ ...elastic({ ...options, ...given }), name }),
+      description,
+    },
+  ]),
+) as Record<PresetName, { create: (options: PolicyOptions) => CachePolicy; description: string }>;

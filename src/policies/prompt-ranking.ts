@@ -1,0 +1,17 @@
+import { range } from './ranking.js';
+
+/** Which tokens of a prompt go before all others, whatever their score: the higher number first. */
+export const TIER = { start: 4, end: 3, window: 2, text: 1 } as const;
+
+/** [tokens] the first `startSize` and the last `endSize` are always kept, the rest by score. */
+export function protectedEnds(tokens: number, startSize: number, endSize: number): Uint8Array {
+  const tiers = new Uint8Array(tokens);
+  tiers.fill(TIER.end, Math.max(0, tokens - endSize));
+  tiers.fill(TIER.start, 0, startSize);
+  return tiers;
+}
+
+/** [tokens] the tokens of a prompt in the order in which they are kept: by tier, then by score; of equal ones the earlier first. */
+export function rankTokens(scores: Float64Array, tiers: Uint8Array): Int32Array {
+  return range(0, scores.length).sort((a, b) => tiers[b]! - tiers[a]! || scores[b]! - scores[a]! || a - b);
+}
