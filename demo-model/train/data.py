@@ -55,12 +55,12 @@ def vocabulary(records) -> dict[str, list[str]]:
     return lists
 
 
-HEADS = ("kind", "shape", "color", "size", "texture", "word", "character", "background_color", "background_style", "centre", "count")
+HEADS = ("kind", "shape", "color", "size", "texture", "word", "character", "background_color", "background_style", "centre", "count", "cell")
 
 
 def head_sizes(lists: dict[str, list[str]]) -> dict[str, int]:
     sizes = {key: len(values) for key, values in lists.items()}
-    return {**sizes, "kind": 3, "character": len(CHARACTERS), "centre": 2, "count": 10}
+    return {**sizes, "kind": 3, "character": len(CHARACTERS), "centre": 2, "count": 10, "cell": 9}
 
 
 def patch_box(box: dict, least: float) -> tuple[slice, slice]:
@@ -77,6 +77,8 @@ def dense_labels(record: dict, lists: dict[str, list[str]]) -> np.ndarray:
     at = {name: labels[i] for i, name in enumerate(HEADS)}
     at["kind"][:] = 0
     at["centre"][:] = 0
+    # where a patch lies: a tower that is never asked forgets it, and then the decoder cannot say where anything is
+    at["cell"][:] = np.arange(SIDE)[:, None] // 8 * 3 + np.arange(SIDE)[None] // 8
     at["count"][:] = sum(item["kind"] == "object" for item in record["items"])
     for key in ("color", "style"):
         at[f"background_{key}"][:] = lists[f"background_{key}"].index(record["background"][key])

@@ -162,11 +162,13 @@ class LlamaAttention(nn.Module):
         self.k_proj = nn.Linear(c["hidden"], c["hidden"], bias=False)
         self.v_proj = nn.Linear(c["hidden"], c["hidden"], bias=False)
         self.o_proj = nn.Linear(c["hidden"], c["hidden"], bias=False)
+        self.queries = self.keys = None  # [B, heads, T, D] of the last forward pass, for the grounding loss
 
     def forward(self, x, cos, sin, mask):
         b, t, h = x.shape
         split = lambda y: y.view(b, t, self.heads, h // self.heads).transpose(1, 2)
         q, k, v = rotate(split(self.q_proj(x)), cos, sin), rotate(split(self.k_proj(x)), cos, sin), split(self.v_proj(x))
+        self.queries, self.keys = q, k
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.o_proj(y.transpose(1, 2).reshape(b, t, h))
 

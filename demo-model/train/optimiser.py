@@ -10,14 +10,13 @@ import torch
 
 
 def orthogonalise(g: torch.Tensor) -> torch.Tensor:
+    """g [matrices, rows, columns], rows <= columns"""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = g / (g.norm() + 1e-7)
-    flip = x.shape[0] > x.shape[1]
-    x = x.T if flip else x
+    x = g / (g.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
-        y = x @ x.T
+        y = x @ x.mT
         x = a * x + (b * y + c * y @ y) @ x
-    return x.T if flip else x
+    return x
 
 
 class Muon(torch.optim.Optimizer):
@@ -27,14 +26,21 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
+            # matrices of one shape, lying or standing, go through the steps together: a few large products instead of many small ones
+            alike: dict[tuple[int, int], list] = {}
             for p in group["params"]:
                 if p.grad is None:
                     continue
                 buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 buffer.lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonalise(p.grad.lerp(buffer, group["momentum"]))
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-group["lr"] * max(1, p.shape[0] / p.shape[1]) ** 0.5)
+                update = p.grad.lerp(buffer, group["momentum"])
+                standing = p.shape[0] > p.shape[1]
+                alike.setdefault(tuple(sorted(p.shape)), []).append((p, standing, update.T if standing else update))
+            for matrices in alike.values():
+                updates = orthogonalise(torch.stack([update for _, _, update in matrices]))
+                for (p, standing, _), update in zip(matrices, updates, strict=True):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.add_(update.T if standing else update, alpha=-group["lr"] * max(1, p.shape[0] / p.shape[1]) ** 0.5)
 
 
 class Optimisers:

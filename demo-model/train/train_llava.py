@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from data import PATCH, SIDE, Scenes, dense_labels, head_sizes, vocabulary
+from data import Scenes, dense_labels, head_sizes
+from grounding import LAYER, grounding_loss, middle, targets as looked_at
 from model import CONFIG, Llava, normalise
 from optimiser import Optimisers
 from train_vision import DenseHeads, dense_loss
@@ -36,8 +37,7 @@ IMAGE_TOKENS = 576
 
 def choose_patches(record: dict, kept: int) -> np.ndarray:
     """`kept` of the 576 patches, ascending: the middle of every item, so that none goes unseen, and random others."""
-    boxes = [item["bbox"] for item in record["items"]]
-    middles = [int((b["y"] + b["h"] / 2) / PATCH) * SIDE + int((b["x"] + b["w"] / 2) / PATCH) for b in boxes]
+    middles = [middle(item["bbox"]) for item in record["items"]]
     others = np.setdiff1d(np.arange(IMAGE_TOKENS), middles)
     np.random.shuffle(others)
     return np.sort(np.concatenate([np.unique(middles), others])[:kept])
@@ -65,15 +65,19 @@ class Rows:
 
     def batch(self, scenes: Scenes, indices, kept: int):
         """Tensors of a batch with `kept` image tokens a row; segment 0 is the shared prefix, -1 is padding."""
-        rows = []
+        rows, asked, looks = [], [], []
         for i in indices:
             shown = choose_patches(scenes.records[i], kept)
             start = len(self.prefix)
             ids = list(self.prefix) + [0] * kept
             positions = list(range(start)) + (start + shown).tolist()
             segments, targets, kinds = [0] * len(ids), [-100] * len(ids), []
+            looks.append(looked_at(scenes.records[i])[:, :, shown])
+            asked.append([])
             for number, (kind, prompt, answer) in enumerate(self.turns(i, scenes.records[i]), 1):
                 turn = prompt + answer
+                if kind != "description":
+                    asked[-1].append(len(ids) + len(prompt) - 1)
                 ids += turn
                 positions += range(start + IMAGE_TOKENS, start + IMAGE_TOKENS + len(turn))
                 segments += [number] * len(turn)
@@ -87,12 +91,12 @@ class Rows:
         same = segments[:, :, None] == segments[:, None, :]
         mask = (same | (segments[:, None, :] == 0)).tril()
         shown = torch.from_numpy(np.stack([r[4] for r in rows]))
-        return pad(0, 0), pad(1, 0), segments, pad(3, -100), mask[:, None], shown, [r[5] for r in rows]
+        return pad(0, 0), pad(1, 0), segments, pad(3, -100), mask[:, None], shown, [r[5] for r in rows], torch.tensor(asked), torch.stack(looks)
 
 
 def forward(model: Llava, rows: Rows, batch, features: torch.Tensor):
     """features [B, 576, V] -> (logits at the places that are asked, their targets, flat places)"""
-    ids, positions, _, targets, mask, shown, _ = batch
+    ids, positions, _, targets, mask, shown, *_ = batch
     image = model.multi_modal_projector(features.gather(1, shown[..., None].expand(-1, -1, features.shape[-1])))
     start = len(rows.prefix)
     text = model.language_model.model.embed_tokens(ids)
@@ -136,12 +140,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--muon", type=float, default=0.02)
     parser.add_argument("--adam", type=float, default=2e-3)
+    parser.add_argument("--tower", type=float, default=0.3, help="learning rate of the tower in stage 3, as a share of the decoder's")
+    parser.add_argument("--grounding", type=float, default=0.2, help="weight of the grounding loss")
     parser.add_argument("--device", default="cpu")
     a = parser.parse_args()
     torch.manual_seed(0)
     random.seed(int(time.time()))
     scenes = Scenes(*a.data)
-    held = min(96, len(scenes) // 10)
+    held = min(48, len(scenes) // 10)
     watched = range(len(scenes) - held, len(scenes))
     tokenizer = Tokenizer.from_file(str(Path(a.tokenizer) / "tokenizer.json"))
     rows, out = Rows(tokenizer), Path(a.out)
@@ -154,18 +160,25 @@ def main() -> None:
     heads.load_state_dict(vision["heads"])
     if a.joint and not file.exists():
         model.load_state_dict(torch.load(out / "decoder.pt", weights_only=False, map_location=a.device)["model"])
-    trained = [model, heads] if a.joint else [model.multi_modal_projector, model.language_model]
-    optimisers = Optimisers(trained, a.muon, a.adam)
+    optimisers = [Optimisers([model.multi_modal_projector, model.language_model], a.muon, a.adam)]
+    if a.joint:  # slower, so that what the tower has learned lasts while the decoder learns to use it
+        optimisers.append(Optimisers([model.vision_tower, heads], a.tower * a.muon, a.tower * a.adam))
     spent, step = 0.0, 0
     if file.exists():
         saved = torch.load(file, weights_only=False, map_location=a.device)
         model.load_state_dict(saved["model"])
         heads.load_state_dict(saved.get("heads", vision["heads"]))
         if "optimisers" in saved:  # else it was unpacked from the repository: the same weights, a new schedule
-            optimisers.load_state_dict(saved["optimisers"])
+            for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
+                optimiser.load_state_dict(state)
             spent, step = saved["spent"], saved["step"]
 
     frozen: dict[int, torch.Tensor] = {}
+
+    def grounding(batch) -> torch.Tensor:
+        start = len(rows.prefix)
+        layer = model.language_model.model.layers[LAYER].self_attn
+        return grounding_loss(layer, batch[7], batch[8], slice(start, start + batch[5].shape[1]))
 
     def features(indices) -> torch.Tensor:
         if a.joint:
@@ -179,10 +192,10 @@ def main() -> None:
 
     def save() -> None:
         state = {"model": model.state_dict(), "heads": heads.state_dict(), "spent": spent, "step": step}
-        torch.save({**state, "optimisers": optimisers.state_dict()}, file.with_suffix(".tmp"))
+        torch.save({**state, "optimisers": [o.state_dict() for o in optimisers]}, file.with_suffix(".tmp"))
         file.with_suffix(".tmp").rename(file)
 
-    started, running = time.time(), []
+    started, running, grounded = time.time(), [], []
     order = np.random.default_rng(int(started)).permutation(len(scenes) - held)
     while spent < a.minutes * 60:
         progress = spent / (a.minutes * 60)
@@ -193,19 +206,23 @@ def main() -> None:
         logits, targets, _ = forward(model, rows, batch, seen)
         loss = F.cross_entropy(logits, targets)
         running.append(loss.item())
+        looking = grounding(batch)
+        grounded.append(looking.item())
+        loss = loss + a.grounding * looking
         if a.joint:
             labels = torch.from_numpy(np.stack([dense_labels(scenes.records[i], vision["lists"]) for i in indices])).flatten(2)
             loss = loss + 0.05 * dense_loss(heads(seen), labels.to(a.device))[0]
         loss.backward()
-        optimisers.step(progress)
+        for optimiser in optimisers:
+            optimiser.step(progress)
         step += 1
         spent += time.time() - started
         started = time.time()
         if step % 50 == 0:
             rate = 50 * a.batch / max(1e-9, spent - getattr(main, "marked", 0.0))
             main.marked = spent
-            print(f"{spent / 60:.1f} min, step {step}, loss {np.mean(running[-50:]):.4f}, {rate:.1f} pictures/s", flush=True)
-        if step % 250 == 0:
+            print(f"{spent / 60:.1f} min, step {step}, loss {np.mean(running[-50:]):.4f}, grounding {np.mean(grounded[-50:]):.3f}, {rate:.1f} pictures/s", flush=True)
+        if step % 500 == 0:
             print("   held out:", evaluate(model, rows, scenes, list(watched), features, a.device), flush=True)
             save()
     print("   held out:", evaluate(model, rows, scenes, list(watched), features, a.device), flush=True)

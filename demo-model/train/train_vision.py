@@ -20,7 +20,7 @@ from data import HEADS, Scenes, dense_labels, head_sizes, vocabulary
 from model import CONFIG, VisionTower, normalise, Llava
 from optimiser import Optimisers
 
-WEIGHTS = {"centre": 3.0, "background_color": 0.2, "background_style": 0.3, "count": 0.1, "kind": 1.0, "character": 2.0, "shape": 2.0}
+WEIGHTS = {"centre": 3.0, "background_color": 0.2, "background_style": 0.3, "count": 0.1, "cell": 2.0, "kind": 1.0, "character": 2.0, "shape": 2.0}
 
 
 class DenseHeads(nn.Module):
