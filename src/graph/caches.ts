@@ -59,11 +59,6 @@ export function findCaches(index: GraphIndex): LayerCache[] {
 
 function refuseOtherForms(graph: Graph): void {
   for (const { name } of graph.input) {
-    if (name === 'use_cache_branch') {
-      throw unsupported(
-        `The decoder chooses between two branches by its input "use_cache_branch": ${USE_ANOTHER_EXPORT}.`,
-      );
-    }
     if (/^past/.test(name) && !PAST.test(name)) {
       throw unsupported(
         `The decoder keeps a state other than keys and values, its input "${name}": hybrid and encoder-decoder models are not supported; choose a decoder whose every layer attends.`,

@@ -1,13 +1,16 @@
+import { ElasticCacheError } from '../errors.js';
 import { addAttention } from './attention.js';
 import { GraphBuilder, shapeOf } from './builder.js';
 import { findCaches } from './caches.js';
 import { contractNames, type DecoderSignature, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
 import { Masks } from './masks.js';
+import { inlineCacheBranch } from './merged-if.js';
 import { cloneModel, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx.js';
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
 import { takeApart } from './patterns/take-apart.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './queries.js';
 import { replaceCacheShapes } from './seen-lengths.js';
+import { oneTokenOnly } from './several-tokens.js';
 
 export type { DecoderLayer, DecoderSignature } from './decoder.js';
 
@@ -35,23 +38,44 @@ export function decoderLayers(model: Model): AttentionLayer[] {
  * model passed in is left as it was.
  * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason; never a half-rewritten model.
  */
-export function rewriteDecoder(original: Model): {
+export function rewriteDecoder(original: Model): RewrittenDecoder {
+  const model = cloneModel(original);
+  refuseOldOpset(model);
+  const inputs = graphOf(model).input.map(({ name }) => name);
+  const merged = inlineCacheBranch(model);
+  try {
+    return rewriteGraph(model, inputs, merged !== undefined);
+  } catch (cause) {
+    if (!merged || !(cause instanceof ElasticCacheError)) throw cause;
+    throw new ElasticCacheError(
+      cause.code,
+      `Node "${merged.name}" (If) merges two decoders, and the one with a past cannot stand for both. ${cause.message}`,
+      { cause },
+    );
+  }
+}
+
+export interface RewrittenDecoder {
   model: Model;
   decoder: DecoderSignature;
   report: RewriteReport;
-} {
-  const model = cloneModel(original);
+}
+
+/** @param traced whether the graph may have been traced with a past and one new token only */
+function rewriteGraph(model: Model, inputs: readonly string[], traced: boolean): RewrittenDecoder {
   const graph = graphOf(model);
-  refuseOldOpset(model);
+  graph.node = topologicalOrder(graph);
   const layers = decoderLayers(model);
   refuseTakenNames(graph, layers);
-  const before = { nodes: graph.node.length, inputs: graph.input.map((input) => input.name) };
+  const nodesBefore = graph.node.length;
 
   const replaced = new Set(layers.flatMap((layer) => layer.replaces));
   const stale = staleNames(layers);
   graph.node = graph.node.filter((node) => !replaced.has(node));
   graph.input = graph.input.filter((input) => !stale.has(input.name));
   graph.output = graph.output.filter((output) => !stale.has(output.name));
+
+  const kept = new Set(graph.node);
 
   const builder = new GraphBuilder(model);
   builder.importOpset(MICROSOFT, 1);
@@ -61,15 +85,16 @@ export function rewriteDecoder(original: Model): {
   removeDead(graph);
   graph.node = topologicalOrder(graph);
   refuseLeftovers(graph);
+  if (traced) refuseOneToken(graph, layers, kept);
 
   return {
     model,
     decoder: signature(graph, layers),
     report: {
       layers: layers.map((layer) => layer.description),
-      nodesBefore: before.nodes,
+      nodesBefore,
       nodesAfter: graph.node.length,
-      removedInputs: before.inputs.filter((name) => !graph.input.some((input) => input.name === name)),
+      removedInputs: inputs.filter((name) => !graph.input.some((input) => input.name === name)),
     },
   };
 }
@@ -128,6 +153,11 @@ function refuseLeftovers(graph: Graph): void {
       );
     }
   }
+}
+
+function refuseOneToken(graph: Graph, layers: readonly AttentionLayer[], nodes: ReadonlySet<Node>): void {
+  const reason = oneTokenOnly(graph, layers, nodes);
+  if (reason) throw unsupported(`It was traced for one token at a time: ${reason}; ${USE_ANOTHER_EXPORT}.`);
 }
 
 function attends({ opType, domain }: Node): boolean {
