@@ -14,7 +14,8 @@ const ARROWS: Record<string, string[]> = {
   models: ['runtime', 'policies', 'cache', 'graph'],
   convert: ['graph'],
   eval: ['models', 'policies', 'runtime', 'cache'],
-  cli: ['', 'models', 'policies', 'runtime', 'cache', 'graph', 'convert', 'eval'],
+  explain: ['models', 'policies', 'runtime', 'cache'],
+  cli: ['', 'explain', 'models', 'policies', 'runtime', 'cache', 'graph', 'convert', 'eval'],
   '': ['models', 'policies', 'runtime', 'cache', 'graph', 'convert', 'eval'],
 };
 

@@ -54,6 +54,12 @@ export function listOf(value: string, option: string): string[] {
 export const countOf = (option: string) =>
   checked(option, z.string().regex(/^\d+$/).transform(Number).pipe(z.int().min(1)), 'a whole number from 1');
 
+export const parseLayer = checked(
+  'layer',
+  z.string().regex(/^\d+$/).transform(Number).pipe(z.int().min(0)),
+  'a whole number from 0',
+);
+
 export const parseTemperature = checked(
   'temperature',
   z.string().min(1).transform(Number).pipe(z.number().min(0).max(100)),

@@ -6,6 +6,7 @@ import {
   countOf,
   parseBudget,
   parseBudgets,
+  parseLayer,
   parsePolicies,
   parsePolicy,
   parsePrompt,
@@ -78,6 +79,30 @@ export function createProgram(): Command {
     .addOption(maxNewTokens())
     .option('--json', 'one JSON array on stdout')
     .action(async (options) => (await import('./commands/compare.js')).compare(options));
+
+  modelOptions(
+    command(
+      'explain',
+      'draw which patches of an image a policy keeps, where the others go and what attention they receive',
+      examples(
+        'explain --image photo.jpg --prompt "Describe the image." --out explained.svg',
+        'explain --image photo.jpg --prompt "Describe the image." --policy h2o --budget 0.1 --layer 3 --out layer3.png',
+        'explain --image photo.jpg --prompt "Describe the image." --json | jq .layers[0].anchor',
+      ) + POLICIES,
+    ),
+  )
+    .addOption(imageOption())
+    .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
+    .addOption(budgetOption('how much the cache may hold'))
+    .option('--policy <name>', 'what to keep', parsePolicy, 'elastic')
+    .addOption(endSize())
+    .option('--layer <number>', 'one layer, from 0, large (default: all of them)', parseLayer)
+    .option('--out <file>', 'the picture to make: .svg or .png')
+    .option(
+      '--json',
+      'one JSON object on stdout: for each layer and token, where it went and what it received',
+    )
+    .action(async (options) => (await import('./commands/explain.js')).explain(options));
 
   command(
     'inspect',

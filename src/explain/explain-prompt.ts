@@ -35,6 +35,8 @@ export interface ExplainedLayer {
 
 /** What a policy made of a prompt; plain JSON. */
 export interface Explanation {
+  /** Whose attention counts: the last so many tokens of the prompt, all of them for most policies. */
+  readonly queries: number;
   readonly tokens: readonly PromptToken[];
   /** Where the image tokens lie on the photo, or null. */
   readonly grid: PatchGrid | null;
@@ -71,7 +73,9 @@ export async function explainPrompt(
   });
   await loaded.model.generate({ ...inputs, past_key_values: cache, max_new_tokens: 1, do_sample: false });
   const tokens = tokensOf(loaded, inputs, typeof grid === 'string' ? undefined : { grid, places });
-  return typeof grid === 'string' ? { tokens, grid: null, noGrid: grid, layers } : { tokens, grid, layers };
+  const queries = Math.min(policy.window ?? tokens.length, tokens.length);
+  const read = { queries, tokens, layers };
+  return typeof grid === 'string' ? { ...read, grid: null, noGrid: grid } : { ...read, grid };
 }
 
 /** The grid, or why there is none, and the places of the image tokens in the prompt. */

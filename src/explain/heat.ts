@@ -1,3 +1,4 @@
+import type { Block } from './layout.js';
 import { tag, text } from './svg.js';
 
 /** From nothing to most, dark to light: [share of the way, red, green, blue]. */
@@ -73,8 +74,8 @@ export function times(value: number): string {
   return `${Number(value.toPrecision(value < 0.1 ? 1 : 2))}×`;
 }
 
-/** A bar of the colours with numbers below it, `width` wide and 28 high. */
-export function legend(x: number, y: number, width: number, { ticks }: Scale): string {
+/** A bar of the colours with numbers below it. */
+export function legend(x: number, y: number, width: number, { ticks }: Scale): Block {
   const steps = 48;
   const bar = Array.from({ length: steps }, (_, index) =>
     tag('rect', {
@@ -90,5 +91,6 @@ export function legend(x: number, y: number, width: number, { ticks }: Scale): s
       'text-anchor': share < 0.05 ? 'start' : share > 0.95 ? 'end' : 'middle',
     }),
   );
-  return tag('g', { class: 'legend', 'font-size': 11.5, fill: '#475569' }, ...bar, ...labels);
+  const markup = tag('g', { class: 'legend', 'font-size': 11.5, fill: '#475569' }, ...bar, ...labels);
+  return { markup, height: 28 };
 }

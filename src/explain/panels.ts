@@ -4,7 +4,8 @@ import { GROUP_COLORS, type PatchFate } from './merge-groups.js';
 import type { Box, PatchGrid } from './patch-grid.js';
 import { tag } from './svg.js';
 
-const OUTLINE = '#0f172a';
+/** The outline of what stayed. */
+export const OUTLINE = '#0f172a';
 
 /** The photo with the patches of the grid as thin lines. */
 export function plainPanel(canvas: Canvas, place: Box): string {

@@ -17,10 +17,11 @@ export interface PictureOptions {
 
 /** Draws an explanation whose image tokens are a grid, as a page of SVG. */
 export function drawPicture(
-  { tokens, layers }: Explanation,
+  explanation: Explanation,
   grid: PatchGrid,
   { photo, title, prompt, layer }: PictureOptions,
 ): string {
+  const { tokens, layers } = explanation;
   const shown = layer === undefined ? layers : [layers[layer]!];
   const [fewest, most] = [
     Math.min(...shown.map(({ held }) => held)),
@@ -35,8 +36,8 @@ export function drawPicture(
   const top = 116;
   const page =
     layer === undefined
-      ? overviewPage(top, photo, tokens, grid, layers)
-      : layerPage(top, photo, tokens, grid, layers[layer]!);
+      ? overviewPage(top, photo, explanation, grid)
+      : layerPage(top, photo, explanation, grid, layers[layer]!);
   const height = Math.ceil(top + page.height + MARGIN);
   const name = `${title}, ${where}: ${held}`;
   return `${tag(

@@ -24,6 +24,11 @@ export function timesStayed(layers: readonly ExplainedLayer[]): number[] {
   return layers[0]!.anchor.map((_, token) => layers.filter(({ anchor }) => anchor[token] === token).length);
 }
 
+/** Whose attention it is, for a policy that looks at that of the last tokens alone. */
+export function fromWhom(queries: number, tokens: readonly PromptToken[]): string {
+  return queries < tokens.length ? ` from the last ${queries} tokens` : '';
+}
+
 /** The fate of each patch in one layer, in reading order. */
 export function fatesIn(
   { anchor }: ExplainedLayer,

@@ -1,0 +1,70 @@
+import { basename } from 'node:path';
+import { ElasticCacheError } from '../../errors.js';
+import { type Explanation, explainPrompt } from '../../explain/explain-prompt.js';
+import { embedPhoto } from '../../explain/photo.js';
+import { drawPicture } from '../../explain/picture.js';
+import { checkPicturePath, writePicture } from '../../explain/write-picture.js';
+import { readImage } from '../../models/read-image.js';
+import { createPolicy } from '../../policies/registry.js';
+import { modelOrEmbedded } from '../embedded.js';
+import { loadWithProgress, type ModelOptions } from '../load.js';
+import type { NamedBudget } from '../option-values.js';
+import { Progress } from '../progress.js';
+
+export interface ExplainOptions extends ModelOptions {
+  image: string[];
+  prompt: string;
+  budget: NamedBudget;
+  policy: string;
+  endSize?: number;
+  layer?: number;
+  out?: string;
+  json?: true;
+}
+
+/** Reads a prompt, and draws what the policy made of it; with `json`, tells it as one object on stdout. */
+export async function explain(options: ExplainOptions): Promise<void> {
+  const { image: paths, prompt, budget, policy, endSize, layer, out, json } = options;
+  if (out === undefined && !json) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      'explain has nowhere to put what it finds; give --out picture.svg (or .png), --json, or both.',
+    );
+  }
+  if (out !== undefined) await checkPicturePath(out, paths);
+  const images = await Promise.all(paths.map(readImage));
+  const model = modelOrEmbedded(options.model);
+  const progress = new Progress();
+  const loaded = await loadWithProgress(model, options, progress);
+  const explanation = await progress.stage('reading the prompt', () =>
+    explainPrompt(
+      loaded,
+      { images, prompt },
+      { policy: createPolicy(policy, { endSize }), budget: budget.budget, layer },
+    ),
+  );
+  if (json) {
+    const asked = { model, image: paths[0], prompt, policy, budget: budget.budget };
+    process.stdout.write(`${JSON.stringify({ ...asked, ...numbersOf(explanation, layer) })}\n`);
+  }
+  if (out === undefined) return;
+  const { grid, noGrid } = explanation;
+  if (grid === null) {
+    throw new ElasticCacheError(
+      'unsupported-model',
+      `${basename(model)} cannot be drawn: ${noGrid}; --json tells the same in numbers.`,
+    );
+  }
+  const title = `${policy}, budget ${budget.name}`;
+  const photo = await embedPhoto(images[0]!);
+  await writePicture(out, drawPicture(explanation, grid, { photo, title, prompt, layer }));
+  if (!json) process.stdout.write(`${out}\n`);
+}
+
+/** The explanation, of one layer or of all, with the attention to six digits: it comes from float32. */
+function numbersOf(explanation: Explanation, layer: number | undefined): Explanation {
+  const layers = explanation.layers
+    .filter((each) => layer === undefined || each.layer === layer)
+    .map((each) => ({ ...each, attention: each.attention.map((value) => Number(value.toPrecision(6))) }));
+  return { ...explanation, layers };
+}
