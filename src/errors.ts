@@ -2,6 +2,7 @@
 export type ErrorCode =
   | 'invalid-budget'
   | 'invalid-checkpoint'
+  | 'invalid-data'
   | 'invalid-image'
   | 'invalid-model'
   | 'invalid-option'

@@ -1,7 +1,7 @@
 import { TextStreamer } from '@huggingface/transformers';
 import type { KVCache } from '../cache/kv-cache.js';
 import type { LoadedModel } from './load.js';
-import { prepareInputs, type Question } from './prepare-inputs.js';
+import { type Inputs, prepareInputs, type Question } from './prepare-inputs.js';
 
 export interface AnswerOptions {
   /** Holds the conversation; empty for a first question. */
@@ -30,10 +30,17 @@ export interface Answer {
 export async function answer(
   loaded: LoadedModel,
   question: Question,
+  options: AnswerOptions,
+): Promise<Answer> {
+  return answerInputs(loaded, await prepareInputs(loaded, question), options);
+}
+
+/** As {@link answer}, for a question that is prepared: to ask the same several times. */
+export async function answerInputs(
+  { model, tokenizer }: LoadedModel,
+  inputs: Inputs,
   { cache, maxNewTokens, temperature = 0, onPrompt, onText }: AnswerOptions,
 ): Promise<Answer> {
-  const { model, tokenizer } = loaded;
-  const inputs = await prepareInputs(loaded, question);
   const promptTokens = inputs.input_ids.dims[1]!;
   onPrompt?.(promptTokens);
   let begun = false;

@@ -35,6 +35,11 @@ export async function readImage(path: string): Promise<RawImage> {
   return new RawImage(new Uint8ClampedArray(data), info.width, info.height, 3);
 }
 
+/** An image from its RGB bytes [height, width, 3]. */
+export function imageOf(pixels: Uint8Array, width: number, height: number): RawImage {
+  return new RawImage(new Uint8ClampedArray(pixels), width, height, 3);
+}
+
 async function checkFile(path: string): Promise<void> {
   const file = await stat(path).catch((cause: unknown) => {
     throw new ElasticCacheError('missing-file', `image ${path} cannot be opened; check the path.`, { cause });

@@ -1,0 +1,48 @@
+import type { Question } from '../../models/prepare-inputs.js';
+
+export type Image = Question['images'][number];
+
+/** One thing to ask about an image. */
+export interface Task {
+  /** What it is called in the results: `description`, `question 2`. */
+  readonly name: string;
+  readonly prompt: string;
+  /** The answer that perplexity is measured on; such a task also counts for ROUGE. */
+  readonly reference?: string;
+  /** Right answers for accuracy: an answer is right if it is one of these, or has all parts of one that has several. */
+  readonly accepted?: readonly (readonly string[])[];
+  /** Longest answer in tokens, where it is known to be short. */
+  readonly maxNewTokens?: number;
+}
+
+/** An image with what is asked about it. */
+export interface Sample {
+  /** Unique in its data set. */
+  readonly name: string;
+  readonly tasks: readonly Task[];
+  /** @throws ElasticCacheError 'invalid-image' or 'missing-file' */
+  image(): Promise<Image>;
+}
+
+/** A record that is no sample, and why. */
+export interface BrokenRecord {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/** The first records of a data set. */
+export interface Dataset {
+  /** Tells two data sets apart: what was asked for, and a hash of what it is. */
+  readonly source: string;
+  readonly fingerprint: string;
+  readonly samples: readonly Sample[];
+  readonly broken: readonly BrokenRecord[];
+}
+
+/** A record as a format reads it: its image not found yet. */
+export interface ParsedRecord {
+  readonly name: string;
+  /** File name of the image, as the data gives it. */
+  readonly image: string;
+  readonly tasks: readonly Task[];
+}

@@ -1,0 +1,118 @@
+import { createHash } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { ElasticCacheError } from '../../errors.js';
+import { readImage } from '../../models/read-image.js';
+import { isHeldOut } from '../scenes/scene.js';
+import type { BrokenRecord, Dataset, ParsedRecord, Sample } from './dataset.js';
+import { parseLlava } from './llava.js';
+import { parseMmVet } from './mm-vet.js';
+import { reasonOf } from './record.js';
+import { sceneSample } from './scenes.js';
+
+/** The held-out scenes that the embedded model was judged on begin here. */
+const FIRST_SCENE = 1000;
+
+/** A record with the name that the file gives it. */
+interface RawRecord {
+  name: string;
+  record: unknown;
+}
+
+/**
+ * The first `count` records of a data set.
+ * @param source `scenes`, `scenes:FROM` (seeds of held-out scenes), or a JSON file in LLaVA's or MM-Vet's format
+ * @param images folder of the images; beside the JSON file or in `images` there unless told
+ * @throws ElasticCacheError 'missing-file' or 'invalid-data'; a broken record is no error but named in `broken`
+ */
+export async function openDataset(source: string, count: number, images?: string): Promise<Dataset> {
+  const scenes = /^scenes(?::(.*))?$/.exec(source);
+  return scenes ? openScenes(source, scenes[1], count) : openFile(source, count, images);
+}
+
+function openScenes(source: string, from: string | undefined, count: number): Dataset {
+  const first = from === undefined ? FIRST_SCENE : Number(from || Number.NaN);
+  if (!Number.isSafeInteger(first) || !isHeldOut(first) || !isHeldOut(first + count - 1)) {
+    throw new ElasticCacheError(
+      'invalid-data',
+      `data "${source}" with ${count} samples are no held-out scenes; their seeds go from 0 to 99999, for example scenes:${FIRST_SCENE}.`,
+    );
+  }
+  const samples = Array.from({ length: count }, (_, index) => sceneSample(first + index));
+  // The scenes are the program's own: they change with its version alone.
+  return { source: `scenes:${first}`, fingerprint: '', samples, broken: [] };
+}
+
+async function openFile(source: string, count: number, images: string | undefined): Promise<Dataset> {
+  const bytes = await readFile(source).catch((cause: unknown) => {
+    throw new ElasticCacheError(
+      'missing-file',
+      `data ${source} cannot be opened; give a JSON file, or "scenes" for the scenes that come with the package.`,
+      { cause },
+    );
+  });
+  const { records, parse } = recordsOf(source, bytes.toString('utf8'));
+  const folders = await imageFolders(source, images);
+  const samples: Sample[] = [];
+  const broken: BrokenRecord[] = [];
+  for (const { name, record } of records.slice(0, count)) {
+    try {
+      samples.push(await withImage(parse(record, name), folders));
+    } catch (error) {
+      broken.push({ name, reason: reasonOf(error) });
+    }
+  }
+  const fingerprint = createHash('sha256').update(bytes).digest('hex');
+  return { source: resolve(source), fingerprint, samples, broken };
+}
+
+/** The records of a file and the parser of its format: a list is LLaVA's, an object MM-Vet's. */
+function recordsOf(
+  source: string,
+  text: string,
+): { records: RawRecord[]; parse: (record: unknown, name: string) => ParsedRecord } {
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch (cause) {
+    throw new ElasticCacheError('invalid-data', `data ${source} is no JSON (${reasonOf(cause)}).`, { cause });
+  }
+  if (Array.isArray(content) && content.length > 0) return { records: named(content), parse: parseLlava };
+  if (content !== null && typeof content === 'object' && Object.keys(content).length > 0) {
+    const records = Object.entries(content).map(([name, record]) => ({ name, record }));
+    return { records, parse: parseMmVet };
+  }
+  throw new ElasticCacheError(
+    'invalid-data',
+    `data ${source} holds no records; give a list as LLaVA's detail_1k.json or an object as mm-vet.json.`,
+  );
+}
+
+/** Names records by their ids, and by their place where there is none or it is taken. */
+function named(records: readonly unknown[]): RawRecord[] {
+  const taken = new Set<string>();
+  return records.map((record, index) => {
+    const id = (record as { id?: unknown } | null)?.id;
+    const place = `record ${index + 1}`;
+    const known = typeof id === 'string' || typeof id === 'number';
+    const name = !known ? place : taken.has(String(id)) ? `${id}, ${place}` : String(id);
+    taken.add(name);
+    return { name, record };
+  });
+}
+
+async function imageFolders(source: string, images: string | undefined): Promise<string[]> {
+  if (images === undefined) return [dirname(source), join(dirname(source), 'images')];
+  if ((await stat(images).catch(() => undefined))?.isDirectory()) return [images];
+  throw new ElasticCacheError('missing-file', `images ${images} is not a folder; check the path.`);
+}
+
+async function withImage({ name, image, tasks }: ParsedRecord, folders: readonly string[]): Promise<Sample> {
+  for (const folder of folders) {
+    const path = join(folder, image);
+    if ((await stat(path).catch(() => undefined))?.isFile()) {
+      return { name, tasks, image: () => readImage(path) };
+    }
+  }
+  throw new Error(`its image ${image} is not in ${folders.join(' or ')}`);
+}

@@ -1,0 +1,16 @@
+import { scoreAnswer } from '../scenes/score.js';
+
+/**
+ * Whether an answer is one of those accepted, but for case, articles in front, quotes and a full stop; of one with
+ * several parts, whether all of them are in it as whole words.
+ */
+export function isRight(answer: string, accepted: readonly (readonly string[])[]): boolean {
+  return accepted.some((parts) =>
+    parts.length === 1 ? scoreAnswer(answer, parts[0]!) : parts.every((part) => contains(answer, part)),
+  );
+}
+
+function contains(answer: string, part: string): boolean {
+  const words = (text: string) => ` ${(text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []).join(' ')} `;
+  return words(answer).includes(words(part));
+}
