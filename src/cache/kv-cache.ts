@@ -5,6 +5,7 @@ import type { Allowance, CachePolicy } from './policy.js';
 import { ObservedWindow, type Part, partsOf, windowedParts } from './prompt-parts.js';
 import { appendRows, compressPrompt } from './rebuild.js';
 import { observe, type Sequence } from './received.js';
+import type { KeyRotation } from './rotation.js';
 import {
   type AppendOptions,
   bytesPerEntry,
@@ -39,6 +40,7 @@ export class KVCache {
   #window: ObservedWindow | undefined;
   /** [batch] which of the tokens seen stand for an image, as far as it was told. */
   #image: Uint8Array[] = [];
+  #rotations: readonly KeyRotation[] | undefined;
 
   /** @throws ElasticCacheError 'invalid-budget' or 'invalid-shape' */
   constructor({ policy, budget, layers, kvHeads, headDim, batch }: KVCacheOptions) {
@@ -136,6 +138,16 @@ export class KVCache {
     if (!this.#prefilled) this.#image = [...image];
   }
 
+  /** Whether {@link noteRotation} must come before the prompt is complete. */
+  get rotationNeeded(): boolean {
+    return this.policy.turnMergedKeys === true && this.#rotations === undefined;
+  }
+
+  /** Tells how the model rotates the keys of each layer, for policies that turn keys to other positions. */
+  noteRotation(rotations: readonly KeyRotation[]): void {
+    this.#rotations = rotations;
+  }
+
   /** Allocates memory for `tokens` to come, the `last` of them in the append that completes them; not anew for each chunk. */
   reserve(tokens: number, last: number): void {
     // The last part of a prompt never goes into the store: it is compressed from where it lies.
@@ -206,7 +218,7 @@ export class KVCache {
         : undefined,
     );
     window?.check(this.#seen, tokens, needed, completesPrompt);
-    if (completesPrompt && this.policy.needsImage) this.#checkImage(this.#seen + tokens);
+    if (completesPrompt) this.#checkNotes(this.#seen + tokens);
     if (needed) window?.add(tokens);
 
     // 1. The new rows go into slots; the last part of a prompt is compressed from where it lies.
@@ -266,21 +278,29 @@ export class KVCache {
         this.#rows(layer),
         shape,
         this.#roomFor(held + 1),
-        { logCountBias: this.policy.logCountBias ?? false },
+        {
+          logCountBias: this.policy.logCountBias ?? false,
+          rotation: this.policy.turnMergedKeys ? this.#rotations?.[layer] : undefined,
+        },
       );
     }
     this.#prefilled = true;
     this.#image = [];
   }
 
-  #checkImage(tokens: number): void {
-    for (let row = 0; row < this.batch; row++) {
-      const told = this.#image[row]?.length ?? 0;
-      if (told === tokens) continue;
+  /** What the policy must know of the prompt and the model. */
+  #checkNotes(tokens: number): void {
+    if (this.rotationNeeded) {
       throw invalidShape(
-        `this policy treats text and image apart, and the kind of ${told} of ${tokens} prompt tokens is known; give generate() input_ids with one id for each, or call noteImage() first.`,
+        'this policy turns keys to other positions: run the cache through generate(), or call noteRotation() first.',
       );
     }
+    const told = Array.from({ length: this.batch }, (_, row) => this.#image[row]?.length ?? 0);
+    const missing = told.find((count) => count !== tokens);
+    if (!this.policy.needsImage || missing === undefined) return;
+    throw invalidShape(
+      `this policy treats text and image apart, and the kind of ${missing} of ${tokens} prompt tokens is known; give generate() input_ids with one id for each, or call noteImage() first.`,
+    );
   }
 
   #roomFor(slots: number): number {

@@ -26,6 +26,11 @@ export class NaiveCache {
   }
 
   readonly policies: NaivePolicy[];
+  image: readonly Uint8Array[] = [];
+
+  noteImage(image: readonly Uint8Array[]): void {
+    this.image = image;
+  }
 
   append(rows: readonly LayerRows[], tokens: number, { promptContinues = false } = {}): void {
     const { batch, kvHeads, headDim } = this.shape;
@@ -46,8 +51,9 @@ export class NaiveCache {
             value: rowOf(values),
           });
         }
-        const width = attention!.length / batch;
-        return Array.from(attention!.slice(row * width, (row + 1) * width));
+        if (attention === undefined) return list.map(() => 0);
+        const width = attention.length / batch;
+        return Array.from(attention.slice(row * width, (row + 1) * width));
       }),
     );
     this.seen += tokens;
@@ -61,7 +67,7 @@ export class NaiveCache {
         : Math.min(this.seen, (this.budget as { tokens: number }).tokens);
     this.lists.forEach((layers, row) => {
       if (this.prefilled) this.policies[row]!.decode(layers, share, this.seen);
-      else this.policies[row]!.prompt(layers, share);
+      else this.policies[row]!.prompt(layers, share, this.image[row]!);
     });
     this.prefilled = true;
   }
@@ -80,7 +86,7 @@ export class NaiveCache {
 /** A method that edits the arrays in place. */
 export interface NaivePolicy {
   received(layers: NaiveEntry[][], attention: number[][], prefilled: boolean): void;
-  prompt(layers: NaiveEntry[][], share: number): void;
+  prompt(layers: NaiveEntry[][], share: number, image: Uint8Array): void;
   decode(layers: NaiveEntry[][], share: number, seen: number): void;
 }
 

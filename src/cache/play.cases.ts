@@ -5,6 +5,7 @@ import type { CacheShape, LayerRows } from './shape.js';
 
 /** What the tests drive: the cache and its slow oracle. */
 export interface Playable {
+  noteImage(image: readonly Uint8Array[]): void;
   append(layers: readonly LayerRows[], tokens: number, options?: { promptContinues?: boolean }): void;
   entries(
     layer: number,
@@ -17,6 +18,8 @@ export interface Script {
   readonly seed: number;
   readonly shape: Required<CacheShape>;
   readonly turns: readonly (readonly number[])[];
+  /** The last tokens of the prompt that come with attention, in parts of their own; all of them without it. */
+  readonly observed?: number | undefined;
   /** Number of the first row: what a row gets depends on its number alone. */
   readonly firstRow?: number;
 }
@@ -25,6 +28,7 @@ export interface Setting extends Script {
   readonly budget: Budget;
   readonly startSize: number;
   readonly distance: number;
+  readonly window: number;
 }
 
 const chunks = fc.array(fc.integer({ min: 1, max: 24 }), { minLength: 1, maxLength: 3 });
@@ -52,21 +56,50 @@ export const settings: fc.Arbitrary<Setting> = fc.record({
   ),
   startSize: fc.integer({ min: 0, max: 4 }),
   distance: fc.oneof(fc.integer({ min: -30, max: -1 }), fc.integer({ min: 1, max: 30 })),
+  window: fc.integer({ min: 1, max: 40 }),
 });
 
 /** Plays a script; `after` is called when a turn is over, with the tokens seen. */
 export function play(cache: Playable, script: Script, after?: (seen: number) => void): void {
+  const { seed, firstRow = 0, shape, turns } = script;
+  const prompt = turns[0]?.reduce((sum, tokens) => sum + tokens, 0) ?? 0;
+  cache.noteImage(
+    Array.from({ length: shape.batch }, (_, row) =>
+      Uint8Array.from({ length: prompt }, (_, token) =>
+        hash(seed, 4, firstRow + row, token) % 3 > 0 ? 1 : 0,
+      ),
+    ),
+  );
   let seen = 0;
-  for (const turn of script.turns) {
-    turn.forEach((tokens, chunk) => {
-      const layers = Array.from({ length: script.shape.layers }, (_, layer) =>
-        rowsOf(script, layer, seen, tokens, (row) => cache.entries(layer, row).positions),
-      );
-      cache.append(layers, tokens, { promptContinues: chunk + 1 < turn.length });
+  for (const turn of turns) {
+    const windowStart = seen === 0 ? prompt - (script.observed ?? prompt) : 0;
+    const parts = partedAt(turn, windowStart - seen);
+    parts.forEach((tokens, chunk) => {
+      const layers = Array.from({ length: shape.layers }, (_, layer) => {
+        const { attention, ...rows } = rowsOf(
+          script,
+          layer,
+          seen,
+          tokens,
+          (row) => cache.entries(layer, row).positions,
+        );
+        return seen >= windowStart ? { ...rows, attention } : rows;
+      });
+      cache.append(layers, tokens, { promptContinues: chunk + 1 < parts.length });
       seen += tokens;
     });
     after?.(seen);
   }
+}
+
+/** The same chunks with a border after `place` tokens. */
+function partedAt(chunks: readonly number[], place: number): number[] {
+  let start = 0;
+  return chunks.flatMap((tokens) => {
+    const before = place - start;
+    start += tokens;
+    return before > 0 && before < tokens ? [before, tokens - before] : [tokens];
+  });
 }
 
 /** The rows of one layer for the tokens [seen, seen + tokens), whatever the chunks. */
@@ -120,13 +153,15 @@ function hash(...parts: number[]): number {
 export function bySlot(cache: KVCache): Playable {
   return {
     entries: (layer, row) => cache.entries(layer, row),
+    noteImage: (image) => cache.noteImage(image),
     append(layers, tokens, options) {
       const reordered = layers.map(({ keys, values, attention }, layer) => {
+        if (attention === undefined) return { keys, values };
         const { capacity } = cache.past(layer);
-        const width = attention!.length / cache.batch;
+        const width = attention.length / cache.batch;
         const attentionSlots = new Float32Array(cache.batch * (capacity + tokens));
         for (let row = 0; row < cache.batch; row++) {
-          const own = attention!.subarray(row * width, (row + 1) * width);
+          const own = attention.subarray(row * width, (row + 1) * width);
           slotsOf(cache, layer, row).forEach((slot, index) => {
             attentionSlots[row * (capacity + tokens) + slot] = own[index]!;
           });

@@ -1,6 +1,9 @@
 import { DynamicCache, type PreTrainedModel, Tensor } from '@huggingface/transformers';
 import { KVCache } from '../cache/kv-cache.js';
+import { ElasticCacheError } from '../errors.js';
 import { type ElasticSession, HANDLE, NEXT_HANDLE, refusePadding } from '../runtime/elastic-session.js';
+import { familyOf } from './families/registry.js';
+import { imageTokenId } from './image-token.js';
 import { SeenTokens } from './seen-tokens.js';
 
 type Generate = PreTrainedModel['generate'];
@@ -30,7 +33,9 @@ type Inputs = Record<string, unknown>;
 export function withElasticCache(model: PreTrainedModel, session: ElasticSession): ElasticModel {
   const generate = model.generate.bind(model);
   const forward = model.forward.bind(model);
-  const imageToken = imageTokenOf(model.config as unknown as Inputs);
+  const imageToken = BigInt(imageTokenId({ model }));
+  const family = familyOf(model.config.model_type);
+  family.mend?.(model);
   const seen = new SeenTokens();
 
   /** Calls `run` with the cache in the form that transformers.js carries: a tensor that stands for it. */
@@ -62,20 +67,42 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
   // generate() comes here for every step, with the cache in transformers.js's form.
   elastic.forward = async (inputs: Inputs) => {
     const cache = cacheIn(session, inputs);
-    const outputs = await (session.isRunning(cache) ? forward(inputs) : on(cache, inputs, forward));
+    const outputs = await (session.isRunning(cache) ? step(inputs) : on(cache, inputs, step));
     const used = session.cacheOf(outputs[NEXT_HANDLE].ort_tensor);
     if (used) seen.add(used, idsOf(inputs));
     return outputs;
   };
 
+  /** A forward pass; what its session is handed are embeddings, so the cache hears here which tokens are of an image. */
+  function step(inputs: Inputs): ReturnType<typeof forward> {
+    const ids = idsOf(inputs);
+    const cache = cacheIn(session, inputs) ?? session.running;
+    if (ids && cache?.seen === 0) {
+      const rows = ids.tolist() as bigint[][];
+      cache.noteImage(rows.map((row) => Uint8Array.from(row, (id) => (id === imageToken ? 1 : 0))));
+    }
+    return forward(inputs);
+  }
+
   /** Checks that a prompt goes on from what the cache has seen, and leaves out images that it has seen. */
   function onlyNew(cache: KVCache, options: Inputs): Inputs {
     const ids = idsOf(options);
     if (!ids) return options;
-    const fresh = seen.newPart(cache, ids, options.attention_mask as Tensor | undefined);
-    if (imageToken === undefined || fresh.includes(imageToken)) return options;
-    const { pixel_values: _seen, ...rest } = options;
-    return rest;
+    const mask = options.attention_mask as Tensor | undefined;
+    if (family.needsWholePrompt && mask && mask.dims[1]! > ids.dims[1]!) {
+      throw new ElasticCacheError(
+        'invalid-prompt',
+        `input_ids are ${ids.dims[1]} new tokens alone, and this model's positions follow from those before them; pass the whole conversation.`,
+      );
+    }
+    const fresh = countOf(imageToken, seen.newPart(cache, ids, mask));
+    if (imageToken < 0n) return options;
+    if (fresh === 0) {
+      const { pixel_values: _seen, ...rest } = options;
+      return rest;
+    }
+    const all = countOf(imageToken, ids.data as BigInt64Array);
+    return ids.dims[0] === 1 ? family.unseenImages(options, { seen: all - fresh, all }) : options;
   }
 
   return elastic;
@@ -92,7 +119,6 @@ function idsOf(inputs: Inputs): Tensor | undefined {
   return (inputs.input_ids ?? inputs.inputs ?? undefined) as Tensor | undefined;
 }
 
-function imageTokenOf(config: Inputs): bigint | undefined {
-  const id = config.image_token_index ?? config.image_token_id;
-  return typeof id === 'number' ? BigInt(id) : undefined;
+function countOf(token: bigint, ids: ArrayLike<bigint>): number {
+  return Array.prototype.filter.call(ids, (id) => id === token).length;
 }

@@ -1,16 +1,17 @@
-import { meanOf, type NaiveEntry, type NaivePolicy } from '../cache/naive-cache.cases.js';
+import { meanOf, type NaiveEntry, type NaivePolicy, times } from '../cache/naive-cache.cases.js';
+import { closest, type NaiveOptions, naiveRanked } from './naive-ranked.cases.js';
 
 /** The methods written over arrays of objects, in the words of their papers (or of the released code): oracles only. */
-export const naivePolicies: Record<string, (startSize: number, distance: number) => NaivePolicy> = {
+export const naivePolicies: Record<string, (options: NaiveOptions) => NaivePolicy> = {
   full: () => ({ received: accumulate, prompt() {}, decode() {} }),
 
-  local: (startSize) =>
+  local: ({ startSize }) =>
     exact(startSize, {
       prompt: (list, target) => list.splice(startSize, list.length - target),
       evict: (list) => list.splice(startSize, 1),
     }),
 
-  h2o(startSize) {
+  h2o({ startSize }) {
     const evictLowest = (list: NaiveEntry[], target: number, tieToLater: boolean) => {
       const recent = Math.max(1, Math.floor((target - startSize) / 2));
       const candidates = list.slice(startSize, list.length - recent);
@@ -26,33 +27,24 @@ export const naivePolicies: Record<string, (startSize: number, distance: number)
     });
   },
 
-  elastic(startSize, distance) {
-    const fixedPoints = new Map<NaiveEntry[], number>();
-    return exact(startSize, {
-      prompt(list, target) {
-        const tokens = [...list];
-        const middle = tokens
-          .slice(startSize, -1)
-          .sort((a, b) => b.score - a.score || a.position - b.position);
-        const dropped = target < tokens.length ? middle.slice(target - startSize - 1) : [];
-        const anchors = tokens.filter((token) => !dropped.includes(token));
-        const groups = new Map(anchors.map((anchor) => [anchor, [anchor]]));
-        for (const token of dropped.sort((a, b) => a.position - b.position)) {
-          groups.get(closest(anchors, token.position))!.push(token);
-        }
-        list.splice(
-          0,
-          list.length,
-          ...anchors.map((anchor) => ({ ...anchor, ...meanOf(groups.get(anchor)!) })),
-        );
-        const place = distance < 0 ? list.length + distance : Math.min(distance, list.length - 1);
-        fixedPoints.set(list, Math.max(startSize, place));
-      },
-      evict: (list) => list.splice(fixedPoints.get(list)!, 1),
-    });
-  },
+  elastic: (options) => naiveRanked(options),
+  'elastic-plus': (options) =>
+    naiveRanked({
+      ...options,
+      importance: 'mean',
+      protectText: true,
+      logCountBias: true,
+      eviction: 'importance',
+    }),
+  prefixkv: (options) => naiveRanked({ ...options, merging: 'none', layerBudgets: 'adaptive' }),
+  snapkv: (options) => naiveRanked(observed(options)),
+  pyramidkv: (options) =>
+    naiveRanked({
+      ...observed(options),
+      entries: (layers, mean, tokens) => pyramid(layers, mean, tokens, options.startSize + options.window),
+    }),
 
-  'local-reference': (startSize) => ({
+  'local-reference': ({ startSize }) => ({
     received: accumulate,
     prompt: (layers, share) => forgetLocal(layers, share, startSize),
     // One at a time, as the released code decodes: 24 - 2.0000000000000004 rounds to 22, and 3 less it is below one.
@@ -63,7 +55,7 @@ export const naivePolicies: Record<string, (startSize: number, distance: number)
     },
   }),
 
-  'h2o-reference'(startSize) {
+  'h2o-reference'({ startSize }) {
     const scores: number[] = [];
     const forgetOne = (layers: NaiveEntry[][]) => {
       const length = layers[0]!.length;
@@ -98,7 +90,7 @@ export const naivePolicies: Record<string, (startSize: number, distance: number)
     };
   },
 
-  'elastic-reference'(startSize, distance) {
+  'elastic-reference'({ startSize, distance }) {
     let fixedPoint = 0;
     return {
       received: accumulate,
@@ -168,10 +160,40 @@ function releasedMerge(list: NaiveEntry[], forget: number, startSize: number): v
   list.splice(0, list.length, ...tokens.slice(0, Math.min(startSize, last)), ...merged, tokens[last]!);
 }
 
-function closest(anchors: NaiveEntry[], position: number): NaiveEntry {
-  return anchors.reduce((best, anchor) =>
-    Math.abs(anchor.position - position) < Math.abs(best.position - position) ? anchor : best,
-  );
+/** SnapKV: the window, newest first, then what it attends to, each token as much as the most attended of its neighbours. */
+function observed(options: NaiveOptions): NaiveOptions {
+  const { window } = options;
+  return {
+    ...options,
+    merging: 'none',
+    eviction: 'importance',
+    scoresOf(list) {
+      const before = list.slice(0, Math.max(0, list.length - window)).map(({ score }) => score);
+      return list.map(({ position }) =>
+        position < before.length
+          ? Math.max(...before.slice(Math.max(0, position - 3), position + 4))
+          : 1e6 + position,
+      );
+    },
+  };
+}
+
+/** PyramidKV: an arithmetic series from the first layer to the last, which has a twentieth of the mean, on top of what every layer keeps. */
+function pyramid(layers: number, mean: number, tokens: number, everywhere: number): number[] {
+  const rest = mean - everywhere;
+  if (rest <= 0 || layers === 1) return times(layers, () => mean);
+  const most = tokens - everywhere;
+  const first = Math.min(most, rest + (rest - rest / 20));
+  const step = (first - (2 * rest - first)) / (layers - 1);
+  const ideal = times(layers, (layer) => first - layer * step);
+  const floors = ideal.map((entries) => Math.floor(entries));
+  const sum = () => floors.reduce((total, entries) => total + entries);
+  // Whole entries that rounding left over: from the first layer on, where there is room.
+  while (sum() < rest * layers) {
+    for (let layer = 0; layer < layers && sum() < rest * layers; layer++)
+      if (floors[layer]! < most) floors[layer]!++;
+  }
+  return floors.map((entries) => entries + everywhere);
 }
 
 function sortedIndices(scores: number[]): number[] {

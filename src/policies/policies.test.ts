@@ -1,7 +1,10 @@
 import { policyCases } from './policy.cases.js';
+import { isPreset } from './presets.js';
 import { createPolicy, policyNames } from './registry.js';
 
 const asReleased = 'holds what the released code holds';
+
+const sharedBudget = { 'equal layers': 'shares one budget between the layers' };
 
 const without: Record<string, Parameters<typeof policyCases>[2]> = {
   full: { 'exact budget': 'ignores the budget' },
@@ -20,6 +23,11 @@ const without: Record<string, Parameters<typeof policyCases>[2]> = {
     prefix: 'rounds to fewer entries than the prefix, as released',
     newest: 'a budget smaller than the prefix removes everything behind it',
   },
+  pyramidkv: sharedBudget,
+  prefixkv: sharedBudget,
 };
 
-for (const name of policyNames) policyCases(name, (options) => createPolicy(name, options), without[name]);
+// The ablations are elastic with one option changed: elastic-options.test.ts plays all combinations.
+for (const name of policyNames.filter((name) => !isPreset(name) || name === 'elastic-plus')) {
+  policyCases(name, (options) => createPolicy(name, options), without[name]);
+}

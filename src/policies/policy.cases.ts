@@ -9,6 +9,7 @@ import type { PolicyOptions } from './options.js';
 
 const promises = {
   'exact budget': 'holds exactly what the budget allows, after the prompt and after every turn',
+  'equal layers': 'holds as much in every layer',
   prefix: 'never evicts the first startSize tokens',
   newest: 'always holds the newest token',
 } as const;
@@ -28,7 +29,10 @@ export function policyCases(
       for (let row = 0; row < shape.batch; row++) check(layer, row);
   };
   const property = (check: (setting: Setting) => void) =>
-    fc.assert(fc.property(settings, check), { numRuns: 25 });
+    fc.assert(
+      fc.property(settings, (setting) => check({ ...setting, observed: create(setting).window })),
+      { numRuns: 25 },
+    );
   const promised = (promise: Promised, check: () => void) => {
     if (without[promise] === undefined) it(promises[promise], check);
     else it.skip(`${promises[promise]} (${without[promise]})`, check);
@@ -43,9 +47,24 @@ export function policyCases(
           const { budget } = setting;
           const share =
             typeof budget === 'number' ? Math.floor(budget * seen) : (budget as { tokens: number }).tokens;
+          const { layers, batch } = setting.shape;
           const expected = Math.min(seen, Math.max(minimum, share));
+          const held = new Int32Array(batch);
           everyRow(setting, (layer, row) => {
-            expect(cache.entries(layer, row).positions).toHaveLength(expected);
+            held[row]! += cache.entries(layer, row).positions.length;
+          });
+          expect(held).toEqual(held.map(() => layers * expected));
+          expect(cache.stats().tokensHeld).toBe(expected);
+        });
+      }),
+    );
+
+    promised('equal layers', () =>
+      property((setting) => {
+        const cache = cacheFor(setting);
+        play(cache, setting, () => {
+          everyRow(setting, (layer, row) => {
+            expect(cache.entries(layer, row).positions).toHaveLength(cache.held(0));
           });
         });
       }),
@@ -76,7 +95,7 @@ export function policyCases(
 
     it('keeps everything, to the bit, at budget 1', () =>
       property((setting) => {
-        const whole = new NaiveCache(setting.shape, 1, () => naivePolicies.full!(0, -1));
+        const whole = new NaiveCache(setting.shape, 1, () => naivePolicies.full!(setting));
         const cache = cacheFor({ ...setting, budget: 1 });
         play(whole, setting);
         play(cache, setting);
@@ -85,8 +104,8 @@ export function policyCases(
 
     it('does what its slow version does', () =>
       property((setting) => {
-        const { shape, budget, startSize, distance } = setting;
-        const slow = new NaiveCache(shape, budget, () => naivePolicies[name]!(startSize, distance));
+        const { shape, budget } = setting;
+        const slow = new NaiveCache(shape, budget, () => naivePolicies[name]!(setting));
         const cache = cacheFor(setting);
         const expected: unknown[] = [];
         play(slow, setting, () => expected.push(contents(slow, shape)));
@@ -166,9 +185,10 @@ export function policyCases(
 function flat(cache: KVCache): Parameters<typeof play>[0] {
   return {
     entries: (layer, row) => cache.entries(layer, row),
+    noteImage: (image) => cache.noteImage(image),
     append(layers, tokens, options) {
       cache.append(
-        layers.map((rows) => ({ ...rows, attention: rows.attention!.map(() => 0.5) })),
+        layers.map((rows) => (rows.attention ? { ...rows, attention: rows.attention.map(() => 0.5) } : rows)),
         tokens,
         options,
       );

@@ -42,6 +42,10 @@ const presets = {
 
 export type PresetName = keyof typeof presets;
 
+export function isPreset(name: string): boolean {
+  return Object.hasOwn(presets, name);
+}
+
 /** What the registry needs of each: options that are given come before the preset's. */
 export const presetPolicies = Object.fromEntries(
   Object.entries(presets).map(([name, { options, description }]) => [

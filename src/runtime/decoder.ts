@@ -1,7 +1,10 @@
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
-import type { KVCache } from '../cache/kv-cache.js';
+import { KVCache } from '../cache/kv-cache.js';
+import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
+import type { KeyRotation } from '../cache/rotation.js';
 import { ElasticCacheError } from '../errors.js';
 import { contractNames, type DecoderSignature } from '../graph/decoder.js';
+import { measureKeyRotations } from './key-rotation.js';
 import { causalBias, concatSequence, sliceSequence } from './tensors.js';
 
 /** New tokens for the decoder. */
@@ -25,6 +28,13 @@ interface Step {
 
 const names = contractNames;
 
+const keepingAll: CachePolicy = {
+  name: 'keeping all',
+  attention: 'never',
+  minimum: 0,
+  begin: (layers) => eachLayer(layers, () => ({ prefill: ({ tokens }) => keepAll(tokens), evict: () => -1 })),
+};
+
 /**
  * A rewritten decoder: runs new tokens over what a cache holds and appends their keys and values to it.
  * It has no state of its own, so any number of caches can take turns on one decoder.
@@ -35,6 +45,7 @@ const names = contractNames;
 export class Decoder {
   /** The mask of the last chunk size seen: a prompt is many chunks of one size. */
   private mask = causalBias(1, 1);
+  private keyRotations: Promise<KeyRotation[]> | undefined;
 
   constructor(
     private readonly session: InferenceSession,
@@ -65,6 +76,26 @@ export class Decoder {
     }
   }
 
+  /** How each layer rotates its keys; measured once, with any token. */
+  private rotations(embeds: Tensor): Promise<KeyRotation[]> {
+    const { positionIds, layers } = this.signature;
+    if (positionIds !== 'batch-sequence') {
+      throw new ElasticCacheError(
+        'unsupported-model',
+        'This decoder does not rotate keys by one position for each token, so they cannot be turned to another; use mergedKeys "stored".',
+      );
+    }
+    this.keyRotations ??= measureKeyRotations(async (position) => {
+      const cache = new KVCache({ policy: keepingAll, budget: 1, ...this.shape });
+      const width = embeds.dims[2]!;
+      const token = new Tensor('float32', (embeds.data as Float32Array).slice(0, width), [1, 1, width]);
+      const at = new Tensor('int64', [BigInt(position)], [1, 1]);
+      await this.runInChunks(cache, { embeds: token, positionIds: at, logits: 'last' });
+      return layers.map(({ index }) => cache.entries(index).keys);
+    }, this.shape.headDim);
+    return this.keyRotations;
+  }
+
   /** Frees the session's memory. */
   async release(): Promise<void> {
     await this.session.release();
@@ -72,6 +103,7 @@ export class Decoder {
 
   private async runInChunks(cache: KVCache, { embeds, positionIds, logits }: DecoderInput): Promise<Tensor> {
     const length = embeds.dims[1]!;
+    if (cache.rotationNeeded) cache.noteRotation(await this.rotations(embeds));
     const positions = shifted(positionIds, cache.nextPosition - cache.seen);
     const kept: Tensor[] = [];
     const parts = cache.parts(length, this.chunk);

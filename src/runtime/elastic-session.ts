@@ -88,9 +88,14 @@ export class ElasticSession {
     }
   }
 
+  /** The cache of the task that `using` runs, from within it. */
+  get running(): KVCache | undefined {
+    return this.starting.getStore();
+  }
+
   /** Whether this is a step of a task that `using` runs, on this cache if there is one. */
   isRunning(cache: KVCache | undefined): boolean {
-    const current = this.starting.getStore();
+    const current = this.running;
     return current !== undefined && (cache === undefined || cache === current);
   }
 
@@ -146,7 +151,7 @@ export class ElasticSession {
         `past_key_values holds ${seen} tokens of another model; pass an ElasticCache, or what this model's generate() returned.`,
       );
     }
-    const current = this.starting.getStore();
+    const current = this.running;
     return current?.seen === 0 ? current : this.makeCache();
   }
 }
