@@ -23,13 +23,14 @@ export function sliceSequence(tensor: Tensor, axis: number, start: number, end: 
   return new Tensor(tensor.type, part, dims);
 }
 
-/** Tensors [B, S_j, V] one after the other along the sequence axis: [B, sum S_j, V]. */
+/** Tensors [B, S_j, V] of one type, one after the other along the sequence axis: [B, sum S_j, V]. */
 export function concatSequence(parts: readonly Tensor[]): Tensor {
   const [first] = parts as [Tensor, ...Tensor[]];
   if (parts.length === 1) return first;
   const [batch, , width] = first.dims as [number, number, number];
   const length = parts.reduce((sum, part) => sum + part.dims[1]!, 0);
-  const data = new Float32Array(batch * length * width);
+  // float16 comes as Uint16Array or, where there is one, as Float16Array.
+  const data = new (first.data.constructor as Float32ArrayConstructor)(batch * length * width);
   let at = 0;
   for (let row = 0; row < batch; row++) {
     for (const part of parts) {
@@ -38,7 +39,7 @@ export function concatSequence(parts: readonly Tensor[]): Tensor {
       at += size;
     }
   }
-  return new Tensor('float32', data, [batch, length, width]);
+  return new Tensor(first.type, data, [batch, length, width]);
 }
 
 /** Causal mask of the new tokens among themselves, [batch, 1, size, size]: 0 where query i may see key j <= i, else -Infinity. */

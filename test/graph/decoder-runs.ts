@@ -1,7 +1,9 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { KVCache, type KVCacheOptions } from '../../src/cache/kv-cache.js';
 import { contractNames } from '../../src/graph/decoder.js';
 import { type Model, serializeModel } from '../../src/graph/onnx.js';
 import type { DecoderSignature } from '../../src/graph/rewrite.js';
+import { Decoder } from '../../src/runtime/decoder.js';
 import { Float16Array } from './float16.js';
 
 /** What one pass over S new tokens gave. */
@@ -46,7 +48,9 @@ export class OriginalRun {
       attention_mask: new Tensor('int64', new BigInt64Array(total).fill(1n), [1, total]),
       ...this.past,
     };
-    if (this.session.inputNames.includes('position_ids')) feeds.position_ids = positions(this.seen, tokens);
+    const takes = (name: string) => this.session.inputNames.includes(name);
+    if (takes('position_ids')) feeds.position_ids = positions(this.decoder, this.seen, tokens);
+    if (takes('use_cache_branch')) feeds.use_cache_branch = new Tensor('bool', [this.seen > 0], [1]);
     const outputs = await this.session.run(feeds);
     for (const name of Object.keys(this.past))
       this.past[name] = outputs[name.replace('past_key_values', 'present')]!;
@@ -95,7 +99,7 @@ export class RewrittenRun {
       feeds.attention_mask = new Tensor('int64', new BigInt64Array(total).fill(1n), [1, total]);
     }
     if (this.decoder.positionIds !== 'absent')
-      feeds[contractNames.positionIds] = positions(this.seen, tokens);
+      feeds[contractNames.positionIds] = positions(this.decoder, this.seen, tokens);
     if (this.decoder.layers.some(({ window }) => window !== undefined))
       feeds[contractNames.newPosition] = places(this.seen, tokens);
     this.decoder.layers.forEach(({ index, kvHeads, headDim, window }, i) => {
@@ -125,6 +129,36 @@ export class RewrittenRun {
   }
 }
 
+/** Runs a rewritten decoder as the library does: the real runtime over the real cache, whatever its policy and budget. */
+export class CachedRun {
+  readonly cache: KVCache;
+  private readonly decoder: Decoder;
+
+  /** @param chunk new tokens of one pass at most */
+  constructor(
+    session: InferenceSession,
+    private readonly signature: DecoderSignature,
+    options: Pick<KVCacheOptions, 'policy' | 'budget'>,
+    private readonly hidden: number,
+    chunk: number,
+    private readonly half = false,
+  ) {
+    this.decoder = new Decoder(session, signature, chunk);
+    this.cache = new KVCache({ ...options, ...this.decoder.shape });
+  }
+
+  /** Appends tokens and returns the logits of all of them, [S * vocab]. */
+  async step(embeds: Float32Array): Promise<Float32Array> {
+    const tokens = embeds.length / this.hidden;
+    const logits = await this.decoder.run(this.cache, {
+      embeds: floats(embeds, [1, tokens, this.hidden], this.half),
+      positionIds: positions(this.signature, this.cache.seen, tokens),
+      logits: 'all',
+    });
+    return numbers(logits);
+  }
+}
+
 /** Past [kvHeads, seen, headDim] and rows [kvHeads, tokens, headDim] as [kvHeads, seen + tokens, headDim]. */
 function join(
   past: Float32Array,
@@ -149,12 +183,14 @@ function causal(tokens: number): Float32Array {
   );
 }
 
-function positions(seen: number, tokens: number): Tensor {
-  return new Tensor(
-    'int64',
-    BigInt64Array.from({ length: tokens }, (_, i) => BigInt(seen + i)),
-    [1, tokens],
-  );
+/** Positions of new tokens; of a decoder that takes three for each, those of time, height and width differ. */
+function positions({ positionIds }: DecoderSignature, seen: number, tokens: number): Tensor {
+  const shape = positionIds === 'three-batch-sequence' ? [3, 1, tokens] : [1, tokens];
+  const data = BigInt64Array.from({ length: tokens * (shape.length === 3 ? 3 : 1) }, (_, i) => {
+    const position = seen + (i % tokens);
+    return BigInt([position, position >> 1, position % 7][Math.floor(i / tokens)]!);
+  });
+  return new Tensor('int64', data, shape);
 }
 
 /** Where `tokens` tokens from `first` stand in the text. */

@@ -32,6 +32,13 @@ describe('sliceSequence', () => {
 });
 
 describe('concatSequence', () => {
+  it('keeps half precision', () => {
+    const tensor = new Tensor('float16', Uint16Array.of(15360, 16384, 16896), [1, 3, 1]);
+    const whole = concatSequence([0, 1, 2].map((at) => sliceSequence(tensor, 1, at, at + 1)));
+    expect(whole.type).toBe('float16');
+    expect(whole.data).toEqual(tensor.data);
+  });
+
   it('undoes slicing, for a batch too', () => {
     const tensor = new Tensor('float32', range(24), [2, 4, 3]);
     const parts = [0, 1, 3].map((start, i) => sliceSequence(tensor, 1, start, [1, 3, 4][i]!));
