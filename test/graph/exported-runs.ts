@@ -3,7 +3,8 @@ import { GraphBuilder } from '../../src/graph/builder.js';
 import type { DecoderSignature } from '../../src/graph/decoder.js';
 import { cloneModel, DataType, graphOf, type Model, parseModel } from '../../src/graph/onnx.js';
 import { rewriteDecoder } from '../../src/graph/rewrite.js';
-import { OriginalRun, openModel, RewrittenRun, type Step } from './decoder-runs.js';
+import { elastic } from '../../src/policies/elastic.js';
+import { CachedRun, OriginalRun, openModel, RewrittenRun, type Step } from './decoder-runs.js';
 import { gaussian } from './gqa-decoder.js';
 
 /** Every fixture's hidden size. */
@@ -50,6 +51,33 @@ export async function runBoth(model: Model, { chunks, originalChunks = chunks, h
   const expected = await run(withProbabilities(model, rewritten.decoder), OriginalRun, originalChunks);
   const actual = await run(rewritten.model, RewrittenRun, chunks);
   return { expected, actual, ...rewritten };
+}
+
+/**
+ * Runs a prompt and then single tokens over the library's cache, which keeps a part of them.
+ * @returns how many entries each layer holds after each pass
+ */
+export async function heldEntries(
+  model: Model,
+  {
+    prompt,
+    decoded,
+    budget,
+    half = false,
+  }: { prompt: number; decoded: number; budget: number; half?: boolean },
+): Promise<number[][]> {
+  const rewritten = rewriteDecoder(model);
+  const session = await openModel(rewritten.model);
+  const run = new CachedRun(session, rewritten.decoder, { policy: elastic(), budget }, HIDDEN, 8, half);
+  const random = gaussian(7);
+  const held: number[][] = [];
+  for (const tokens of [prompt, ...new Array<number>(decoded).fill(1)]) {
+    const logits = await run.step(Float32Array.from({ length: tokens * HIDDEN }, random));
+    if (!logits.every(Number.isFinite)) throw new Error('logits are not finite');
+    held.push(rewritten.decoder.layers.map(({ index }) => run.cache.held(index)));
+  }
+  await session.release();
+  return held;
 }
 
 /** The model with what its softmaxes give as outputs probabilities.i, an oracle for the attention of the rewritten one. */
