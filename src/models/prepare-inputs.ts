@@ -1,68 +1,29 @@
-import {
-  Florence2Processor,
-  Lfm2VlProcessor,
-  LlavaProcessor,
-  PaliGemmaProcessor,
-  PixtralProcessor,
-  type RawImage,
-  type Tensor,
-} from '@huggingface/transformers';
-import { ElasticCacheError } from '../errors.js';
+import type { RawImage } from '@huggingface/transformers';
+import { encode, type Inputs } from './families/family.js';
+import { familyOf } from './families/registry.js';
+import { imageTokenId } from './image-token.js';
 import type { LoadedModel } from './load.js';
 
-/** Processors that take (images, text); the others take (text, images). */
-const IMAGES_FIRST = [
-  LlavaProcessor,
-  PaliGemmaProcessor,
-  Lfm2VlProcessor,
-  PixtralProcessor,
-  Florence2Processor,
-];
+export type { Inputs } from './families/family.js';
+export { imageTokenId } from './image-token.js';
 
 /** What a model is asked: one turn of a conversation. */
 export interface Question {
+  /** None, one or several, in the order in which the model shall see them. */
   images: readonly RawImage[];
   prompt: string;
 }
 
-/** Inputs of `generate()`: `input_ids` [1, tokens], and what the family adds for its images. */
-export type Inputs = { input_ids: Tensor } & Record<string, unknown>;
-
 /**
- * Makes a model's inputs from images and a prompt: the chat template that came with it, else the form of LLaVA-1.5.
- * @throws ElasticCacheError `invalid-option` for several images where the family takes one
+ * Makes a model's inputs from images and a prompt, by the chat template that came with it, else in the form its family was
+ * trained on.
+ * @throws ElasticCacheError `invalid-prompt` when the prompt and the images do not fit together
  */
-export async function prepareInputs(
-  { processor }: LoadedModel,
-  { images, prompt }: Question,
-): Promise<Inputs> {
-  const imagesFirst = IMAGES_FIRST.some((Processor) => processor instanceof Processor);
-  if (images.length > 1 && processor instanceof LlavaProcessor) {
-    throw new ElasticCacheError(
-      'invalid-option',
-      `this model takes one image at a time and ${images.length} were given; give one.`,
-    );
-  }
-  const text = turn(processor, images.length, prompt);
-  const pictures = images.length === 1 ? images[0] : [...images];
-  return imagesFirst ? processor(pictures, text) : processor(text, pictures);
-}
-
-function turn(processor: LoadedModel['processor'], images: number, prompt: string): string {
-  const template = processor.chat_template ?? processor.tokenizer?.chat_template;
-  if (template) {
-    const content = [
-      ...Array.from({ length: images }, () => ({ type: 'image' })),
-      { type: 'text', text: prompt },
-    ];
-    // Parts are in the form that every vision-language template takes; transformers.js types only text.
-    const messages = [{ role: 'user', content }] as unknown as Parameters<
-      typeof processor.apply_chat_template
-    >[0];
-    return processor.apply_chat_template(messages, { add_generation_prompt: true }) as string;
-  }
-  const config = processor.config as { image_token?: string } | undefined;
-  return `USER: ${`${config?.image_token ?? '<image>'}\n`.repeat(images)}${prompt} ASSISTANT:`;
+export async function prepareInputs(loaded: LoadedModel, { images, prompt }: Question): Promise<Inputs> {
+  const family = familyOf(loaded.model.config.model_type);
+  const text = promptText(loaded, images.length, prompt);
+  if (images.length > 0) return family.inputs(loaded, text, images);
+  return encode(loaded, family.textOnly?.(loaded, text) ?? text);
 }
 
 /** How many tokens of a prompt stand after its last image, the question and what introduces the answer; all without one. */
@@ -71,11 +32,37 @@ export function tokensAfterImage(loaded: LoadedModel, { input_ids }: Inputs): nu
   return ids.length - 1 - ids.lastIndexOf(BigInt(imageTokenId(loaded)));
 }
 
-/** The token whose places in a prompt the image takes; -1 where the config names none. */
-export function imageTokenId({ model }: LoadedModel): number {
-  const { image_token_index, image_token_id } = model.config as {
-    image_token_index?: number;
-    image_token_id?: number;
-  };
-  return image_token_index ?? image_token_id ?? -1;
+/** The text of one turn of a conversation, with a mark in the place of each image. */
+export function promptText(loaded: LoadedModel, images: number, prompt: string): string {
+  const family = familyOf(loaded.model.config.model_type);
+  const { processor, tokenizer } = loaded;
+  const template = processor.chat_template ?? tokenizer.chat_template;
+  const marks = new Array<string>(images).fill(family.mark(loaded));
+  if (!template) return family.plainPrompt(marks, prompt);
+  const render = (content: unknown) =>
+    tokenizer.apply_chat_template([{ role: 'user', content }] as Messages, {
+      chat_template: template as string,
+      tokenize: false,
+      add_generation_prompt: true,
+    }) as string;
+  // Templates of text models take a text for the content, and make nothing or nonsense of parts.
+  const parts = [...marks.map(() => ({ type: 'image' })), { type: 'text', text: prompt }];
+  return (
+    fromParts(() => render(parts), marks, prompt) ??
+    render(marks.map((mark) => `${mark}\n`).join('') + prompt)
+  );
+}
+
+type Messages = Parameters<LoadedModel['tokenizer']['apply_chat_template']>[0];
+
+/** What a template makes of parts; undefined when it is not one for parts. */
+function fromParts(render: () => string, marks: readonly string[], prompt: string): string | undefined {
+  let text: string;
+  try {
+    text = render();
+  } catch {
+    return undefined;
+  }
+  const found = marks[0] === undefined ? 0 : text.split(marks[0]).length - 1;
+  return found === marks.length && text.includes(prompt.trim()) ? text : undefined;
 }

@@ -1,0 +1,69 @@
+import type { PreTrainedModel, RawImage, Tensor } from '@huggingface/transformers';
+import { ElasticCacheError } from '../../errors.js';
+import type { LoadedModel } from '../load.js';
+
+/** Inputs of `generate()`: `input_ids` [1, tokens], and what the family adds for its images. */
+export type Inputs = { input_ids: Tensor } & Record<string, unknown>;
+
+/** What differs between families of models where transformers.js leaves it to the caller. */
+export interface Family {
+  /** What a prompt's text holds in the place of each image. */
+  mark(loaded: LoadedModel): string;
+  /** A prompt's text for a model that came without a chat template; `marks` has one mark for each image. */
+  plainPrompt(marks: readonly string[], prompt: string): string;
+  /** The text in full of a prompt without images, where that is more than the text. */
+  textOnly?(loaded: LoadedModel, text: string): string;
+  /** Makes inputs from a text with marks and its images, one or several. */
+  inputs(loaded: LoadedModel, text: string, images: readonly RawImage[]): Promise<Inputs>;
+  /** Leaves out of a conversation's inputs the images that a cache has seen. */
+  unseenImages(inputs: Record<string, unknown>, count: ImageTokens): Record<string, unknown>;
+  /** Whether positions of new tokens follow from the tokens before them, so that these must be passed again. */
+  needsWholePrompt?: true;
+  /** Mends in place what the family's class does wrong. */
+  mend?(model: PreTrainedModel): void;
+}
+
+/** Image tokens of a conversation. */
+export interface ImageTokens {
+  seen: number;
+  all: number;
+}
+
+/** The prompt of LLaVA-1.5, which most models without a template were trained on. */
+export function llavaPrompt(marks: readonly string[], prompt: string): string {
+  return `USER: ${marks.map((mark) => `${mark}\n`).join('')}${prompt} ASSISTANT:`;
+}
+
+/**
+ * Leaves out the first pictures along `axis` of the tensors `names`: as many as stand for the seen tokens.
+ * Throws `invalid-prompt` when the pictures are not those of the whole conversation.
+ */
+export function withoutSeen(
+  inputs: Record<string, unknown>,
+  names: readonly string[],
+  axis: number,
+  { seen, all }: ImageTokens,
+): Record<string, unknown> {
+  if (seen === 0) return inputs;
+  const given = names.filter((name) => inputs[name]);
+  const rest = given.map((name) => {
+    const tensor = inputs[name] as Tensor;
+    const count = tensor.dims[axis]!;
+    const skip = (seen * count) / all;
+    if (!Number.isInteger(skip)) {
+      throw new ElasticCacheError(
+        'invalid-prompt',
+        `The prompt has ${all} image tokens, ${seen} of them seen before, and ${name} holds ${count} pictures, which does not fit; pass the images of the whole conversation.`,
+      );
+    }
+    const whole = tensor.dims.slice(0, axis).map(() => null);
+    return [name, tensor.slice(...whole, [skip, count])] as const;
+  });
+  return { ...inputs, ...Object.fromEntries(rest) };
+}
+
+/** A text as the tokenizer takes it: its own first token is not added to a text that has it. */
+export function encode({ tokenizer }: LoadedModel, text: string): Inputs {
+  const { bos_token } = tokenizer;
+  return tokenizer(text, { add_special_tokens: !(bos_token && text.startsWith(bos_token)) });
+}
