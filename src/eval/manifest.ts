@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { ElasticCacheError } from '../errors.js';
+
+/** What all lines of a folder have in common. Samples, policies, budgets and shapes may be added later: each line names its own. */
+const Manifest = z.object({
+  model: z.string(),
+  /** Of a model on disk; empty for one of the Hub. */
+  modelHash: z.string(),
+  dtype: z.string(),
+  device: z.string(),
+  chunk: z.int(),
+  data: z.string(),
+  dataHash: z.string(),
+  images: z.string(),
+  metrics: z.string(),
+  maxNewTokens: z.int(),
+  version: z.string(),
+});
+export type Manifest = z.infer<typeof Manifest>;
+
+const NAMES: Record<keyof Manifest, string> = {
+  model: 'model',
+  modelHash: 'state of the model',
+  dtype: '--dtype',
+  device: '--device',
+  chunk: '--chunk',
+  data: 'data',
+  dataHash: 'state of the data',
+  images: '--images',
+  metrics: '--metrics',
+  maxNewTokens: '--max-new-tokens',
+  version: 'version of elastic-cache',
+};
+
+/**
+ * Makes the folder of a run, or finds it and checks that what it holds was made in the same way.
+ * @throws ElasticCacheError 'invalid-option' when it holds another run, with the first difference, or other files
+ */
+export async function claimFolder(folder: string, manifest: Manifest): Promise<void> {
+  const path = join(folder, 'run.json');
+  const known = await readFile(path, 'utf8').catch(() => undefined);
+  if (known !== undefined) return checkSame(folder, known, manifest);
+  await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `--out ${folder} cannot be made a folder; choose another.`,
+      {
+        cause,
+      },
+    );
+  });
+  if ((await readdir(folder)).some((file) => file !== 'run.json.part')) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `--out ${folder} holds files but no run.json; choose an empty folder, or that of an earlier run.`,
+    );
+  }
+  // Whole or not there: a run killed right here must not leave a folder that no run can take.
+  await writeFile(`${path}.part`, `${JSON.stringify(manifest, null, 2)}\n`);
+  await rename(`${path}.part`, path);
+}
+
+function checkSame(folder: string, text: string, manifest: Manifest): void {
+  let known: Manifest;
+  try {
+    known = Manifest.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `run.json in --out ${folder} is not that of a run of this version; choose another folder.`,
+      { cause },
+    );
+  }
+  for (const name of Object.keys(NAMES) as (keyof Manifest)[]) {
+    if (known[name] === manifest[name]) continue;
+    const values = name.endsWith('Hash') ? '' : ` (${known[name]} there, ${manifest[name]} now)`;
+    throw new ElasticCacheError(
+      'invalid-option',
+      `--out ${folder} holds a run with another ${NAMES[name]}${values}; choose another folder, or the options of that run.`,
+    );
+  }
+}
+
+/** How much of each end of a file is read to tell whether it is another: training changes all of it. */
+const EDGE = 1 << 20;
+
+/** Tells two states of a model on disk apart: names, sizes and both ends of its ONNX files. Empty for an id of the Hub. */
+export async function hashModel(idOrDirectory: string): Promise<string> {
+  const folder = join(idOrDirectory, 'onnx');
+  const files = await readdir(folder).catch(() => []);
+  if (files.length === 0) return '';
+  const hash = createHash('sha256');
+  for (const name of files.sort()) {
+    const path = join(folder, name);
+    const { size } = await stat(path);
+    hash.update(`${name}:${size}\n`);
+    await using file = await open(path);
+    for (const position of [0, Math.max(0, size - EDGE)]) {
+      const { bytesRead, buffer } = await file.read({ buffer: Buffer.alloc(EDGE), position });
+      hash.update(buffer.subarray(0, bytesRead));
+    }
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,3 @@
+/** What can be measured: perplexity, ROUGE-1/2/L, accuracy of short answers, and time and memory. */
+export const METRICS = ['ppl', 'rouge', 'accuracy', 'latency'] as const;
+export type Metric = (typeof METRICS)[number];

@@ -1,0 +1,61 @@
+import { KVCache } from '../cache/kv-cache.js';
+import { answerInputs } from '../models/answer.js';
+import type { LoadedModel } from '../models/load.js';
+import { answerSurprise } from '../models/teacher-forcing.js';
+import { createPolicy } from '../policies/registry.js';
+import type { Cell } from './cells.js';
+import type { Task } from './data/dataset.js';
+import { isRight } from './metrics/accuracy.js';
+import type { Metric } from './metrics/names.js';
+import { totalSurprise } from './metrics/perplexity.js';
+import type { Prepared } from './prepare-sample.js';
+import type { ResultLine } from './results.js';
+import { rougeL, rougeN } from './rouge.js';
+
+export interface QualityOptions {
+  loaded: LoadedModel;
+  task: Task;
+  tasks: Prepared['tasks'];
+  cell: Cell;
+  metrics: ReadonlySet<Metric>;
+  maxNewTokens: number;
+  /** The answer with the full cache; undefined when this is the full cache. */
+  fullText: string | undefined;
+}
+
+/** How good one answer is, and how sure the model is of the true one, with one cache. */
+export async function measureQuality(options: QualityOptions): Promise<Partial<ResultLine>> {
+  const { loaded, task, tasks, cell, metrics, maxNewTokens, fullText } = options;
+  const { inputs, reference } = tasks.get(task.name)!;
+  const newCache = () => new KVCache({ policy: createPolicy(cell.policy), budget: cell.budget.budget });
+  const line: Partial<ResultLine> = {};
+  if (metrics.has('ppl') && reference) {
+    const cache = newCache();
+    line.perplexity = totalSurprise(await answerSurprise(loaded, inputs, reference, cache));
+    Object.assign(line, heldBy(cache));
+  }
+  const compared = metrics.has('rouge') && reference !== undefined;
+  const judged = metrics.has('accuracy') && task.accepted !== undefined;
+  if (compared || judged) {
+    const cache = newCache();
+    const longest = Math.min(maxNewTokens, task.maxNewTokens ?? maxNewTokens);
+    const { text } = await answerInputs(loaded, inputs, { cache, maxNewTokens: longest });
+    Object.assign(line, heldBy(cache), { text });
+    if (compared) line.rouge = rougeOf(text, fullText ?? text);
+    if (judged) line.right = isRight(text, task.accepted!);
+  }
+  return line;
+}
+
+function heldBy(cache: KVCache): Pick<ResultLine, 'tokensHeld' | 'tokensSeen'> {
+  const { tokensHeld, tokensSeen } = cache.stats();
+  return { tokensHeld, tokensSeen };
+}
+
+function rougeOf(answer: string, reference: string): NonNullable<ResultLine['rouge']> {
+  return {
+    rouge1: rougeN(answer, reference, 1).f1,
+    rouge2: rougeN(answer, reference, 2).f1,
+    rougeL: rougeL(answer, reference).f1,
+  };
+}

@@ -1,0 +1,136 @@
+import * as echarts from 'echarts';
+import type { Estimate } from '../intervals.js';
+
+/** A line for each policy over the budgets, with a bar for each interval. */
+export interface Panel {
+  readonly title: string;
+  readonly log: boolean;
+  /** With the full cache: drawn across. */
+  readonly full: number | undefined;
+  readonly series: readonly { name: string; points: readonly { budget: string; estimate: Estimate }[] }[];
+}
+
+const COLOURS = [
+  '#1b4965',
+  '#d1495b',
+  '#2a9d8f',
+  '#edae49',
+  '#7b5ea7',
+  '#5fa8d3',
+  '#8c564b',
+  '#66a61e',
+  '#e76f51',
+  '#6c757d',
+];
+const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'emptyCircle', 'emptyRect', 'emptyTriangle'];
+const WIDTH = 820;
+const HEIGHT = 300;
+const TOP = 84;
+const GAP = 70;
+/** Half the width of the foot of an interval bar, in pixels. */
+const FOOT = 3;
+
+/** Panels below one another under one legend, as SVG. */
+export function linesSvg(title: string, panels: readonly Panel[]): string {
+  const height = TOP + panels.length * (HEIGHT + GAP);
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
+  const names = [...new Set(panels.flatMap(({ series }) => series.map(({ name }) => name)))];
+  const budgets = [
+    ...new Set(panels.flatMap(({ series }) => series.flatMap(({ points }) => points.map((p) => p.budget)))),
+  ];
+  // Shares stand where their number is; tokens and bytes, which have no common scale with them, side by side.
+  const shares = budgets.every((budget) => Number.isFinite(Number(budget)));
+  const x = (budget: string) => (shares ? Number(budget) : budget);
+  const top = (index: number) => TOP + index * (HEIGHT + GAP);
+  const look = (name: string) => {
+    const at = names.indexOf(name);
+    return { color: COLOURS[at % COLOURS.length]!, symbol: SYMBOLS[at % SYMBOLS.length]! };
+  };
+  chart.setOption({
+    animation: false,
+    backgroundColor: '#ffffff',
+    title: [
+      { text: title, left: 10, top: 8, textStyle: { fontSize: 16 } },
+      ...panels.map((panel, index) => ({
+        text: panel.title,
+        left: 60,
+        top: top(index) - 26,
+        textStyle: { fontSize: 13, fontWeight: 'normal' as const },
+      })),
+    ],
+    legend: { top: 32, left: 60, right: 20, data: names },
+    grid: panels.map((_, index) => ({ top: top(index), height: HEIGHT - 20, left: 60, right: 30 })),
+    xAxis: panels.map((_, gridIndex) =>
+      shares
+        ? { type: 'value' as const, gridIndex, name: 'budget', nameLocation: 'middle', nameGap: 26, min: 0 }
+        : { type: 'category' as const, gridIndex, data: budgets },
+    ),
+    yAxis: panels.map(({ log }, gridIndex) => ({
+      type: log ? ('log' as const) : ('value' as const),
+      gridIndex,
+      scale: true,
+    })),
+    series: panels.flatMap(({ series, full }, index) => {
+      const axes = { xAxisIndex: index, yAxisIndex: index };
+      return series.flatMap(({ name, points }, at) => {
+        const { color, symbol } = look(name);
+        return [
+          {
+            type: 'line' as const,
+            name,
+            ...axes,
+            symbol,
+            symbolSize: 7,
+            color,
+            data: points.map(({ budget, estimate }) => [x(budget), estimate.value]),
+            markLine: at === 0 && full !== undefined ? acrossAt(full) : undefined,
+          },
+          {
+            type: 'custom' as const,
+            name,
+            ...axes,
+            color,
+            data: points.flatMap(({ budget, estimate: { low, high } }) =>
+              low === null || high === null ? [] : [[x(budget), low, high]],
+            ),
+            renderItem: intervalBar(color),
+          },
+        ];
+      });
+    }),
+  });
+  const svg = chart.renderToSVGString();
+  chart.dispose();
+  return svg;
+}
+
+function acrossAt(full: number) {
+  return {
+    symbol: 'none',
+    silent: true,
+    lineStyle: { color: '#333333', type: 'dashed' as const },
+    label: { formatter: 'full', position: 'insideEndTop' as const },
+    data: [{ yAxis: full }],
+  };
+}
+
+/** Draws [budget, low, high] as an upright bar with feet. */
+function intervalBar(stroke: string): echarts.CustomSeriesOption['renderItem'] {
+  return (_params, api) => {
+    const [x, low] = api.coord([api.value(0), api.value(1)]) as [number, number];
+    const [, high] = api.coord([api.value(0), api.value(2)]) as [number, number];
+    const line = (x1: number, y1: number, x2: number, y2: number) => ({
+      type: 'line' as const,
+      shape: { x1, y1, x2, y2 },
+      style: { stroke, lineWidth: 1 },
+    });
+    return {
+      type: 'group',
+      children: [
+        line(x, low, x, high),
+        line(x - FOOT, low, x + FOOT, low),
+        line(x - FOOT, high, x + FOOT, high),
+      ],
+    };
+  };
+}

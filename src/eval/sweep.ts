@@ -1,0 +1,130 @@
+import { ElasticCacheError } from '../errors.js';
+import type { LoadedModel } from '../models/load.js';
+import { SharedPrompts } from '../models/shared-prompts.js';
+import { type Cell, REFERENCE } from './cells.js';
+import type { BrokenRecord, Dataset, Sample, Task } from './data/dataset.js';
+import { reasonOf } from './data/record.js';
+import { measureLatency, type Shape, shapeName } from './metrics/latency.js';
+import type { Metric } from './metrics/names.js';
+import { type Prepared, prepareSample } from './prepare-sample.js';
+import { measureQuality } from './quality.js';
+import type { ResultKey, ResultsFile } from './results.js';
+import { Random } from './scenes/random.js';
+
+export interface SweepOptions {
+  loaded: LoadedModel;
+  dataset: Dataset;
+  /** The first is {@link REFERENCE}. */
+  cells: readonly Cell[];
+  metrics: ReadonlySet<Metric>;
+  /** What latency is measured on. */
+  shapes: readonly Shape[];
+  maxNewTokens: number;
+  results: ResultsFile;
+  /** Told of a sample that cannot be asked about; throws to end the sweep there. */
+  onBroken: (record: BrokenRecord) => void;
+  onProgress: (progress: SweepProgress) => void;
+}
+
+export interface SweepProgress {
+  /** Lines known, those of earlier runs included, of lines wanted. */
+  done: number;
+  total: number;
+  /** Lines of earlier runs, which took no time now. */
+  found: number;
+  sample: string;
+}
+
+/** A line that is still to be made. */
+type Job = { cell: Cell } & ({ task: Task } | { shape: Shape });
+
+/** Samples that cannot be asked about, as against a model or a disk that fails. */
+const BROKEN = ['invalid-image', 'missing-file', 'invalid-prompt'];
+
+/**
+ * Runs every policy and budget on every sample, sample by sample, and appends a line to the results for each. Lines that are
+ * there already are not made again.
+ */
+export async function sweep(options: SweepOptions): Promise<void> {
+  const { loaded, dataset, results, onBroken, onProgress } = options;
+  const shared = new SharedPrompts(loaded);
+  const warm = new Set<string>();
+  const plans = dataset.samples.map((sample, index) => ({ sample, jobs: jobsOf(sample, index, options) }));
+  const open = plans.map(({ sample, jobs }) => ({
+    sample,
+    jobs: jobs.filter((job) => !results.get(keyOf(sample, job))),
+  }));
+  const count = (list: typeof plans) => list.reduce((sum, { jobs }) => sum + jobs.length, 0);
+  let total = count(plans);
+  const found = total - count(open);
+  let done = found;
+  for (const { sample, jobs } of open) {
+    if (jobs.length === 0) continue;
+    onProgress({ done, total, found, sample: sample.name });
+    let prepared: Prepared;
+    try {
+      prepared = await prepareSample(loaded, sample);
+    } catch (error) {
+      if (!(error instanceof ElasticCacheError && BROKEN.includes(error.code))) throw error;
+      onBroken({ name: sample.name, reason: reasonOf(error) });
+      total -= jobs.length;
+      continue;
+    }
+    for (const job of jobs) {
+      const key = keyOf(sample, job);
+      const measured =
+        'task' in job
+          ? await shared.during(() =>
+              measureQuality({ ...options, ...job, ...prepared, fullText: fullText(results, key) }),
+            )
+          : { latency: await timed(options, warm, job, prepared) };
+      results.append({ ...key, ...measured });
+      done++;
+      onProgress({ done, total, found, sample: sample.name });
+    }
+  }
+}
+
+/** All lines of a sample: each task with the full cache first; what is timed in an order of chance, so that no drift favours any. */
+function jobsOf(sample: Sample, index: number, { cells, metrics, shapes }: SweepOptions): Job[] {
+  const asked = sample.tasks.filter(
+    ({ reference, accepted }) =>
+      (reference !== undefined && (metrics.has('ppl') || metrics.has('rouge'))) ||
+      (accepted !== undefined && metrics.has('accuracy')),
+  );
+  const random = new Random(index, 6);
+  return [
+    ...asked.flatMap((task) => cells.map((cell) => ({ cell, task }))),
+    ...(metrics.has('latency')
+      ? shapes.flatMap((shape) => random.shuffle(cells).map((cell) => ({ cell, shape })))
+      : []),
+  ];
+}
+
+function keyOf(sample: Sample, job: Job): ResultKey {
+  const task = 'task' in job ? job.task.name : `latency ${shapeName(job.shape)}`;
+  return { sample: sample.name, task, policy: job.cell.policy, budget: job.cell.budget.name };
+}
+
+/** The answer with the full cache, once it is known. */
+function fullText(results: ResultsFile, key: ResultKey): string | undefined {
+  return results.get({ ...key, policy: REFERENCE.policy, budget: REFERENCE.budget.name })?.text;
+}
+
+async function timed(
+  { loaded }: SweepOptions,
+  warm: Set<string>,
+  { shape, cell }: { shape: Shape; cell: Cell },
+  prepared: Prepared,
+) {
+  const run = ({ policy, budget }: Cell) =>
+    measureLatency(loaded, prepared.timed.inputs, prepared.timed.output, shape, {
+      policy,
+      budget: budget.budget,
+    });
+  const name = shapeName(shape);
+  // The first run of a shape pays for memory that later ones find allocated.
+  if (!warm.has(name)) await run(REFERENCE);
+  warm.add(name);
+  return run(cell);
+}
