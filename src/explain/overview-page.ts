@@ -55,7 +55,7 @@ function summary(
     },
     {
       title: `Attention received${fromWhom(queries, tokens)}`,
-      line: 'mean of the layers, as a multiple of what the average token received',
+      line: 'mean of the layers; 1× is the average token',
       view: 'seen',
       draw: (canvas, place) => heatPanel(canvas, place, shares, factors),
       legend: (x, top) => legend(x, top, COLUMN, factors),

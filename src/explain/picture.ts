@@ -39,6 +39,8 @@ export function drawPicture(
       ? overviewPage(top, photo, explanation, grid)
       : layerPage(top, photo, explanation, grid, layers[layer]!);
   const height = Math.ceil(top + page.height + MARGIN);
+  // A policy with many options has a long name.
+  const heading = `${title} · ${where}`;
   const name = `${title}, ${where}: ${held}`;
   return `${tag(
     'svg',
@@ -52,7 +54,11 @@ export function drawPicture(
     tag('title', {}, escapeXml(name)),
     definitions(photo),
     tag('rect', { width: WIDTH, height, fill: '#fff' }),
-    text(MARGIN, 50, `${title} · ${where}`, { 'font-size': 24, 'font-weight': 700, fill: INK }),
+    text(MARGIN, 50, heading, {
+      'font-size': Math.min(24, INNER / (0.62 * heading.length)),
+      'font-weight': 700,
+      fill: INK,
+    }),
     text(MARGIN, 74, held, { 'font-size': 15, fill: '#0f766e', 'font-weight': 600 }),
     text(MARGIN, 96, clipped(`“${prompt}”`, INNER / 7), {
       'font-size': 13.5,

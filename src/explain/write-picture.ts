@@ -37,7 +37,7 @@ export async function writePicture(path: string, svg: string): Promise<void> {
   const bytes =
     extname(path).toLowerCase() === '.png'
       ? await sharp(Buffer.from(svg), { density: 72 * SHARPNESS, unlimited: true })
-          .png({ palette: true, quality: 95 })
+          .png()
           .toBuffer()
       : svg;
   const target = resolve(path);
