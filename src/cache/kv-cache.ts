@@ -2,7 +2,8 @@ import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry, largestHe
 import { EntryList, positionsBySlot } from './entry-list.js';
 import { evict } from './evict.js';
 import type { Allowance, CachePolicy } from './policy.js';
-import { ObservedWindow, type Part, partsOf, windowedParts } from './prompt-parts.js';
+import { PromptNotes } from './prompt-notes.js';
+import { type Part, partsOf, windowedParts } from './prompt-parts.js';
 import { appendRows, compressPrompt } from './rebuild.js';
 import { observe, type Sequence } from './received.js';
 import type { KeyRotation } from './rotation.js';
@@ -37,15 +38,13 @@ export class KVCache {
   #sequences: Sequence[] = [];
   #seen = 0;
   #prefilled = false;
-  #window: ObservedWindow | undefined;
-  /** [batch] which of the tokens seen stand for an image, as far as it was told. */
-  #image: Uint8Array[] = [];
-  #rotations: readonly KeyRotation[] | undefined;
+  readonly #notes: PromptNotes;
 
   /** @throws ElasticCacheError 'invalid-budget' or 'invalid-shape' */
   constructor({ policy, budget, layers, kvHeads, headDim, batch }: KVCacheOptions) {
     this.policy = policy;
     this.budget = checkBudget(budget);
+    this.#notes = new PromptNotes(policy);
     if (layers === undefined && kvHeads === undefined && headDim === undefined) return;
     if (layers === undefined || kvHeads === undefined || headDim === undefined) {
       throw invalidShape(
@@ -80,8 +79,7 @@ export class KVCache {
   reset(): void {
     this.#seen = 0;
     this.#prefilled = false;
-    this.#window = this.policy.window === undefined ? undefined : new ObservedWindow(this.policy.window);
-    this.#image = [];
+    this.#notes.reset();
     this.#stores = [];
     this.#sequences = [];
     const shape = this.#shape;
@@ -120,32 +118,26 @@ export class KVCache {
     return attention === 'always' || (attention === 'prefill' && !this.#prefilled);
   }
 
-  /**
-   * The parts of at most `most` tokens in which to append `tokens` to come, all but the last with `promptContinues`. A prompt is
-   * parted where the policy's window begins.
-   */
+  /** The parts of at most `most` tokens in which to append those to come; a prompt is parted where the policy's window begins. */
   parts(tokens: number, most: number): Part[] {
     const { window } = this.policy;
     if (window !== undefined && !this.#prefilled) return windowedParts(tokens, most, window);
     return partsOf(tokens, most, this.attentionNeeded());
   }
 
-  /**
-   * Tells which tokens of the prompt that is about to be appended stand for a part of an image, for policies that treat
-   * text apart. @param image [batch] of [tokens], 1 for an image token
-   */
+  /** Tells, before a prompt, which of its tokens stand for a part of an image: [batch] of [tokens], 1 for those. */
   noteImage(image: readonly Uint8Array[]): void {
-    if (!this.#prefilled) this.#image = [...image];
+    this.#notes.image = image;
   }
 
   /** Whether {@link noteRotation} must come before the prompt is complete. */
   get rotationNeeded(): boolean {
-    return this.policy.turnMergedKeys === true && this.#rotations === undefined;
+    return this.#notes.rotationNeeded;
   }
 
-  /** Tells how the model rotates the keys of each layer, for policies that turn keys to other positions. */
+  /** Tells how the model rotates the keys of each layer. */
   noteRotation(rotations: readonly KeyRotation[]): void {
-    this.#rotations = rotations;
+    this.#notes.rotations = rotations;
   }
 
   /** Allocates memory for `tokens` to come, the `last` of them in the append that completes them; not anew for each chunk. */
@@ -205,9 +197,7 @@ export class KVCache {
     }
     const capacities = this.#stores.map((store) => store.capacity);
     const completesPrompt = !this.#prefilled && !promptContinues;
-    const window = this.#prefilled ? undefined : this.#window;
-    // Before the window of a policy that has one there is no attention to bring.
-    const needed = window ? layers[0]?.attention !== undefined || completesPrompt : this.attentionNeeded();
+    const needed = this.#needed(layers, completesPrompt);
     checkRows(
       layers,
       tokens,
@@ -217,9 +207,7 @@ export class KVCache {
             (bySlot ? capacities[layer]! : this.#sequences[row]!.entries[layer]!.length) + tokens
         : undefined,
     );
-    window?.check(this.#seen, tokens, needed, completesPrompt);
-    if (completesPrompt) this.#checkNotes(this.#seen + tokens);
-    if (needed) window?.add(tokens);
+    if (!this.#prefilled) this.#notes.addPart(this.#seen, tokens, needed, completesPrompt, shape.batch);
 
     // 1. The new rows go into slots; the last part of a prompt is compressed from where it lies.
     if (completesPrompt) this.#addEntries(tokens);
@@ -260,7 +248,7 @@ export class KVCache {
         entries.map((list) => ({
           tokens: this.#seen,
           importance: list.scores.subarray(0, this.#seen),
-          image: this.#image[row],
+          image: this.#notes.image[row],
           allowed,
         })),
       ),
@@ -280,27 +268,17 @@ export class KVCache {
         this.#roomFor(held + 1),
         {
           logCountBias: this.policy.logCountBias ?? false,
-          rotation: this.policy.turnMergedKeys ? this.#rotations?.[layer] : undefined,
+          rotation: this.policy.turnMergedKeys ? this.#notes.rotations?.[layer] : undefined,
         },
       );
     }
     this.#prefilled = true;
-    this.#image = [];
   }
 
-  /** What the policy must know of the prompt and the model. */
-  #checkNotes(tokens: number): void {
-    if (this.rotationNeeded) {
-      throw invalidShape(
-        'this policy turns keys to other positions: run the cache through generate(), or call noteRotation() first.',
-      );
-    }
-    const told = Array.from({ length: this.batch }, (_, row) => this.#image[row]?.length ?? 0);
-    const missing = told.find((count) => count !== tokens);
-    if (!this.policy.needsImage || missing === undefined) return;
-    throw invalidShape(
-      `this policy treats text and image apart, and the kind of ${missing} of ${tokens} prompt tokens is known; give generate() input_ids with one id for each, or call noteImage() first.`,
-    );
+  /** Whether these rows must have attention: before the window of a policy that has one there is none to bring. */
+  #needed(layers: readonly LayerRows[], completesPrompt: boolean): boolean {
+    if (this.#prefilled || this.policy.window === undefined) return this.attentionNeeded();
+    return completesPrompt || layers[0]?.attention !== undefined;
   }
 
   #roomFor(slots: number): number {

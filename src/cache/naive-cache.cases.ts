@@ -33,7 +33,7 @@ export class NaiveCache {
   }
 
   append(rows: readonly LayerRows[], tokens: number, { promptContinues = false } = {}): void {
-    const { batch, kvHeads, headDim } = this.shape;
+    const { kvHeads, headDim } = this.shape;
     const received = this.lists.map((layers, row) =>
       layers.map((list, layer) => {
         const { keys, values, attention } = rows[layer]!;
@@ -52,8 +52,8 @@ export class NaiveCache {
           });
         }
         if (attention === undefined) return list.map(() => 0);
-        const width = attention.length / batch;
-        return Array.from(attention.slice(row * width, (row + 1) * width));
+        const start = this.lists.slice(0, row).reduce((sum, other) => sum + other[layer]!.length, 0);
+        return Array.from(attention.slice(start, start + list.length));
       }),
     );
     this.seen += tokens;

@@ -158,10 +158,12 @@ export function bySlot(cache: KVCache): Playable {
       const reordered = layers.map(({ keys, values, attention }, layer) => {
         if (attention === undefined) return { keys, values };
         const { capacity } = cache.past(layer);
-        const width = attention.length / cache.batch;
+        let start = 0;
         const attentionSlots = new Float32Array(cache.batch * (capacity + tokens));
         for (let row = 0; row < cache.batch; row++) {
-          const own = attention.subarray(row * width, (row + 1) * width);
+          const width = cache.entries(layer, row).positions.length + tokens;
+          const own = attention.subarray(start, start + width);
+          start += width;
           slotsOf(cache, layer, row).forEach((slot, index) => {
             attentionSlots[row * (capacity + tokens) + slot] = own[index]!;
           });

@@ -22,11 +22,12 @@ export interface Received {
 /** Tells every entry what it received: added to the importance of a prompt, handed to the policy after that. */
 export function observe(sequences: readonly Sequence[], given: Received, prefilled: boolean): void {
   const { layers, tokens, bySlot, capacities } = given;
-  sequences.forEach(({ policy, entries }, row) => {
+  const read = layers.map(() => 0);
+  sequences.forEach(({ policy, entries }) => {
     const received = entries.map((list, layer) => {
-      const attention = layers[layer]!.attention!;
-      const width = attention.length / sequences.length;
-      const own = attention.subarray(row * width, (row + 1) * width);
+      const start = read[layer]!;
+      read[layer] = start + (bySlot ? capacities[layer]! + tokens : list.length);
+      const own = layers[layer]!.attention!.subarray(start, read[layer]);
       return bySlot ? fromSlots(list, own, capacities[layer]!, tokens) : fromLogical(list, own);
     });
     if (prefilled) policy.observe?.(entries, received);

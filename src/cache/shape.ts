@@ -15,7 +15,7 @@ export interface LayerRows {
   readonly keys: Float32Array;
   readonly values: Float32Array;
   /**
-   * [batch, held + tokens] what each entry, the new ones last, received from the new queries: summed over the queries,
+   * [batch, held + tokens] (rows one after the other where they hold different numbers) what each entry, the new ones last, received from the new queries: summed over the queries,
    * averaged over the heads, entries in logical order.
    */
   readonly attention?: Float32Array;
@@ -103,13 +103,12 @@ export function checkRows(
         `layer ${layer} came without attention, which this policy needs here; pass the attention each entry received.`,
       );
     }
-    for (let row = 0; row < shape.batch; row++) {
-      const expected = shape.batch * width(layer, row);
-      if (attention.length === expected) continue;
-      throw invalidShape(
-        `attention of layer ${layer} holds ${attention.length} numbers; ${expected} entries received some.`,
-      );
-    }
+    let expected = 0;
+    for (let row = 0; row < shape.batch; row++) expected += width(layer, row);
+    if (attention.length === expected) return;
+    throw invalidShape(
+      `attention of layer ${layer} holds ${attention.length} numbers; ${expected} entries received some.`,
+    );
   });
 }
 

@@ -1,0 +1,53 @@
+import type { CachePolicy } from './policy.js';
+import { ObservedWindow } from './prompt-parts.js';
+import type { KeyRotation } from './rotation.js';
+import { invalidShape } from './shape.js';
+
+/** What a cache was told beside the rows of a prompt, and whether it is what the policy needs to know. */
+export class PromptNotes {
+  /** [batch] of [tokens] 1 for a token that stands for a part of an image; as far as it was told */
+  image: readonly Uint8Array[] = [];
+  /** [layers] how the model rotates keys */
+  rotations: readonly KeyRotation[] | undefined;
+  #window: ObservedWindow | undefined;
+
+  constructor(private readonly policy: CachePolicy) {
+    this.reset();
+  }
+
+  /** Forgets the prompt, not the model. */
+  reset(): void {
+    const { window } = this.policy;
+    this.#window = window === undefined ? undefined : new ObservedWindow(window);
+    this.image = [];
+  }
+
+  get rotationNeeded(): boolean {
+    return this.policy.turnMergedKeys === true && this.rotations === undefined;
+  }
+
+  /**
+   * Takes in the next part of a prompt of `batch` rows, or throws before anything has changed.
+   * @param seen tokens of the prompt before this part
+   * @throws ElasticCacheError 'invalid-shape'
+   */
+  addPart(seen: number, tokens: number, attention: boolean, completes: boolean, batch: number): void {
+    this.#window?.check(seen, tokens, attention, completes);
+    if (completes) this.#checkWhole(seen + tokens, batch);
+    if (attention) this.#window?.add(tokens);
+  }
+
+  #checkWhole(tokens: number, batch: number): void {
+    if (this.rotationNeeded) {
+      throw invalidShape(
+        'this policy turns keys to other positions: run the cache through generate(), or call noteRotation() first.',
+      );
+    }
+    const told = Array.from({ length: batch }, (_, row) => this.image[row]?.length ?? 0);
+    const missing = told.find((count) => count !== tokens);
+    if (!this.policy.needsImage || missing === undefined) return;
+    throw invalidShape(
+      `this policy treats text and image apart, and the kind of ${missing} of ${tokens} prompt tokens is known; give generate() input_ids with one id for each, or call noteImage() first.`,
+    );
+  }
+}
