@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Budget } from '../cache/budget.js';
 import { ElasticCacheError } from '../errors.js';
+import { METRICS, type Metric } from '../eval/metrics/names.js';
 import { createPolicy } from '../policies/registry.js';
 
 const BUDGET_FORMS =
@@ -30,6 +31,58 @@ export function parseBudget(value: string): NamedBudget {
 
 export function parseBudgets(value: string): NamedBudget[] {
   return listOf(value, 'budgets').map(parseBudget);
+}
+
+/** Budgets and ranges of shares, `0.05,0.1..0.9` or `0.1..0.5:0.2` with a step (0.1 unless told); each once. */
+export function parseBudgetRanges(value: string): NamedBudget[] {
+  const budgets = listOf(value, 'budgets').flatMap((item) =>
+    item.includes('..') ? rangeOf(item).map(parseBudget) : [parseBudget(item)],
+  );
+  return [...new Map(budgets.map((budget) => [budget.name, budget])).values()];
+}
+
+function rangeOf(value: string): string[] {
+  const match = /^(\d*\.?\d+)\.\.(\d*\.?\d+)(?::(\d*\.?\d+))?$/.exec(value);
+  const [from, to, step] = [Number(match?.[1]), Number(match?.[2]), Number(match?.[3] ?? 0.1)];
+  if (!(from > 0 && from <= to && to <= 1 && step > 0)) {
+    throw new ElasticCacheError(
+      'invalid-budget',
+      `budgets "${value}" are no range: give the smallest and the largest share, above 0 and at most 1, and a step if it is not 0.1, such as 0.1..0.5:0.2.`,
+    );
+  }
+  // In whole steps, and rounded: 0.1 + 0.2 is no 0.3.
+  const count = Math.floor((to - from) / step + 1e-9) + 1;
+  return Array.from({ length: count }, (_, index) => String(Number((from + index * step).toFixed(6))));
+}
+
+export function parseMetrics(value: string): Metric[] {
+  return listOf(value, 'metrics').map((name) => {
+    const metric = METRICS.find((known) => known === name);
+    if (metric) return metric;
+    throw invalid(`metric "${name}" is unknown; choose among ${METRICS.join(', ')}.`);
+  });
+}
+
+/** What is timed: `own`, or lengths of prompt and output such as `1024+512`. */
+export function parseLengths(value: string): ({ prompt: number; output: number } | undefined)[] {
+  return listOf(value, 'lengths').map((item) => {
+    if (item === 'own') return undefined;
+    const match = /^(\d+)\+(\d+)$/.exec(item);
+    const [prompt, output] = [Number(match?.[1]), Number(match?.[2])];
+    if (prompt >= 1 && output >= 2) return { prompt, output };
+    throw invalid(
+      `--lengths "${item}" is none; give own, or the tokens of a prompt and of its output (2 or more) such as 1024+512.`,
+    );
+  });
+}
+
+export function parseBatchSizes(value: string): number[] {
+  return listOf(value, 'batch-sizes').map(countOf('batch-sizes'));
+}
+
+export function parseOnError(value: string): 'skip' | 'stop' {
+  if (value === 'skip' || value === 'stop') return value;
+  throw invalid(`--on-error "${value}" is not skip or stop.`);
 }
 
 export function parsePolicy(value: string): string {

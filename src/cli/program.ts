@@ -4,9 +4,14 @@ import { describePolicy, policyNames } from '../policies/registry.js';
 import {
   collectImage,
   countOf,
+  parseBatchSizes,
   parseBudget,
+  parseBudgetRanges,
   parseBudgets,
   parseLayer,
+  parseLengths,
+  parseMetrics,
+  parseOnError,
   parsePolicies,
   parsePolicy,
   parsePrompt,
@@ -21,6 +26,12 @@ Budgets:
   0.2                a share of the tokens seen so far, above 0 and at most 1
   256tokens          so many entries in each layer
   64mb               so much memory for keys and values (kb, mb, gb)`;
+
+const EVAL_NOTES = `
+Into --out: results.jsonl (a line for each sample, task, policy and budget), run.json, table.md, table.csv,
+summary.json, quality.svg and latency.svg. Stop it whenever you like; the same command goes on from there.
+The full cache always runs: it is what the others are measured against.
+`;
 
 /** The command line. Each command's code, and with it ONNX Runtime, is loaded when the command runs. */
 export function createProgram(): Command {
@@ -103,6 +114,43 @@ export function createProgram(): Command {
       'one JSON object on stdout: for each layer and token, where it went and what it received',
     )
     .action(async (options) => (await import('./commands/explain.js')).explain(options));
+
+  modelOptions(
+    command(
+      'eval',
+      'measure policies and budgets on a data set: perplexity, ROUGE, accuracy, latency',
+      examples(
+        'eval --out results',
+        'eval --out results --policies elastic,h2o,local --budgets 0.1..0.5 --metrics ppl,rouge --samples 100',
+        'eval --out results --data detail_1k.json --images coco/train2017 --on-error skip',
+        'eval --out times --metrics latency --lengths 1024+512,624+256 --batch-sizes 1,4',
+      ) +
+        EVAL_NOTES +
+        POLICIES,
+    ),
+  )
+    .requiredOption(
+      '--out <folder>',
+      'where results go; the folder of an earlier run goes on where it stopped',
+    )
+    .option('--data <source>', 'scenes, scenes:SEED, or a JSON file (LLaVA conversations, MM-Vet)', 'scenes')
+    .option('--images <folder>', 'the images of a JSON file (default: beside it, or in images there)')
+    .addOption(
+      parsed('--policies <names>', 'policies, with commas between', 'elastic,h2o,local', parsePolicies),
+    )
+    .addOption(
+      parsed('--budgets <budgets>', 'budgets and ranges, from..to[:step]', '0.1,0.2,0.5', parseBudgetRanges),
+    )
+    .addOption(
+      parsed('--metrics <names>', 'ppl, rouge, accuracy, latency', 'ppl,rouge,accuracy', parseMetrics),
+    )
+    .option('--samples <count>', 'the first so many records', countOf('samples'), 10)
+    .addOption(parsed('--lengths <lengths>', 'prompt+output tokens that are timed', 'own', parseLengths))
+    .addOption(parsed('--batch-sizes <counts>', 'rows that are timed together', '1', parseBatchSizes))
+    .addOption(maxNewTokens())
+    .option('--on-error <skip|stop>', 'what becomes of a broken record', parseOnError, 'stop')
+    .option('--json', 'the summary as one JSON object on stdout')
+    .action(async (options) => (await import('./commands/eval.js')).evaluate(options));
 
   command(
     'inspect',
