@@ -1,0 +1,163 @@
+import { type NaiveEntry, type NaivePolicy, times } from '../cache/naive-cache.cases.js';
+import type { PolicyOptions } from './options.js';
+
+/** What a slow version is made of: the options of the real one, and what other methods do in another way. */
+export interface NaiveOptions extends PolicyOptions {
+  readonly startSize: number;
+  readonly distance: number;
+  readonly window: number;
+  readonly scoresOf?: (list: NaiveEntry[]) => number[];
+  readonly entries?: (layers: number, mean: number, tokens: number) => number[];
+}
+
+/**
+ * Elastic Cache with all its options, and the methods that rank tokens likewise, over arrays of objects. `received` only
+ * hands over the attention of the observation window where there is one, as the real cache is given.
+ */
+export function naiveRanked(options: NaiveOptions): NaivePolicy {
+  const { startSize, distance, endSize = 1 } = options;
+  const least = startSize + (options.scoresOf ? 1 : endSize);
+  let parts: number[] = [];
+  let held: number[] = [];
+  let places: number[] = [];
+  /** [layers] the tokens of the prompt that go before the place does, the next one first. */
+  let doomed: number[][] = [];
+
+  return {
+    received(layers, attention) {
+      layers.forEach((list, layer) => {
+        list.forEach((entry, index) => {
+          entry.score += attention[layer]![index]!;
+        });
+      });
+    },
+
+    prompt(layers, share, image) {
+      const tokens = layers[0]!.length;
+      const mean = Math.min(tokens, Math.max(least, Math.floor(share)));
+      const scores = scoresOf(layers, options);
+      const orders = scores.map((own) => inOrder(own, image, options));
+      held =
+        mean < tokens ? entriesOf(orders, scores, mean, least, options) : times(layers.length, () => tokens);
+      parts = held.map((count) => count / mean);
+      places = held.map((count) =>
+        Math.max(startSize, distance < 0 ? count + distance : Math.min(distance, count - 1)),
+      );
+      doomed = held.map((count, layer) =>
+        options.eviction === 'importance'
+          ? orders[layer]!.slice(0, count).slice(places[layer]!).reverse()
+          : [],
+      );
+      layers.forEach((list, layer) => {
+        const kept = new Set(orders[layer]!.slice(0, held[layer]!));
+        compress(list, kept, scores[layer]!, options.merging ?? 'mean');
+      });
+    },
+
+    decode(layers, share, seen) {
+      const mean = Math.min(seen, Math.max(least, Math.floor(share)));
+      const lengths = layers.map((list) => list.length);
+      while (lengths.reduce((a, b) => a + b) > mean * layers.length) {
+        const above = lengths.map((length, layer) =>
+          length > least ? length - parts[layer]! * mean : Number.NEGATIVE_INFINITY,
+        );
+        lengths[above.indexOf(Math.max(...above))]!--;
+      }
+      layers.forEach((list, layer) => {
+        while (list.length > lengths[layer]!) {
+          const position = doomed[layer]!.shift();
+          const index = list.findIndex((entry) => entry.position === position);
+          list.splice(index >= 0 ? index : Math.min(places[layer]!, list.length - 2), 1);
+        }
+      });
+    },
+  };
+}
+
+function scoresOf(layers: NaiveEntry[][], options: NaiveOptions): number[][] {
+  const own = layers.map(
+    options.scoresOf ??
+      ((list) =>
+        list.map(({ score, position }) =>
+          options.importance === 'mean' ? score / (list.length - position) : score,
+        )),
+  );
+  if (options.selection !== 'shared') return own;
+  return own.map(() =>
+    own[0]!.map((_, token) => own.reduce((sum, layer) => sum + layer[token]!, 0) / own.length),
+  );
+}
+
+/** Tokens in the order in which they are kept. */
+function inOrder(scores: number[], image: Uint8Array, options: NaiveOptions): number[] {
+  const { startSize, endSize = 1, protectText, scoresOf } = options;
+  const all = scores.map((_, token) => token);
+  const groups = [
+    (token: number) => token < startSize,
+    (token: number) => token >= scores.length - (scoresOf ? 1 : endSize),
+    (token: number) => protectText === true && image[token] === 0,
+    () => true,
+  ];
+  const groupOf = (token: number) => groups.findIndex((belongs) => belongs(token));
+  return all.sort((a, b) => groupOf(a) - groupOf(b) || scores[b]! - scores[a]! || a - b);
+}
+
+function entriesOf(
+  orders: number[][],
+  scores: number[][],
+  mean: number,
+  least: number,
+  { layerBudgets, entries }: NaiveOptions,
+): number[] {
+  const tokens = scores[0]!.length;
+  if (entries) return entries(orders.length, mean, tokens);
+  if (layerBudgets !== 'adaptive') return times(orders.length, () => mean);
+  // Every entry with the share of its layer's importance that goes before it: those with the smallest are kept.
+  const all = orders.flatMap((order, layer) => {
+    const total = order.reduce((sum, token) => sum + scores[layer]![token]!, 0);
+    let before = 0;
+    return order.map((token, rank) => {
+      const entry = { layer, rank, before };
+      before += total > 0 ? scores[layer]![token]! / total : 1 / tokens;
+      return entry;
+    });
+  });
+  const chosen = all
+    .filter(({ rank }) => rank >= least)
+    .sort((a, b) => a.before - b.before || a.layer - b.layer || a.rank - b.rank)
+    .slice(0, (mean - least) * orders.length);
+  return orders.map((_, layer) => least + chosen.filter((entry) => entry.layer === layer).length);
+}
+
+function compress(
+  list: NaiveEntry[],
+  kept: Set<number>,
+  scores: number[],
+  merging: 'mean' | 'weighted' | 'none',
+): void {
+  const anchors = list.filter((_, token) => kept.has(token));
+  const groups = new Map(anchors.map((anchor) => [anchor, [anchor]]));
+  if (merging !== 'none') {
+    for (const token of list) {
+      if (!kept.has(token.position)) groups.get(closest(anchors, token.position))!.push(token);
+    }
+  }
+  const merged = anchors.map((anchor) => {
+    const group = groups.get(anchor)!;
+    const given = group.map(({ position }) => (merging === 'weighted' ? scores[position]! : 1));
+    const weights = given.some((weight) => weight > 0) ? given : given.map(() => 1);
+    const total = weights.reduce((a, b) => a + b);
+    const mean = (name: 'key' | 'value') =>
+      anchor[name].map(
+        (_, i) => group.reduce((sum, entry, member) => sum + weights[member]! * entry[name][i]!, 0) / total,
+      );
+    return { ...anchor, count: group.length, key: mean('key'), value: mean('value') };
+  });
+  list.splice(0, list.length, ...merged);
+}
+
+export function closest(anchors: NaiveEntry[], position: number): NaiveEntry {
+  return anchors.reduce((best, anchor) =>
+    Math.abs(anchor.position - position) < Math.abs(best.position - position) ? anchor : best,
+  );
+}
