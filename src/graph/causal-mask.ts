@@ -6,8 +6,11 @@ import { batchOf, type CacheShapes, type Sizes, sharedEvaluator } from './sized-
 /** A value that shapes the scores [B, heads, S, T] before the softmax, and how. */
 export interface Mask {
   value: string;
-  /** 'added' to the scores; 'keeps' or 'hides' the scores where it is true; the first or the second by its type. */
-  use: 'added' | 'keeps' | 'hides' | 'added-or-keeps';
+  /**
+   * 'added' to the scores; 'keeps' or 'hides' the scores where it is true; the first or the second by its type. As
+   * 'keeps-keys' it is [B, T] instead, the same for every head and query.
+   */
+  use: 'added' | 'keeps' | 'hides' | 'added-or-keeps' | 'keeps-keys';
 }
 
 /** Sizes at which a mask is tried. */
@@ -34,24 +37,6 @@ const TRIED_AT_ONCE = 512;
 export interface Visible {
   /** How many last tokens, itself among them; undefined for all. */
   window: number | undefined;
-}
-
-/**
- * Why masks are not the causal mask (each new token sees the whole past, itself and the new tokens before it) with or
- * without padding, or undefined when they are.
- * @param causal whether the operator itself hides later tokens as well
- */
-export function notCausal(
-  index: GraphIndex,
-  masks: readonly Mask[],
-  caches: CacheShapes,
-  causal = false,
-): string | undefined {
-  const visible = causalMask(index, masks, caches, causal);
-  if (typeof visible === 'string') return visible;
-  return visible.window === undefined
-    ? undefined
-    : `its mask hides earlier tokens: it sees only a sliding window of ${visible.window} tokens, which is not supported`;
 }
 
 /**
@@ -130,7 +115,7 @@ function tried(
   const evaluator = sharedEvaluator(index, caches, sizes);
   let values: NumberArray[];
   try {
-    values = masks.map(({ value }) => broadcastMask(evaluator.value(value), batch, tokens, total));
+    values = masks.map((mask) => broadcastMask(mask, evaluator.value(mask.value), batch, tokens, total));
   } catch (cause) {
     const impossible = cause instanceof RangeError || (cause as Error).cause instanceof RangeError;
     if (impossible && !needed) return undefined;
@@ -162,7 +147,17 @@ function tried(
 }
 
 /** As [batch, heads or 1, tokens, total], the new tokens' part of a longer mask having been taken by the graph. */
-function broadcastMask(mask: NumberArray, batch: number, tokens: number, total: number): NumberArray {
+function broadcastMask(
+  { use }: Mask,
+  mask: NumberArray,
+  batch: number,
+  tokens: number,
+  total: number,
+): NumberArray {
+  if (use === 'keeps-keys') {
+    if (mask.dims.length !== 2) throw new RangeError(`it is of shape [${mask.dims.join(', ')}]`);
+    return broadcast({ ...mask, dims: [mask.dims[0]!, 1, 1, mask.dims[1]!] }, [batch, 1, tokens, total]);
+  }
   const heads = mask.dims.length >= 3 ? mask.dims.at(-3)! : 1;
   const extra = mask.dims.slice(0, -4);
   if (extra.some((dim) => dim !== 1)) throw new RangeError(`it is of shape [${mask.dims.join(', ')}]`);
@@ -172,7 +167,8 @@ function broadcastMask(mask: NumberArray, batch: number, tokens: number, total: 
 function sees(mask: NumberArray, use: Mask['use'], row: number, head: number, s: number, t: number) {
   const [, heads = 1, tokens = 1, total = 1] = mask.dims;
   const value = mask.data[((row * heads + (heads === 1 ? 0 : head)) * tokens + s) * total + t]!;
-  if (use === 'keeps' || (use === 'added-or-keeps' && mask.integer)) return value !== 0;
+  if (use === 'keeps' || use === 'keeps-keys' || (use === 'added-or-keeps' && mask.integer))
+    return value !== 0;
   if (use === 'hides') return value === 0;
   if (value === 0) return true;
   return value <= HIDDEN ? false : undefined;

@@ -1,10 +1,10 @@
 import type { LayerCache } from '../caches.js';
-import { notCausal } from '../causal-mask.js';
 import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
+import { maskWindow } from './mask-window.js';
 import { repeatedHeads } from './repeated-heads.js';
 import { scoreChain } from './score-chain.js';
 
@@ -44,12 +44,13 @@ export function decomposedAttention(
 
   const chain = scoreChain(index, product.input[0] ?? '', scores);
   if (typeof chain === 'string') throw refusal(product, chain);
-  const reason = notCausal(index, chain.masks, { ...shape, whole: [key.whole, value.whole] });
-  if (reason) throw refusal(chain.softmax, reason);
+  const whole = [key.whole, value.whole];
+  const window = maskWindow(index, chain.softmax, chain.masks, { ...shape, whole }, { causal: false });
   return {
     index: cache.index,
     queryHeads: kvHeads * keys.repeats,
     ...shape,
+    window,
     description: {
       pattern: 'MatMul, Softmax, MatMul',
       node: product.name,
