@@ -40,9 +40,8 @@ export interface NodeOptions {
 /** Adds to an ONNX graph: nodes, initializers, inputs and outputs, under names that nothing else in it has. */
 export class GraphBuilder {
   readonly graph: Graph;
-  private readonly taken: Set<string>;
-  /** The builder whose graph holds this one, of a branch. */
-  private outer?: GraphBuilder;
+  /** Shared with the branches: a value of theirs may have no name that the outer graph uses before or after. */
+  private taken: Set<string>;
 
   /** @param model the model to add to; it is changed in place. */
   constructor(readonly model: Model) {
@@ -68,20 +67,16 @@ export class GraphBuilder {
   /** A builder of a graph inside a node, a branch of an If: it reads the values of this one and takes none of its names. */
   branch(name: string): GraphBuilder {
     const inner = GraphBuilder.create(this.fresh(name), {});
-    inner.outer = this;
+    inner.taken = this.taken;
     return inner;
   }
 
   /** A name that nothing in the graph has: `hint`, or `hint` with a number. */
   fresh(hint: string): string {
     let name = hint;
-    for (let i = 1; this.isTaken(name); i++) name = `${hint}_${i}`;
+    for (let i = 1; this.taken.has(name); i++) name = `${hint}_${i}`;
     this.taken.add(name);
     return name;
-  }
-
-  private isTaken(name: string): boolean {
-    return this.taken.has(name) || (this.outer?.isTaken(name) ?? false);
   }
 
   /** Imports an operator set unless the model has one of that domain already. */

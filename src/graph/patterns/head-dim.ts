@@ -1,6 +1,7 @@
 import { intAttribute } from '../attributes.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
+import { type CacheShapes, sharedEvaluator } from '../sized-evaluator.js';
 import { dimsOf } from '../tensors.js';
 
 /** Nodes that leave the last dimension of their first input as it is. */
@@ -18,6 +19,15 @@ export function headDimOf(
   const held = heads.packed ? heads.queryHeads + 2 * heads.kvHeads : heads.kvHeads;
   const width = projectionWidth(index, node.input[heads.packed ? 0 : 2] ?? '');
   return width !== undefined && width % held === 0 ? width / held : undefined;
+}
+
+/** The dimensions of a value for one token after three, undefined when the nodes that make it do not tell. */
+export function sizesOf(index: GraphIndex, name: string, caches: CacheShapes): readonly number[] | undefined {
+  try {
+    return sharedEvaluator(index, caches, { past: 3, tokens: 1, padded: 0 }).dims(name);
+  } catch {
+    return undefined;
+  }
 }
 
 function projectionWidth(index: GraphIndex, name: string): number | undefined {

@@ -1,32 +1,44 @@
 import { floatAttribute, intAttribute } from '../attributes.js';
 import type { LayerCache } from '../caches.js';
-import { notCausal } from '../causal-mask.js';
+import type { Mask } from '../causal-mask.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
 import type { CacheShapes } from '../sized-evaluator.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
-import { headDimOf } from './head-dim.js';
+import { headDimOf, sizesOf } from './head-dim.js';
+import { maskWindow } from './mask-window.js';
 import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
 import { repeatedHeads } from './repeated-heads.js';
 import { splitHeads } from './split-heads.js';
 
 /** Positions of the inputs of com.microsoft.MultiHeadAttention. */
-const INPUT = { query: 0, key: 1, value: 2, mask: 5, pastKey: 6, pastValue: 7 } as const;
+const INPUT = {
+  query: 0,
+  key: 1,
+  value: 2,
+  bias: 3,
+  keyPadding: 4,
+  mask: 5,
+  pastKey: 6,
+  pastValue: 7,
+} as const;
 
 /** Inputs that are not rewritten, and what they are. */
 const REFUSED_INPUTS: Readonly<Record<number, string>> = {
-  3: 'a bias of its projections',
-  4: 'a key padding mask',
   8: 'a length of its past',
   9: 'a cache indirection',
 };
 
+/** What the operator hides tokens with has to be at most this. */
+const HIDDEN = -1e4;
+
 const ATTRIBUTES = new Set(['num_heads', 'scale', 'mask_filter_value', 'unidirectional']);
 
 /**
- * Takes apart a layer that attends with com.microsoft.MultiHeadAttention over its past: one key head for each query head.
+ * Takes apart a layer that attends with com.microsoft.MultiHeadAttention over its past: one key head for each query head, a
+ * bias of the projections, masks of its own or given ones.
  * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason.
  */
 export function multiHeadAttention(index: GraphIndex, cache: LayerCache): AttentionLayer {
@@ -42,20 +54,31 @@ export function multiHeadAttention(index: GraphIndex, cache: LayerCache): Attent
     );
   }
   const whole = [node.output[1] ?? '', node.output[2] ?? ''];
-  refuseOtherMasks(index, node, { kvHeads: heads, headDim, whole });
-  const at = (i: number) => node.input[i] ?? '';
+  const caches = { kvHeads: heads, headDim, whole };
+  const split = [INPUT.key, INPUT.value].map(
+    (at) => sizesOf(index, node.input[at] ?? '', caches)?.length === 4,
+  );
+  const bias = node.input[INPUT.bias];
+  if (bias && split.includes(true))
+    throw refusal(node, `it adds a bias ("${bias}") to keys that are split into heads; ${WITHOUT_IT}`);
   return {
     index: cache.index,
     queryHeads: heads,
     kvHeads: heads,
     headDim,
-    ...common(node, headDim),
+    ...common(index, node, caches),
     elemType: cache.key.elemType,
-    rows: (builder) => ({
-      query: splitHeads(builder, at(INPUT.query), cache.index, heads, headDim),
-      key: splitHeads(builder, at(INPUT.key), cache.index, heads, headDim),
-      value: splitHeads(builder, at(INPUT.value), cache.index, heads, headDim),
-    }),
+    rows: (builder) => {
+      const sizes = builder.int64('bias_sizes', [3], new Array<number>(3).fill(heads * headDim));
+      const biases = bias ? builder.ops('Split', [bias, sizes], { attributes: { axis: 0 }, outputs: 3 }) : [];
+      const part = (at: number, alreadySplit = false) => {
+        const given = node.input[at] ?? '';
+        if (alreadySplit) return given;
+        const rows = biases[at] ? builder.op('Add', [given, biases[at]]) : given;
+        return splitHeads(builder, rows, cache.index, heads, headDim);
+      };
+      return { query: part(INPUT.query), key: part(INPUT.key, split[0]), value: part(INPUT.value, split[1]) };
+    },
   };
 }
 
@@ -91,12 +114,13 @@ export function repeatedMultiHeadAttention(
           : undefined;
     if (reason) throw refusal(node, `${reason}; ${USE_ANOTHER_EXPORT}`);
   }
-  refuseOtherMasks(index, node, { ...shape, whole: [key.whole, value.whole] });
+  if (node.input[INPUT.bias])
+    throw refusal(node, `it adds a bias ("${node.input[INPUT.bias]}") to repeated heads; ${WITHOUT_IT}`);
   return {
     index: cache.index,
     queryHeads,
     ...shape,
-    ...common(node, headDim),
+    ...common(index, node, { ...shape, whole: [key.whole, value.whole] }),
     elemType: value.readType,
     rows: (builder) => ({
       query: splitHeads(builder, node.input[INPUT.query] ?? '', cache.index, queryHeads, headDim),
@@ -106,10 +130,16 @@ export function repeatedMultiHeadAttention(
   };
 }
 
-function common(node: Node, headDim: number) {
+function common(index: GraphIndex, node: Node, caches: CacheShapes) {
+  const masks: Mask[] = [];
+  const { [INPUT.mask]: added, [INPUT.keyPadding]: padding } = node.input;
+  if (added) masks.push({ value: added, use: 'added' });
+  if (padding) masks.push({ value: padding, use: 'keeps-keys' });
+  const causal = intAttribute(node, 'unidirectional', 0) === 1;
   return {
+    window: maskWindow(index, node, masks, caches, { causal }),
     description: { pattern: 'MultiHeadAttention', node: node.name, packed: false, rope: 'outside' as const },
-    scale: floatAttribute(node, 'scale', 0) || 1 / Math.sqrt(headDim),
+    scale: floatAttribute(node, 'scale', 0) || 1 / Math.sqrt(caches.headDim),
     softcap: 0,
     replaces: [node],
     output: node.output[0] ?? '',
@@ -127,14 +157,8 @@ function refuseVariants(node: Node): void {
   if (node.input.slice(10).some(Boolean))
     throw refusal(node, `it has ${node.input.length} inputs, and only 10 are known; ${WITHOUT_IT}`);
   if (node.output.slice(3).some(Boolean)) throw refusal(node, `it also gives its scores; ${WITHOUT_IT}`);
-  if (intAttribute(node, 'unidirectional', 0) === 1)
-    throw refusal(node, `it masks by itself (unidirectional); ${WITHOUT_IT}`);
+  const filled = floatAttribute(node, 'mask_filter_value', HIDDEN);
+  if (!(filled <= HIDDEN)) throw refusal(node, `its masks only add ${filled} to the scores; ${WITHOUT_IT}`);
   const unknown = node.attribute.find(({ name }) => !ATTRIBUTES.has(name));
   if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${WITHOUT_IT}`);
-}
-
-function refuseOtherMasks(index: GraphIndex, node: Node, caches: CacheShapes): void {
-  const mask = node.input[INPUT.mask];
-  const reason = notCausal(index, mask ? [{ value: mask, use: 'added' }] : [], caches);
-  if (reason) throw refusal(node, `${reason}; ${USE_ANOTHER_EXPORT}`);
 }

@@ -1,13 +1,15 @@
 import { attributeOf, floatAttribute, intAttribute } from '../attributes.js';
 import type { GraphBuilder } from '../builder.js';
 import type { LayerCache } from '../caches.js';
-import { notCausal } from '../causal-mask.js';
+import type { Mask } from '../causal-mask.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
-import { batchOf, type CacheShapes, sizedEvaluator } from '../sized-evaluator.js';
+import type { CacheShapes } from '../sized-evaluator.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
+import { sizesOf } from './head-dim.js';
+import { maskWindow } from './mask-window.js';
 import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
 import { repeatedHeads } from './repeated-heads.js';
 import { splitHeads } from './split-heads.js';
@@ -115,15 +117,15 @@ function attending(index: GraphIndex, node: Node, layer: number, caches: CacheSh
   refuseVariants(node);
   const queryHeads =
     intAttribute(node, 'q_num_heads', 0) ||
-    (known && known > 1 ? known * kvHeads : headsOf(index, node.input[INPUT.query] ?? '', caches));
+    (known && known > 1 ? known * kvHeads : sizesOf(index, node.input[INPUT.query] ?? '', caches)?.[1]);
   if (!queryHeads || queryHeads % kvHeads !== 0) {
     throw refusal(node, `the number of its query heads cannot be read from the graph; ${USE_ANOTHER_EXPORT}`);
   }
   const mask = node.input[INPUT.mask];
   const causal = intAttribute(node, 'is_causal', 0) === 1;
-  const reason = notCausal(index, mask ? [{ value: mask, use: 'added-or-keeps' }] : [], caches, causal);
-  if (reason) throw refusal(node, `${reason}; ${USE_ANOTHER_EXPORT}`);
+  const masks: Mask[] = mask ? [{ value: mask, use: 'added-or-keeps' }] : [];
   return {
+    window: maskWindow(index, node, masks, caches, { causal }),
     index: layer,
     queryHeads,
     kvHeads,
@@ -145,15 +147,4 @@ function refuseVariants(node: Node): void {
   if (node.output[3]) throw refusal(node, `it also gives its scores ("${node.output[3]}"); ${WITHOUT_IT}`);
   const unknown = node.attribute.find(({ name }) => !ATTRIBUTES.has(name));
   if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${WITHOUT_IT}`);
-}
-
-/** The heads of a value [B, heads, S, headDim], undefined when the nodes that make it do not tell. */
-function headsOf(index: GraphIndex, name: string, caches: CacheShapes): number | undefined {
-  try {
-    const sizes = { batch: batchOf(index), past: 3, tokens: 1, padded: 0 };
-    const dims = sizedEvaluator(index, caches, sizes).dims(name);
-    return dims.length === 4 ? dims[1] : undefined;
-  } catch {
-    return undefined;
-  }
 }
