@@ -8,7 +8,7 @@ describe('registry', () => {
     expect(describePolicy(name)).toMatch(/^[^\n]{10,90}[^.\n]$/);
   });
 
-  it.each(['Elastic', '', 'toString', 'snapkv'])(
+  it.each(['Elastic', '', 'toString', 'elastic '])(
     'refuses the unknown policy "%s" and names the known ones',
     (name) => {
       expect(() => createPolicy(name)).toThrow(
@@ -26,11 +26,47 @@ describe('registry', () => {
     { distance: 0 },
     { distance: -2.5 },
     { distance: Number.NaN },
+    { window: 0 },
+    { importance: 'max' as never },
+    { merging: 'Mean' as never },
+    { protectText: 'yes' as never },
   ])('refuses %j in every policy', (options) => {
     for (const name of policyNames) {
-      expect(() => createPolicy(name, options)).toThrow(/^(startSize|endSize|distance) is [^\n]+\.$/);
+      expect(() => createPolicy(name, options)).toThrow(
+        /^(startSize|endSize|distance|window|importance|merging|protectText) is [^\n]+\.$/,
+      );
       expect(() => createPolicy(name, options)).toThrow(expect.objectContaining({ code: 'invalid-option' }));
     }
+  });
+});
+
+describe('a policy named with its options', () => {
+  it('is that policy with those options, under the name that was typed', () => {
+    const policy = createPolicy('elastic:importance=window:window=9:startSize=3:logCountBias=true', {
+      window: 4,
+      endSize: 2,
+    });
+    expect(policy).toMatchObject({ minimum: 5, window: 9, logCountBias: true });
+    expect(policy.name).toBe('elastic:importance=window:window=9:startSize=3:logCountBias=true');
+  });
+
+  it('changes a preset', () => {
+    expect(createPolicy('elastic-plus')).toMatchObject({ logCountBias: true });
+    expect(createPolicy('elastic-plus:logCountBias=false')).toMatchObject({ logCountBias: false });
+    expect(createPolicy('elastic-plus', { logCountBias: undefined })).toMatchObject({ logCountBias: true });
+  });
+
+  it.each([
+    ['elastic:colour=red', /sets "colour", which is no option; choose among startSize, /],
+    ['elastic:window', /gives window no value/],
+    ['elastic:window=', /gives window no value/],
+    ['elastic:window=1=2', /gives window no value/],
+    ['elastic:window=many', /window is NaN/],
+    ['elastic:protectText=1', /protectText is "1"; it must be true or false/],
+    ['elastic:merging=all', /merging is "all"; choose one of mean, weighted, none/],
+  ])('refuses %s in one sentence', (spec, message) => {
+    expect(() => createPolicy(spec)).toThrow(message);
+    expect(() => createPolicy(spec)).toThrow(expect.objectContaining({ code: 'invalid-option' }));
   });
 });
 

@@ -1,0 +1,152 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Budget } from '../cache/budget.js';
+import { NaiveCache } from '../cache/naive-cache.cases.js';
+import { play, settings } from '../cache/play.cases.js';
+import { Turn } from '../cache/rotation.js';
+import { ElasticCache } from '../elastic-cache.js';
+import { naiveRanked } from './naive-ranked.cases.js';
+import { CHOICES, type PolicyOptions } from './options.js';
+
+const options = fc.record({
+  importance: fc.constantFrom(...CHOICES.importance),
+  selection: fc.constantFrom(...CHOICES.selection),
+  merging: fc.constantFrom(...CHOICES.merging),
+  layerBudgets: fc.constantFrom(...CHOICES.layerBudgets),
+  eviction: fc.constantFrom(...CHOICES.eviction),
+  protectText: fc.boolean(),
+  endSize: fc.integer({ min: 1, max: 5 }),
+});
+
+/** A cache of one layer, one head, one dimension after a prompt with these importances; keys count 10, 20, 30 ... */
+function afterPrompt(importance: number[], options: PolicyOptions & { budget: Budget }) {
+  const cache = new ElasticCache({ ...options, layers: 1, kvHeads: 1, headDim: 1 });
+  const keys = Float32Array.from(importance, (_, token) => 10 * (token + 1));
+  cache.append([{ keys, values: keys, attention: Float32Array.from(importance) }], importance.length);
+  return cache;
+}
+
+const positions = (cache: ElasticCache) => Array.from(cache.entries(0).positions);
+
+function step(cache: ElasticCache): number[] {
+  cache.append([{ keys: new Float32Array(1), values: new Float32Array(1) }], 1);
+  return positions(cache);
+}
+
+describe('elastic with its options', () => {
+  it('does what its slow version does, whatever the combination', () =>
+    fc.assert(
+      fc.property(settings, options, ({ budget, shape, ...script }, chosen) => {
+        const all = { ...script, ...chosen };
+        const cache = new ElasticCache({ ...all, budget, ...shape });
+        const slow = new NaiveCache(shape, budget, () => naiveRanked(all));
+        const observed = cache.policy.window;
+        const held: ReturnType<ElasticCache['entries']>[] = [];
+        const each = (check: (layer: number, row: number) => void) => {
+          for (let layer = 0; layer < shape.layers; layer++)
+            for (let row = 0; row < shape.batch; row++) check(layer, row);
+        };
+        play(slow, { ...script, shape, observed }, () =>
+          each((layer, row) => held.push(slow.entries(layer, row))),
+        );
+        play(cache, { ...script, shape, observed }, () =>
+          each((layer, row) => {
+            const [got, wanted] = [cache.entries(layer, row), held.shift()!];
+            expect([got.positions, got.counts]).toEqual([wanted.positions, wanted.counts]);
+            for (const name of ['keys', 'values'] as const) {
+              got[name].forEach((value, i) => {
+                if (Math.abs(value - wanted[name][i]!) > 1e-4) expect(value).toBeCloseTo(wanted[name][i]!, 4);
+              });
+            }
+          }),
+        );
+      }),
+      { numRuns: 60 },
+    ));
+
+  it('mean importance divides by the queries that can see a token', () => {
+    // Per query that can see it, token 4 received most: 3 / 2.
+    const importance = [1, 5, 4, 3, 3, 0];
+    expect(positions(afterPrompt(importance, { budget: 0.5 }))).toEqual([0, 1, 5]);
+    expect(positions(afterPrompt(importance, { budget: 0.5, importance: 'mean' }))).toEqual([0, 4, 5]);
+  });
+
+  it('weighted merging averages by importance, and evenly where nothing was received', () => {
+    const weighted = afterPrompt([3, 1, 0, 0], { budget: 0.5, merging: 'weighted' }).entries(0);
+    expect(Array.from(weighted.keys)).toEqual([12.5, 35]);
+    expect(Array.from(weighted.counts)).toEqual([2, 2]);
+  });
+
+  it('without merging the rest is dropped', () => {
+    const { keys, counts } = afterPrompt([3, 1, 0, 0], { budget: 0.5, merging: 'none' }).entries(0);
+    expect([Array.from(keys), Array.from(counts)]).toEqual([
+      [10, 40],
+      [1, 1],
+    ]);
+  });
+
+  it('evicts the least important of as many prompt entries as a fixed point would, then what follows them', () => {
+    const cache = afterPrompt([9, 2, 5, 1, 7, 0], {
+      budget: { tokens: 5 },
+      distance: -3,
+      eviction: 'importance',
+    });
+    expect(positions(cache)).toEqual([0, 1, 2, 4, 5]);
+    expect(step(cache)).toEqual([0, 2, 4, 5, 6]);
+    expect(step(cache)).toEqual([0, 4, 5, 6, 7]);
+    expect(step(cache)).toEqual([0, 5, 6, 7, 8]);
+    expect(step(cache)).toEqual([0, 5, 7, 8, 9]);
+  });
+
+  it('adds log(count) to the scores of merged anchors where asked for', () => {
+    const bias = (logCountBias: boolean) =>
+      Array.from(afterPrompt([3, 1, 1, 0], { budget: 0.5, logCountBias }).past(0).bias).filter(
+        Number.isFinite,
+      );
+    expect(bias(false)).toEqual([0, 0]);
+    expect(bias(true)).toEqual([Math.fround(Math.log(2)), Math.fround(Math.log(2))]);
+  });
+
+  it('counts positions in entries held where asked for', () => {
+    expect(afterPrompt([1, 1, 1, 1], { budget: 0.5 }).nextPosition).toBe(4);
+    expect(afterPrompt([1, 1, 1, 1], { budget: 0.5, positions: 'compact' }).nextPosition).toBe(2);
+  });
+
+  it('keeps text before image tokens, and must be told which is which', () => {
+    const cache = new ElasticCache({ budget: 0.5, protectText: true, layers: 1, kvHeads: 1, headDim: 1 });
+    const rows = [
+      {
+        keys: new Float32Array(6),
+        values: new Float32Array(6),
+        attention: Float32Array.of(9, 9, 9, 0, 0, 0),
+      },
+    ];
+    expect(() => cache.append(rows, 6)).toThrow(/kind of 0 of 6 prompt tokens/);
+    expect(cache.seen).toBe(0);
+    cache.noteImage([Uint8Array.of(0, 1, 1, 1, 0, 0)]);
+    cache.append(rows, 6);
+    expect(positions(cache)).toEqual([0, 4, 5]);
+  });
+
+  it('turns keys to the position of their anchor before they are averaged', () => {
+    const rotation = { frequencies: Float64Array.of(0.3), interleaved: false };
+    const unturned = [
+      Float32Array.of(1, 2),
+      Float32Array.of(-3, 1),
+      Float32Array.of(2, 2),
+      Float32Array.of(0, 4),
+    ];
+    const keys = unturned.map((key, position) => new Turn(rotation, position).turned(key));
+    const cache = new ElasticCache({ budget: 0.5, mergedKeys: 'turned', layers: 1, kvHeads: 1, headDim: 2 });
+    const flat = Float32Array.from(keys.flatMap((key) => [...key]));
+    const rows = [{ keys: flat, values: flat, attention: Float32Array.of(9, 1, 1, 1) }];
+    expect(() => cache.append(rows, 4)).toThrow(/noteRotation/);
+    cache.noteRotation([rotation]);
+    cache.append(rows, 4);
+    // Tokens 0 and 1 merge into 0, tokens 2 and 3 into 3.
+    const expected = [[-1, 1.5], [...new Turn(rotation, 3).turned(Float32Array.of(1, 3))]].flat();
+    cache.entries(0).keys.forEach((value, i) => {
+      expect(value).toBeCloseTo(expected[i]!, 5);
+    });
+  });
+});
