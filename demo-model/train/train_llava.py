@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from data import Scenes, dense_labels, head_sizes
-from grounding import LAYER, grounding_loss, middle, targets as looked_at
+from grounding import Looks, grounding_loss, middle, name_ends
 from model import CONFIG, Llava, normalise
 from optimiser import Optimisers
 from train_vision import DenseHeads, dense_loss
@@ -50,7 +50,18 @@ class Rows:
         encode = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
         self.encode, self.end = encode, tokenizer.token_to_id("</s>")
         self.prefix = [tokenizer.token_to_id("<s>")] + encode("USER: ")
+        self.tokenizer = tokenizer
         self.cache: dict[int, list] = {}
+        self.sites: dict[int, list] = {}
+
+    def sites_of(self, question: dict, prompt: str):
+        """[(kind of site, place in the prompt, cells)]: where the question's tokens should look, see grounding.py"""
+        encoded, cells = self.tokenizer.encode(prompt, add_special_tokens=False), question["cells"]
+        if question["kind"] == "relation":
+            start = [at for at, _ in encoded.offsets]
+            ends = [sum(s < 1 + end for s in start) - 1 for end in name_ends(question["question"])]
+            return [("name", place, [cell]) for place, cell in zip(ends, cells, strict=True)]
+        return [("count" if question["kind"] == "count" else "answer", len(encoded.ids) - 1, cells)]
 
     def turns(self, index: int, record: dict):
         """[(kind, prompt ids, answer ids)]; the description's prompt is drawn anew each time."""
@@ -60,24 +71,26 @@ class Rows:
             self.cache[index] = [
                 (kind, prompt and self.encode(prompt), self.encode(" " + answer) + [self.end]) for kind, prompt, answer in pairs
             ]
+            self.sites[index] = [self.sites_of(q, prompt) for q, (_, prompt, _) in zip(record["questions"], pairs)]
         fresh = self.encode(f"\n{random.choice(DESCRIPTION_PROMPTS)} ASSISTANT:")
         return [(kind, prompt or fresh, answer) for kind, prompt, answer in self.cache[index]]
 
     def batch(self, scenes: Scenes, indices, kept: int):
         """Tensors of a batch with `kept` image tokens a row; segment 0 is the shared prefix, -1 is padding."""
-        rows, asked, looks = [], [], []
+        rows, sites = [], {"answer": [], "count": [], "name": []}
         for i in indices:
             shown = choose_patches(scenes.records[i], kept)
             start = len(self.prefix)
             ids = list(self.prefix) + [0] * kept
             positions = list(range(start)) + (start + shown).tolist()
             segments, targets, kinds = [0] * len(ids), [-100] * len(ids), []
-            looks.append(looked_at(scenes.records[i])[:, :, shown])
-            asked.append([])
+            looks = Looks(scenes.records[i])
             for number, (kind, prompt, answer) in enumerate(self.turns(i, scenes.records[i]), 1):
                 turn = prompt + answer
-                if kind != "description":
-                    asked[-1].append(len(ids) + len(prompt) - 1)
+                for site, place, cells in self.sites[i][number - 1] if kind != "description" else []:
+                    marked = looks.mark(cells, middles=site == "count")[shown]
+                    if site == "count" or marked.any():
+                        sites[site].append(((len(rows), len(ids) + place), marked))
                 ids += turn
                 positions += range(start + IMAGE_TOKENS, start + IMAGE_TOKENS + len(turn))
                 segments += [number] * len(turn)
@@ -91,7 +104,11 @@ class Rows:
         same = segments[:, :, None] == segments[:, None, :]
         mask = (same | (segments[:, None, :] == 0)).tril()
         shown = torch.from_numpy(np.stack([r[4] for r in rows]))
-        return pad(0, 0), pad(1, 0), segments, pad(3, -100), mask[:, None], shown, [r[5] for r in rows], torch.tensor(asked), torch.stack(looks)
+        return pad(0, 0), pad(1, 0), segments, pad(3, -100), mask[:, None], shown, [r[5] for r in rows], {
+            kind: (torch.tensor([place for place, _ in found]), torch.from_numpy(np.stack([marked for _, marked in found])))
+            for kind, found in sites.items()
+            if found
+        }
 
 
 def forward(model: Llava, rows: Rows, batch, features: torch.Tensor):
@@ -177,8 +194,8 @@ def main() -> None:
 
     def grounding(batch) -> torch.Tensor:
         start = len(rows.prefix)
-        layer = model.language_model.model.layers[LAYER].self_attn
-        return grounding_loss(layer, batch[7], batch[8], slice(start, start + batch[5].shape[1]))
+        sites = {kind: (places.to(a.device), marked.to(a.device)) for kind, (places, marked) in batch[7].items()}
+        return grounding_loss(model.language_model.model.layers, sites, batch[4], slice(start, start + batch[5].shape[1]))
 
     def features(indices) -> torch.Tensor:
         if a.joint:
