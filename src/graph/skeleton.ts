@@ -15,6 +15,7 @@ const CHILDREN: Record<Kind, Readonly<Record<number, Kind>>> = {
   tensor: {},
 };
 const RAW_DATA = 9;
+const DATA_LOCATION = 14;
 
 /**
  * Reads an ONNX model without the weights inside it: each initializer of more than 1 KB, also in subgraphs, becomes external
@@ -37,6 +38,7 @@ async function skeletonOf(
 ): Promise<Uint8Array> {
   const writer = new ByteWriter();
   let offset = start;
+  let moved = false;
   while (offset < end) {
     const field = await reader.field(offset, end);
     offset = field.end;
@@ -46,6 +48,9 @@ async function skeletonOf(
       writer.message(field.number, await skeletonOf(reader, child, field.dataStart, field.end, location));
     } else if (large && kind === 'tensor' && field.number === RAW_DATA) {
       writeExternal(writer, field, location);
+      moved = true;
+    } else if (moved && field.number === DATA_LOCATION) {
+      // Says that the data are inside, where they were.
     } else {
       writer.bytes(await reader.bytes(field.start, field.end));
     }
@@ -61,6 +66,6 @@ function writeExternal(writer: ByteWriter, field: Field, location: string): void
     entry.message(2, new TextEncoder().encode(value));
     writer.message(13, entry.finish());
   }
-  // data_location = EXTERNAL.
-  writer.varintField(14, 1);
+  // EXTERNAL
+  writer.varintField(DATA_LOCATION, 1);
 }

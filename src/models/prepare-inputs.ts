@@ -64,5 +64,7 @@ function fromParts(render: () => string, marks: readonly string[], prompt: strin
     return undefined;
   }
   const found = marks[0] === undefined ? 0 : text.split(marks[0]).length - 1;
-  return found === marks.length && text.includes(prompt.trim()) ? text : undefined;
+  const listed = /["']type["'] ?:/;
+  const asList = listed.test(text) && !listed.test(prompt);
+  return found === marks.length && text.includes(prompt.trim()) && !asList ? text : undefined;
 }

@@ -1,0 +1,127 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { PreTrainedModel, Tensor } from '@huggingface/transformers';
+import * as transformers from '@huggingface/transformers';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ElasticCache } from '../../src/elastic-cache.js';
+import { answer } from '../../src/models/answer.js';
+import { type LoadedModel, loadElastic } from '../../src/models/load.js';
+import {
+  type Inputs,
+  imageTokenId,
+  prepareInputs,
+  tokensAfterImage,
+} from '../../src/models/prepare-inputs.js';
+import { decoderOf, followedBy, idsOf, picture, positionsDuring } from './family-runs.js';
+import { FAMILIES, writeTinyFamily } from './tiny-families.js';
+
+type Stock = Record<string, { from_pretrained(id: string, options: object): Promise<PreTrainedModel> }>;
+
+const NEW = 12;
+
+describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
+  let directory: string;
+  let stock: PreTrainedModel;
+  let elastic: LoadedModel;
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'family-'));
+    await writeTinyFamily(directory, family);
+    // One thread: these models are so small that more of them only wait for each other.
+    const session_options = { intraOpNumThreads: 1 };
+    stock = await (transformers as unknown as Stock)[family.className]!.from_pretrained(directory, {
+      dtype: 'fp32',
+      local_files_only: true,
+      session_options,
+    });
+    elastic = await loadElastic(directory, { threads: 1 });
+  });
+  afterAll(async () => {
+    await stock.dispose();
+    await elastic.model.dispose();
+    await rm(directory, { recursive: true });
+  });
+
+  const ask = (seeds: number[], prompt = 'w2 w3 w14 w5') =>
+    prepareInputs(elastic, { images: seeds.map(picture), prompt });
+  const generate = (model: PreTrainedModel, inputs: Inputs, past_key_values?: ElasticCache) =>
+    model.generate({
+      ...inputs,
+      max_new_tokens: NEW,
+      do_sample: false,
+      // Random weights would as soon say the token that stands for an image.
+      suppress_tokens: [imageTokenId({ model: stock })],
+      ...(past_key_values ? { past_key_values: past_key_values as never } : {}),
+    }) as Promise<Tensor>;
+
+  it('is the class of transformers.js', () => {
+    expect(elastic.model).toBeInstanceOf(
+      (transformers as unknown as Record<string, never>)[family.className]!,
+    );
+  });
+
+  it.each([[[37]], [[37, 91]], [[]]])('gives the tokens of transformers.js for images %j', async (seeds) => {
+    const inputs = await ask(seeds);
+    const token = BigInt(imageTokenId(elastic));
+    const tokens = [...(inputs.input_ids.data as BigInt64Array)];
+    expect(tokens.filter((id) => id === token)).toHaveLength(family.imageTokensOf(seeds.length));
+    expect(tokens).not.toContain(0n);
+    const expected = idsOf(await generate(stock, inputs));
+    expect(idsOf(await generate(elastic.model, inputs, new ElasticCache({ budget: 1 })))).toEqual(expected);
+    if (seeds.length > 0) {
+      const { logits } = await stock(inputs);
+      const other = await stock(await ask(seeds.with(-1, 5)));
+      expect(other.logits.data).not.toEqual(logits.data);
+    }
+  });
+
+  it('goes on from its cache, with text and with an image in the second turn', async () => {
+    const first = await ask([37]);
+    for (const seeds of [[], [91]]) {
+      const cache = new ElasticCache({ budget: 1 });
+      const turn = await generate(elastic.model, first, cache);
+      const second = followedBy(first, turn, await ask(seeds, 'w7 w8 w9'));
+      const expected = idsOf(await generate(stock, second));
+      expect(idsOf(await generate(elastic.model, second, cache))).toEqual(expected);
+    }
+  });
+
+  it('hands its decoder the positions of transformers.js after evictions, over two turns', async () => {
+    const first = await ask([37]);
+    const cache = new ElasticCache({ budget: 0.2 });
+    const run = async (model: PreTrainedModel, inputs: Inputs, past?: ElasticCache) => {
+      let output: Tensor | undefined;
+      const positions = await positionsDuring(decoderOf(model), async () => {
+        output = await generate(model, inputs, past);
+      });
+      return { positions, output: output! };
+    };
+    const one = await run(elastic.model, first, cache);
+    const stockOne = await run(stock, first);
+    expect(one.positions).toHaveLength(NEW);
+    expect(cache.stats().tokensHeld).toBe(Math.max(cache.policy.minimum, Math.floor(0.2 * cache.seen)));
+    expect(one.positions).toEqual(stockOne.positions);
+    const second = followedBy(first, one.output, await ask([91], 'w7 w8 w9'));
+    const two = await run(elastic.model, second, cache);
+    const stockTwo = await run(stock, second);
+    expect(two.positions.slice(1)).toEqual(stockTwo.positions.slice(1));
+    const rows = family.config.vision_config ? 3 : 1;
+    const last = (flat: bigint[], count: number) =>
+      Array.from({ length: rows }, (_, row) => flat.slice(0, (flat.length / rows) * (row + 1)).slice(-count));
+    expect(last(two.positions[0]!, two.positions[0]!.length / rows)).toEqual(
+      last(stockTwo.positions[0]!, two.positions[0]!.length / rows),
+    );
+    expect(cache.stats().tokensHeld).toBe(Math.floor(0.2 * cache.seen));
+  });
+
+  it('answers a question', async () => {
+    const cache = new ElasticCache({ budget: 0.5 });
+    const question = { images: [picture(37), picture(91)], prompt: 'w2 w3' };
+    const { tokens, promptTokens } = await answer(elastic, question, { cache, maxNewTokens: 4 });
+    expect(tokens).toHaveLength(4);
+    const after = tokensAfterImage(elastic, await prepareInputs(elastic, question));
+    expect(after).toBeGreaterThanOrEqual(2);
+    expect(after).toBeLessThan(promptTokens / 2);
+  });
+});

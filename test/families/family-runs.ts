@@ -1,0 +1,75 @@
+import { cat, type PreTrainedModel, RawImage, Tensor } from '@huggingface/transformers';
+import type { InferenceSession, Tensor as OnnxTensor } from 'onnxruntime-node';
+import type { Inputs } from '../../src/models/prepare-inputs.js';
+import { ElasticSession } from '../../src/runtime/elastic-session.js';
+
+/** A picture of 20 by 20 pixels. */
+export function picture(seed: number): RawImage {
+  return new RawImage(
+    Uint8ClampedArray.from({ length: 1200 }, (_, i) => (i * seed) % 256),
+    20,
+    20,
+    3,
+  );
+}
+
+export function idsOf(output: unknown): number[] {
+  return (output as Tensor).tolist()[0].map(Number);
+}
+
+/** A conversation so far, and another turn with what images it has, as inputs. */
+export function followedBy(before: Inputs, output: Tensor, turn: Inputs): Inputs {
+  const input_ids = cat([output, turn.input_ids], 1);
+  const inputs: Inputs = {
+    ...before,
+    input_ids,
+    attention_mask: new Tensor('int64', new BigInt64Array(input_ids.size).fill(1n), input_ids.dims),
+  };
+  // Tiles are along the second axis, pictures and patches along the first.
+  const axis = (before.pixel_values as Tensor).dims.length === 5 ? 1 : 0;
+  for (const name of ['pixel_values', 'pixel_attention_mask', 'image_grid_thw']) {
+    if (turn[name])
+      inputs[name] = cat(
+        [before[name] as Tensor, turn[name] as Tensor],
+        name === 'image_grid_thw' ? 0 : axis,
+      );
+  }
+  return inputs;
+}
+
+type Run = (feeds: Record<string, OnnxTensor>) => ReturnType<InferenceSession['run']>;
+
+/** Positions of the new tokens at each run of a session while `task` runs, in one flat list for each run. */
+export async function positionsDuring(
+  session: { run: Run },
+  task: () => Promise<unknown>,
+): Promise<bigint[][]> {
+  const run = session.run;
+  const seen: bigint[][] = [];
+  session.run = function (this: unknown, feeds, ...rest: []) {
+    seen.push(positionsIn(feeds));
+    return run.call(this, feeds, ...rest);
+  };
+  try {
+    await task();
+  } finally {
+    session.run = run;
+  }
+  return seen;
+}
+
+/** A graph without position_ids counts tokens from the attention mask. */
+function positionsIn({ position_ids, attention_mask, inputs_embeds }: Record<string, OnnxTensor>): bigint[] {
+  if (position_ids) return Array.from(position_ids.data as BigInt64Array);
+  const fresh = inputs_embeds!.dims[1]!;
+  const before = attention_mask!.dims[1]! - fresh;
+  return Array.from({ length: fresh }, (_, i) => BigInt(before + i));
+}
+
+/** The session of ONNX Runtime that decodes: of an unmodified model, or the one behind our cache. */
+export function decoderOf(model: PreTrainedModel): { run: Run } {
+  const session = model.sessions.decoder_model_merged;
+  return session instanceof ElasticSession
+    ? (session.decoder as unknown as { session: { run: Run } }).session
+    : session;
+}
