@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -17,7 +17,6 @@ beforeAll(async () => {
   await sharp({ create: { width: 40, height: 30, channels: 3, background: 'teal' } })
     .png()
     .toFile(at('image.png'));
-  await mkdir(at('folder.svg'));
 });
 
 afterAll(() => rm(directory, { recursive: true }));
@@ -70,9 +69,6 @@ describe('explain', () => {
   });
 
   it.each([
-    [{ out: 'page.gif' }, /page\.gif is neither \.svg nor \.png/],
-    [{ out: 'nowhere/page.svg' }, /there is no directory .*nowhere for the picture/],
-    [{ out: 'folder.svg' }, /folder\.svg is a directory/],
     [{ out: 'image.png' }, /image\.png would take the place of the image/],
     [{}, /nowhere to put what it finds; give --out/],
   ])('%j is refused', async ({ out }: { out?: string }, message) => {
@@ -84,18 +80,12 @@ describe('explain', () => {
 
   it.each([
     ['2', /^loading .*\nerror: layer 2 is not in this model, which has 2; choose one from 0 to 1\.\n$/],
-    ['-1', /^error: --layer "-1" is not a whole number from 0\.\n$/],
+    ['first', /^error: --layer "first" is not a whole number from 0\.\n$/],
   ])('layer %s is refused, and nothing is written', async (layer, message) => {
     const { stdout, stderr, code } = await explain({ layer, out: at('refused.svg') });
     expect(stderr).toMatch(message);
     expect({ stdout, code }).toEqual({ stdout: '', code: 1 });
     expect((await readdir(directory)).filter((name) => name.includes('refused'))).toEqual([]);
-  });
-
-  it('without an image is refused', async () => {
-    const { stderr, code } = await run('explain', '--prompt', 'w1', '--out', at('page.svg'));
-    expect(stderr).toMatch(/^error: required option '--image <file>' not specified\n/);
-    expect(code).toBe(1);
   });
 });
 

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,7 @@ import { type Explanation, explainPrompt } from '../../src/explain/explain-promp
 import type { PatchGrid } from '../../src/explain/patch-grid.js';
 import { embedPhoto } from '../../src/explain/photo.js';
 import { drawPicture } from '../../src/explain/picture.js';
-import { writePicture } from '../../src/explain/write-picture.js';
+import { checkPicturePath, writePicture } from '../../src/explain/write-picture.js';
 import { createPolicy, loadElastic, readImage } from '../../src/index.js';
 
 const path = (name: string) => fileURLToPath(new URL(`../../demo-model/${name}`, import.meta.url));
@@ -146,6 +146,18 @@ describe('the file', () => {
     await writePicture(file, draw(elastic));
     expect(await readFile(file, 'utf8')).toBe(draw(elastic));
     expect(await readdir(folder)).toEqual(['page.svg']);
+  });
+
+  it.each([
+    ['page.gif', /page\.gif is neither \.svg nor \.png/],
+    ['page', /page is neither \.svg nor \.png/],
+    ['nowhere/page.svg', /there is no directory .*nowhere for the picture/],
+    ['folder.svg', /folder\.svg is a directory/],
+    ['photo.png', /photo\.png would take the place of the image/],
+  ])('%s is refused before a model is loaded', async (name, message) => {
+    await mkdir(join(directory, 'folder.svg'), { recursive: true });
+    const refused = checkPicturePath(join(directory, name), [join(directory, 'photo.png')]);
+    await expect(refused).rejects.toThrow(message);
   });
 
   it('that cannot be written is refused, and nothing is left', async () => {
