@@ -14,11 +14,10 @@ const REFUSED: Record<
   string,
   { options?: Partial<GqaDecoderOptions>; change?: (model: Model) => void; says: string[] }
 > = {
-  'a sliding window': {
-    options: { extraAttributes: { local_window_size: 512 } },
-    says: [NODE, '512 tokens'],
+  'a cache that is a window': {
+    options: { extraAttributes: { sliding_window_cache: 1 } },
+    says: [NODE, 'cache is a sliding window'],
   },
-  'smooth softmax': { options: { extraAttributes: { smooth_softmax: 1 } }, says: [NODE, 'smooth softmax'] },
   'attention that is not causal': { options: { extraAttributes: { causal: 0 } }, says: [NODE, 'not causal'] },
   'a quantised cache': {
     options: { extraAttributes: { k_quant_type: 'PER_TENSOR' } },
@@ -28,8 +27,15 @@ const REFUSED: Record<
     options: { extraInputs: { 12: 'cos_cache' } },
     says: [NODE, 'quantised'],
   },
-  'an attention bias': { options: { extraInputs: { 10: 'cos_cache' } }, says: [NODE, 'attention bias'] },
-  'a head sink': { options: { extraInputs: { 11: 'cos_cache' } }, says: [NODE, 'head sink'] },
+  'an attention bias that is no mask': {
+    options: { bias: 'alibi', inputs: 12 },
+    says: [NODE, 'other than 0 and minus infinity'],
+  },
+  'an attention bias that is not computed in the graph': {
+    options: { extraInputs: { 10: 'inputs_embeds' } },
+    says: [NODE, 'depends on what "inputs_embeds" holds'],
+  },
+  'scores as an output': { options: { probabilities: true }, says: [NODE, 'probabilities.0'] },
   'an unknown attribute': { options: { extraAttributes: { new_thing: 1 } }, says: [NODE, 'new_thing'] },
   'a seventeenth input': { options: { extraInputs: { 16: 'cos_cache' } }, says: [NODE, '17 inputs'] },
   'heads that do not divide': { options: { extraAttributes: { kv_num_heads: 3 } }, says: [NODE, 'multiple'] },
@@ -51,6 +57,13 @@ const REFUSED: Record<
   'no cache at all': {
     change: (model) => dropInputs(model, /^past_key_values/),
     says: ['no past_key_values'],
+  },
+  'layers of different shapes': {
+    change: (model) => {
+      const node = graphOf(model).node.find(({ name }) => name === NODE.replace('0', '1'))!;
+      node.attribute.find(({ name }) => name === 'kv_num_heads')!.i = 4n;
+    },
+    says: [NODE, NODE.replace('0', '1'), '4 key heads of 16', '2 key heads of 16'],
   },
   'half a cache': {
     change: (model) => dropInputs(model, /^past_key_values\.1\.value$/),
@@ -128,6 +141,28 @@ describe('rewriteDecoder', () => {
     expect(report.removedInputs).toContain('attention_mask');
     const operators = new Set(graphOf(model).node.map((node) => node.opType));
     for (const gone of ['GroupQueryAttention', 'Sub']) expect(operators).not.toContain(gone);
+  });
+
+  it('tells how far each layer sees', () => {
+    const { decoder } = rewriteDecoder(buildGqaDecoder({ windows: [6, 0] }));
+    expect(decoder.layers.map(({ window }) => window)).toEqual([6, undefined]);
+  });
+
+  it.each([
+    ['float16', DataType.FLOAT16],
+    ['bfloat16', DataType.BFLOAT16],
+  ] as const)('keeps float32 keys and values beside a %s decoder', (float, type) => {
+    // ONNX Runtime's CPU provider runs no bfloat16 products: what can be seen here is the graph.
+    const { model } = rewriteDecoder(buildGqaDecoder({ float, bias: 'window', sink: true, inputs: 12 }));
+    const { input, output, node } = graphOf(model);
+    const typeOf = (name: string) =>
+      [...input, ...output].find((value) => value.name === name)?.type?.tensorType?.elemType;
+    for (const name of ['past_key.0', 'new_key.0', 'new_value.1', 'past_bias.1'])
+      expect(typeOf(name)).toBe(DataType.FLOAT);
+    for (const name of ['inputs_embeds', 'logits']) expect(typeOf(name)).toBe(type);
+    const back = node.find((each) => each.output[0] === 'attention_1')!;
+    expect(back.opType).toBe('Cast');
+    expect(Number(back.attribute[0]?.i)).toBe(type);
   });
 
   it('takes a length that was taken from the cache from the attention mask', () => {

@@ -66,6 +66,7 @@ function rewriteGraph(model: Model, inputs: readonly string[], traced: boolean):
   const graph = graphOf(model);
   graph.node = topologicalOrder(graph);
   const layers = decoderLayers(model);
+  refuseUnequalLayers(layers);
   refuseTakenNames(graph, layers);
   const nodesBefore = graph.node.length;
 
@@ -105,6 +106,18 @@ function refuseOldOpset(model: Model): void {
   if (version < OLDEST_OPSET) {
     throw unsupported(
       `The decoder uses ONNX operator set ${version}, ${OLDEST_OPSET} or newer is needed: export the model again.`,
+    );
+  }
+}
+
+/** A cache is one block of memory per layer, all of one shape. */
+function refuseUnequalLayers(layers: readonly AttentionLayer[]): void {
+  const shape = ({ kvHeads, headDim }: AttentionLayer) => `${kvHeads} key heads of ${headDim}`;
+  const first = layers[0]!;
+  const other = layers.find((layer) => shape(layer) !== shape(first));
+  if (other) {
+    throw unsupported(
+      `Node "${other.description.node}" attends with ${shape(other)}, node "${first.description.node}" with ${shape(first)}: caches of different shapes are not supported; choose a model whose layers are alike.`,
     );
   }
 }

@@ -103,7 +103,7 @@ export function tensorNumbers(tensor: Tensor): number[] | undefined {
   if (tensor.floatData.length > 0) return [...tensor.floatData];
   if (tensor.int64Data.length > 0) return tensor.int64Data.map(Number);
   if (tensor.int32Data.length > 0) {
-    return [...tensor.int32Data].map(tensor.dataType === DataType.FLOAT16 ? fromHalf : Number);
+    return [...tensor.int32Data].map(FROM_BITS[tensor.dataType] ?? Number);
   }
   const raw = tensor.rawData;
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
@@ -122,12 +122,20 @@ export function tensorNumbers(tensor: Tensor): number[] | undefined {
     case DataType.BOOL:
       return [...raw];
     case DataType.FLOAT16:
-      return read(2, (offset) => fromHalf(view.getUint16(offset, true)));
+    case DataType.BFLOAT16:
+      return read(2, (offset) => FROM_BITS[tensor.dataType]!(view.getUint16(offset, true)));
     case DataType.INT8:
       return read(1, (offset) => view.getInt8(offset));
     default:
       return undefined;
   }
+}
+
+/** The upper half of the bits of a float32. */
+function fromBrainFloat(bits: number): number {
+  const view = new DataView(new ArrayBuffer(4));
+  view.setUint16(0, bits);
+  return view.getFloat32(0);
 }
 
 /** The number that an IEEE half precision bit pattern stands for. */
@@ -139,6 +147,12 @@ function fromHalf(bits: number): number {
   if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
   return sign * (1 + fraction) * 2 ** (exponent - 15);
 }
+
+/** Types whose elements are given as bit patterns. */
+const FROM_BITS: Readonly<Record<number, (bits: number) => number>> = {
+  [DataType.FLOAT16]: fromHalf,
+  [DataType.BFLOAT16]: fromBrainFloat,
+};
 
 function elementCount(dims: readonly number[]): number {
   return dims.reduce((product, dim) => product * dim, 1);

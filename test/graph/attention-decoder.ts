@@ -8,8 +8,8 @@ export interface AttentionDecoderOptions {
   layout: 'rows' | 'heads';
   queryHeads: number;
   kvHeads: number;
-  /** The operator's own causal mask, a boolean one, or one that is added. */
-  mask: 'own' | 'boolean' | 'added' | 'none';
+  /** The operator's own causal mask, a boolean one, one that is added, or a boolean one of a window of 6 tokens. */
+  mask: 'own' | 'boolean' | 'added' | 'window' | 'none';
   opset: number;
   extraAttributes: Record<string, AttributeValue>;
   /** Further inputs of the operator by position, by name of a value of the graph. */
@@ -103,5 +103,9 @@ function maskOf(g: GraphBuilder, kind: AttentionDecoderOptions['mask']): string 
   const queries = g.op('Unsqueeze', [g.op('Range', [first, total, one]), g.int64('last', [1], [1])]);
   const keeps = g.op('LessOrEqual', [all, queries]);
   if (kind === 'boolean') return keeps;
+  if (kind === 'window') {
+    const near = g.op('Less', [g.op('Sub', [queries, all]), g.int64('window', [], [6])]);
+    return g.op('And', [keeps, near]);
+  }
   return g.op('Where', [keeps, g.float32('shown', [], [0]), g.float32('hidden', [], [-1e9])]);
 }

@@ -4,8 +4,10 @@ import { inspectDecoder } from '../../src/graph/inspect.js';
 import { graphOf, type Model, type Node } from '../../src/graph/onnx.js';
 import { type AttentionDecoderOptions, buildAttentionDecoder } from './attention-decoder.js';
 import { fixture, largestDifference, runBoth } from './exported-runs.js';
+import { buildMultiHeadDecoder, type MultiHeadDecoderOptions } from './multi-head-decoder.js';
 
-const DECODED = new Array<number>(16).fill(1);
+const PROMPTS = [[13], [7, 20, 1, 6]];
+const DECODED = new Array<number>(32).fill(1);
 
 const CASES: Record<string, Partial<AttentionDecoderOptions>> = {
   'rows, its own causal mask': {},
@@ -15,18 +17,42 @@ const CASES: Record<string, Partial<AttentionDecoderOptions>> = {
   'as many key heads as query heads': { kvHeads: 4 },
   'one key head for all': { kvHeads: 1, layout: 'heads' },
   'operator set 24': { opset: 24 },
+  'a boolean mask with a window': { mask: 'window' },
   'own scale and softcap': { extraAttributes: { scale: { float: 0.4 }, softcap: { float: 1.5 } } },
 };
 
 describe("a decoder over ONNX's Attention", () => {
   for (const [name, options] of Object.entries(CASES)) {
-    for (const prompt of [[13], [7, 5, 1, 6]]) {
+    for (const prompt of PROMPTS) {
       it(`gives the original's logits: ${name}, ${prompt.length} passes`, async () => {
         const { expected, actual, report, decoder } = await runBoth(buildAttentionDecoder(options), {
           chunks: [...prompt, ...DECODED],
         });
         expect(report.layers[0]).toMatchObject({ pattern: 'Attention', node: 'layer.0.attention' });
         expect(decoder.layers[1]).toMatchObject({ queryHeads: 4, kvHeads: options.kvHeads ?? 2 });
+        expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(1e-4);
+      });
+    }
+  }
+});
+
+const MULTI_HEAD_CASES: Record<string, Partial<MultiHeadDecoderOptions>> = {
+  'an added mask': {},
+  'its own causal mask': { mask: 'own' },
+  'a bias of the projections': { projectionBias: true },
+  'a key padding mask': { padding: 'keys' },
+  'all of these': { mask: 'own', padding: 'keys', projectionBias: true },
+  'keys split into heads, own scale': { splitKeys: true, extraAttributes: { scale: { float: 0.4 } } },
+};
+
+describe('a decoder over MultiHeadAttention', () => {
+  for (const [name, options] of Object.entries(MULTI_HEAD_CASES)) {
+    for (const prompt of PROMPTS) {
+      it(`gives the original's logits: ${name}, ${prompt.length} passes`, async () => {
+        const { expected, actual, report } = await runBoth(buildMultiHeadDecoder(options), {
+          chunks: [...prompt, ...DECODED],
+        });
+        expect(report.layers[0]).toMatchObject({ pattern: 'MultiHeadAttention', node: 'layer.0.attention' });
         expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(1e-4);
       });
     }
@@ -55,15 +81,32 @@ const REFUSED: Record<string, Refused> = {
     model: () => buildAttentionDecoder({ extraAttributes: { left_window_size: 4 } }),
     says: ['"layer.0.attention"', 'left_window_size'],
   },
-  'MultiHeadAttention with a bias': {
-    model: () => fixture('genai-multi-head'),
+  'MultiHeadAttention with a bias of repeated heads': {
+    model: () => fixture('genai-multi-head-repeated'),
     change: (model) => setInput(model, 'MultiHeadAttention', 3, 'logits'),
-    says: [MULTI_HEAD, 'bias of its projections'],
+    says: [MULTI_HEAD, 'to repeated heads'],
   },
-  'MultiHeadAttention with a key padding mask': {
+  'MultiHeadAttention with a bias of keys that are split': {
+    model: () => buildMultiHeadDecoder({ splitKeys: true, projectionBias: true }),
+    says: ['"layer.0.attention"', 'keys that are split'],
+  },
+  'MultiHeadAttention with lengths of its rows': {
+    model: () => buildMultiHeadDecoder({ padding: 'lengths' }),
+    says: ['"layer.0.attention"', 'cannot be understood'],
+  },
+  'MultiHeadAttention with masks that hide little': {
+    model: () => buildMultiHeadDecoder({ extraAttributes: { mask_filter_value: { float: -3 } } }),
+    says: ['"layer.0.attention"', 'only add -3'],
+  },
+  'MultiHeadAttention with a length of its past': {
     model: () => fixture('genai-multi-head'),
-    change: (model) => setInput(model, 'MultiHeadAttention', 4, 'attention_mask'),
-    says: [MULTI_HEAD, 'key padding mask'],
+    change: (model) => setInput(model, 'MultiHeadAttention', 8, 'attention_mask'),
+    says: [MULTI_HEAD, 'a length of its past'],
+  },
+  'MultiHeadAttention with a cache for beams': {
+    model: () => fixture('genai-multi-head'),
+    change: (model) => setInput(model, 'MultiHeadAttention', 9, 'attention_mask'),
+    says: [MULTI_HEAD, 'a cache indirection'],
   },
   'MultiHeadAttention without a mask': {
     model: () => fixture('genai-multi-head-repeated'),
@@ -74,13 +117,6 @@ const REFUSED: Record<string, Refused> = {
     model: () => fixture('genai-multi-head'),
     change: (model) => setInput(model, 'MultiHeadAttention', 1, ''),
     says: [MULTI_HEAD, 'packed'],
-  },
-  'MultiHeadAttention that masks by itself': {
-    model: () => fixture('genai-multi-head'),
-    change: (model) => {
-      first(model, 'MultiHeadAttention').attribute.push(...attributes({ unidirectional: 1 }));
-    },
-    says: [MULTI_HEAD, 'unidirectional'],
   },
   'key heads repeated in another order': {
     model: () => fixture('genai-multi-head-repeated'),

@@ -19,7 +19,7 @@ const PROMPT = 50;
 const CHUNK = 16;
 const DECODED = 32;
 
-const WINDOW: Partial<GqaDecoderOptions> = { extraAttributes: { local_window_size: 9 } };
+const WINDOW: Partial<GqaDecoderOptions> = { windows: [9, 9] };
 
 interface Case {
   model: Model;
@@ -32,7 +32,7 @@ interface Case {
 const CASES: Record<string, Case> = {
   'grouped heads': { model: gqa({}) },
   'rope inside, packed': { model: gqa({ rope: 'inside', positionIds: false, packed: true }) },
-  'a window': { model: gqa(WINDOW) },
+  'a window in one layer of two, softcap': { model: gqa({ windows: [9], softcap: 2 }) },
   'a window, as many key heads as query heads': { model: gqa({ ...WINDOW, kvHeads: 4 }) },
   'a head sink': { model: gqa({ sink: true, inputs: 12 }) },
   float16: { model: gqa({ float: 'float16' }), half: true, tolerance: 2e-2 },

@@ -11,6 +11,14 @@ export function buildGqaDecoder(overrides: Partial<GqaDecoderOptions> = {}): Mod
   return new GqaDecoder(options).build();
 }
 
+/** Of the inputs and outputs, and of what lies between. */
+const TYPES: Record<GqaDecoderOptions['float'], [DataType, DataType]> = {
+  float32: [DataType.FLOAT, DataType.FLOAT],
+  float16: [DataType.FLOAT16, DataType.FLOAT16],
+  'float16-inside': [DataType.FLOAT, DataType.FLOAT16],
+  bfloat16: [DataType.BFLOAT16, DataType.BFLOAT16],
+};
+
 class GqaDecoder {
   private readonly g = GraphBuilder.create('decoder', { '': 21, [MICROSOFT]: 1 });
   private readonly random: () => number;
@@ -19,8 +27,7 @@ class GqaDecoder {
 
   constructor(private readonly o: GqaDecoderOptions) {
     this.random = gaussian(o.seed);
-    this.io = o.float === 'float16' ? DataType.FLOAT16 : DataType.FLOAT;
-    this.inner = o.float === 'float32' ? DataType.FLOAT : DataType.FLOAT16;
+    [this.io, this.inner] = TYPES[o.float];
   }
 
   build(): Model {
@@ -124,6 +131,7 @@ class GqaDecoder {
         num_heads: o.queryHeads,
         kv_num_heads: o.kvHeads,
         ...(o.scale ? { scale: { float: o.scale } } : {}),
+        ...(o.windows[i] ? { local_window_size: o.windows[i] } : {}),
         ...(o.softcap ? { softcap: { float: o.softcap } } : {}),
         ...(inside ? { do_rotary: 1, rotary_interleaved: o.interleaved ? 1 : 0 } : {}),
         ...(o.probabilities ? { qk_output: 2 } : {}),
@@ -271,8 +279,11 @@ class GqaDecoder {
 
   private tensor(name: string, dims: number[], values: number[]): string {
     if (this.inner === DataType.FLOAT) return this.g.float32(name, dims, values);
-    const half = Float16Array.from(values);
-    return this.g.raw(name, DataType.FLOAT16, dims, new Uint8Array(half.buffer));
+    const half =
+      this.inner === DataType.BFLOAT16
+        ? Uint16Array.from(new Uint32Array(Float32Array.from(values).buffer), (bits) => bits >>> 16)
+        : Float16Array.from(values);
+    return this.g.raw(name, this.inner, dims, new Uint8Array(half.buffer));
   }
 }
 

@@ -23,12 +23,14 @@ export interface GqaDecoderOptions {
   /** Inputs of the operator; those past the ninth are empty. */
   inputs: 7 | 9 | 10 | 11 | 12;
   weights: 'float32' | 'int8' | 'int4';
-  /** 'float16': the whole graph; 'float16-inside': float32 inputs and outputs around it. */
-  float: 'float32' | 'float16' | 'float16-inside';
+  /** 'float16', 'bfloat16': the whole graph; 'float16-inside': float32 inputs and outputs around it. */
+  float: 'float32' | 'float16' | 'float16-inside' | 'bfloat16';
   /** Norms of queries and keys per head: as inputs 14 and 15, or as nodes before the operator. */
   qkNorm: 'none' | 'inside' | 'outside';
   /** Whether past inputs declare headDim or only a name for it. */
   declareHeadDim: boolean;
+  /** How many tokens each layer sees, 0 for all; of layers that are not named, all. */
+  windows: readonly number[];
   /** A learned score for each head that takes part in the softmax: input 11. */
   sink: boolean;
   /** An attention bias, input 10: the causal mask, that of a window of 6 tokens, or ALiBi's slopes. */
@@ -62,6 +64,7 @@ export const DEFAULTS: GqaDecoderOptions = {
   float: 'float32',
   qkNorm: 'none',
   declareHeadDim: true,
+  windows: [],
   sink: false,
   bias: 'none',
   extraInputs: {},

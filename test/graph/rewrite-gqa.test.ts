@@ -8,8 +8,8 @@ import { buildGqaDecoder, type GqaDecoderOptions, gaussian } from './gqa-decoder
 const HIDDEN = 64;
 
 /** New tokens of each pass: a prompt at once, a prompt in chunks; then one token at a time. */
-const PROMPTS = { 'a prompt': [13], 'a chunked prompt': [7, 5, 1, 6] };
-const DECODED = 16;
+const PROMPTS = { 'a prompt': [13], 'a chunked prompt': [7, 20, 1, 6] };
+const DECODED = 32;
 
 const CASES: Record<string, Partial<GqaDecoderOptions>> = {
   'rope outside, grouped heads': {},
@@ -36,6 +36,28 @@ const CASES: Record<string, Partial<GqaDecoderOptions>> = {
   'norms per head, inside': { qkNorm: 'inside', rope: 'inside', positionIds: false },
   softcap: { softcap: 2, scale: 0.9 },
   'own scale, twelve inputs': { scale: 0.11, inputs: 12 },
+  'windows in both layers': { windows: [5, 7] },
+  'a window in one layer of two, softcap, one key head': { windows: [0, 5], softcap: 2, kvHeads: 1 },
+  'a window, norms outside, rope inside': {
+    windows: [5, 5],
+    qkNorm: 'outside',
+    rope: 'inside',
+    positionIds: false,
+  },
+  'a causal attention bias': { bias: 'causal', inputs: 12, rope: 'inside' },
+  'an attention bias with a window': { bias: 'window', inputs: 12 },
+  'an attention bias with a window, and a shorter one': { bias: 'window', inputs: 12, windows: [4, 9] },
+  'head sinks': { sink: true, inputs: 12 },
+  'head sinks, softcap, a window, as many key heads as query heads': {
+    sink: true,
+    inputs: 12,
+    softcap: 2,
+    windows: [5],
+    kvHeads: 4,
+  },
+  'smooth softmax': { extraAttributes: { smooth_softmax: 1 } },
+  'int8 weights': { weights: 'int8' },
+  'int8 weights, head size not declared, packed': { weights: 'int8', declareHeadDim: false, packed: true },
   'int4 weights, packed, rope inside': { weights: 'int4', packed: true, rope: 'inside', positionIds: false },
   'int4 weights, head size not declared': { weights: 'int4', declareHeadDim: false },
   'head size not declared, packed': {
@@ -56,23 +78,27 @@ describe('a rewritten GroupQueryAttention decoder', () => {
   }
 
   for (const float of ['float16', 'float16-inside'] as const) {
-    it(`keeps float32 keys and values of a ${float} decoder`, async () => {
-      await compare({ float }, [9], 2e-2);
-    });
+    for (const weights of ['float32', 'int4'] as const) {
+      it(`keeps float32 keys and values of a ${float} decoder with ${weights === 'int4' ? 'int4' : 'its own'} weights`, async () => {
+        await compare({ float, weights, sink: true, bias: 'window', inputs: 12 }, [9], 2e-2);
+      });
+    }
   }
 
   it('gives each row of a batch what it gives that row alone', async () => {
-    const { model, decoder } = rewriteDecoder(buildGqaDecoder({ hidden: HIDDEN }));
+    const options = { hidden: HIDDEN, windows: [0, 6], sink: true, inputs: 12 } as const;
+    const { model, decoder } = rewriteDecoder(buildGqaDecoder(options));
     const session = await openModel(model);
     const random = gaussian(11);
     const slots = 5;
     const tokens = 3;
     const rows = [0, 1].map(() => randomFeeds(decoder, slots, tokens, random));
     const alone = await Promise.all(rows.map((row) => session.run(tensors(row, 1))));
-    const stacked = rows[0]!.map(({ name, dims }, i) => ({
+    const stacked = rows[0]!.map(({ type, name, dims }, i) => ({
+      type,
       name,
       dims,
-      data: Float32Array.from(rows.flatMap((row) => [...row[i]!.data])),
+      data: rows.flatMap((row) => row[i]!.data),
     }));
     const together = await session.run(tensors(stacked, 2));
     for (const name of session.outputNames) {
@@ -85,22 +111,34 @@ describe('a rewritten GroupQueryAttention decoder', () => {
 });
 
 interface Feed {
+  type: 'float32' | 'int32';
   name: string;
   /** Without the batch. */
   dims: number[];
-  data: Float32Array;
+  data: number[];
 }
 
 function randomFeeds(decoder: DecoderSignature, slots: number, tokens: number, random: () => number): Feed[] {
-  const feed = (name: string, dims: number[]) => ({
+  const sized = (dims: number[], next: () => number) =>
+    Array.from({ length: dims.reduce((product, dim) => product * dim, 1) }, next);
+  const feed = (name: string, dims: number[]): Feed => ({
+    type: 'float32',
     name,
     dims,
-    data: Float32Array.from({ length: dims.reduce((product, dim) => product * dim, 1) }, random),
+    data: sized(dims, random),
+  });
+  const places = (name: string, count: number, from: number): Feed => ({
+    type: 'int32',
+    name,
+    dims: [count],
+    data: sized([count], () => from + Math.floor(4 * Math.abs(random()))),
   });
   return [
     feed(contractNames.hidden, [tokens, HIDDEN]),
     feed(contractNames.newBias, [1, tokens, tokens]),
-    ...decoder.layers.flatMap(({ index, kvHeads, headDim }) => [
+    places(contractNames.newPosition, tokens, 10),
+    ...decoder.layers.flatMap(({ index, kvHeads, headDim, window }) => [
+      ...(window === undefined ? [] : [places(contractNames.pastPosition(index), slots + index, 4)]),
       feed(contractNames.pastKey(index), [kvHeads, slots + index, headDim]),
       feed(contractNames.pastValue(index), [kvHeads, slots + index, headDim]),
       feed(contractNames.pastBias(index), [1, 1, slots + index]),
@@ -114,7 +152,7 @@ function tensors(feeds: readonly Feed[], batch: number): Record<string, Tensor> 
   return {
     [contractNames.positionIds]: new Tensor('int64', positions, [batch, tokens]),
     ...Object.fromEntries(
-      feeds.map(({ name, dims, data }) => [name, new Tensor('float32', data, [batch, ...dims])]),
+      feeds.map(({ type, name, dims, data }) => [name, new Tensor(type, data, [batch, ...dims])]),
     ),
   };
 }
