@@ -23,6 +23,8 @@ const COLOURS = [
   '#6c757d',
 ];
 const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'emptyCircle', 'emptyRect', 'emptyTriangle'];
+const FULL = 'full';
+const DASHES = { symbol: 'none', color: '#333333', lineStyle: { type: 'dashed' as const, width: 1 } };
 const WIDTH = 820;
 const HEIGHT = 300;
 const TOP = 84;
@@ -41,6 +43,8 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
   // Shares stand where their number is; tokens and bytes, which have no common scale with them, side by side.
   const shares = budgets.every((budget) => Number.isFinite(Number(budget)));
   const x = (budget: string) => (shares ? Number(budget) : budget);
+  const inOrder = (points: Panel['series'][number]['points']) =>
+    shares ? points.toSorted((a, b) => Number(a.budget) - Number(b.budget)) : points;
   const top = (index: number) => TOP + index * (HEIGHT + GAP);
   const look = (name: string) => {
     const at = names.indexOf(name);
@@ -58,7 +62,7 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
         textStyle: { fontSize: 13, fontWeight: 'normal' as const },
       })),
     ],
-    legend: { top: 32, left: 60, right: 20, data: names },
+    legend: { top: 32, left: 60, right: 20, data: [FULL, ...names] },
     grid: panels.map((_, index) => ({ top: top(index), height: HEIGHT - 20, left: 60, right: 30 })),
     xAxis: panels.map((_, gridIndex) =>
       shares
@@ -68,11 +72,22 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
     yAxis: panels.map(({ log }, gridIndex) => ({
       type: log ? ('log' as const) : ('value' as const),
       gridIndex,
-      scale: true,
     })),
     series: panels.flatMap(({ series, full }, index) => {
       const axes = { xAxisIndex: index, yAxisIndex: index };
-      return series.flatMap(({ name, points }, at) => {
+      const across =
+        full === undefined
+          ? []
+          : [
+              {
+                type: 'line' as const,
+                name: FULL,
+                ...axes,
+                ...DASHES,
+                data: budgets.map((one) => [x(one), full]),
+              },
+            ];
+      const lines = series.flatMap(({ name, points }) => {
         const { color, symbol } = look(name);
         return [
           {
@@ -82,8 +97,7 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
             symbol,
             symbolSize: 7,
             color,
-            data: points.map(({ budget, estimate }) => [x(budget), estimate.value]),
-            markLine: at === 0 && full !== undefined ? acrossAt(full) : undefined,
+            data: inOrder(points).map(({ budget, estimate }) => [x(budget), estimate.value]),
           },
           {
             type: 'custom' as const,
@@ -93,25 +107,17 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
             data: points.flatMap(({ budget, estimate: { low, high } }) =>
               low === null || high === null ? [] : [[x(budget), low, high]],
             ),
+            encode: { x: 0, y: [1, 2] },
             renderItem: intervalBar(color),
           },
         ];
       });
+      return [...across, ...lines];
     }),
   });
   const svg = chart.renderToSVGString();
   chart.dispose();
   return svg;
-}
-
-function acrossAt(full: number) {
-  return {
-    symbol: 'none',
-    silent: true,
-    lineStyle: { color: '#333333', type: 'dashed' as const },
-    label: { formatter: 'full', position: 'insideEndTop' as const },
-    data: [{ yAxis: full }],
-  };
 }
 
 /** Draws [budget, low, high] as an upright bar with feet. */

@@ -8,9 +8,9 @@ const QUALITY: Column<QualityRow>[] = [
   ['policy', ({ policy }) => policy],
   ['budget', ({ budget }) => budget],
   ['held', ({ held }) => percent(held, 1)],
-  ['perplexity', ({ perplexity }) => estimate(perplexity, (value) => value.toPrecision(4))],
-  ['times full', ({ timesFull }) => estimate(timesFull, (value) => value.toPrecision(4))],
-  ['mean perplexity', ({ meanPerplexity }) => estimate(meanPerplexity, (value) => value.toPrecision(4))],
+  ['perplexity', ({ perplexity }) => estimate(perplexity, figures(4))],
+  ['times full', ({ timesFull }) => estimate(timesFull, figures(4))],
+  ['mean perplexity', ({ meanPerplexity }) => estimate(meanPerplexity, figures(4))],
   ['ROUGE-1', ({ rouge1 }) => estimate(rouge1, share)],
   ['ROUGE-2', ({ rouge2 }) => estimate(rouge2, share)],
   ['ROUGE-L', ({ rougeL }) => estimate(rougeL, share)],
@@ -21,9 +21,9 @@ const LATENCY: Column<LatencyRow>[] = [
   ['prompt+output', ({ shape, promptTokens, newTokens }) => shapeOf(shape, promptTokens, newTokens)],
   ['policy', ({ policy }) => policy],
   ['budget', ({ budget }) => budget],
-  ['ms per token', ({ msPerToken }) => estimate(msPerToken, (value) => value.toPrecision(3))],
-  ['tokens/s', ({ tokensPerSecond }) => estimate(tokensPerSecond, (value) => value.toPrecision(3))],
-  ['prefill ms', ({ prefillMs }) => estimate(prefillMs, (value) => value.toPrecision(3))],
+  ['ms per token', ({ msPerToken }) => estimate(msPerToken, figures(3))],
+  ['tokens/s', ({ tokensPerSecond }) => estimate(tokensPerSecond, figures(3))],
+  ['prefill ms', ({ prefillMs }) => estimate(prefillMs, figures(3))],
   ['cache MB', ({ bytesHeld }) => megabytes(bytesHeld)],
   ['peak MB', ({ bytesPeak }) => megabytes(bytesPeak)],
 ];
@@ -70,6 +70,9 @@ function shapeOf(shape: string, prompt: number, output: number): string {
   return shape.replace(/^own/, `own, about ${Math.round(prompt)}+${Math.round(output)}`);
 }
 
+/** To so many significant figures, but never in powers of ten. */
+const figures = (count: number) => (value: number) =>
+  value >= 10 ** count ? value.toFixed(0) : value.toPrecision(count);
 const share = (value: number) => value.toFixed(3);
 const percent = (value: number, digits: number) => `${(100 * value).toFixed(digits)}%`;
 const megabytes = (bytes: number) => String(Number((bytes / 1e6).toPrecision(3)));

@@ -1,0 +1,138 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseLlava } from './llava.js';
+import { parseMmVet } from './mm-vet.js';
+import { openDataset } from './open-dataset.js';
+
+const turns = (question: string, answer: string) => [
+  { from: 'human', value: question },
+  { from: 'gpt', value: answer },
+];
+const good = { id: '000442786', image: 'a.png', conversations: turns('<image>\nWhat is this?', 'A dog. ') };
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'elastic-cache-data-'));
+  await mkdir(join(folder, 'images'));
+  const image = sharp({ create: { width: 4, height: 3, channels: 3, background: 'teal' } }).png();
+  await image.toFile(join(folder, 'a.png'));
+  await image.toFile(join(folder, 'images', 'v1_0.png'));
+});
+
+afterAll(() => rm(folder, { recursive: true }));
+
+async function open(content: unknown, count = 100, images?: string) {
+  const path = join(folder, 'data.json');
+  await writeFile(path, typeof content === 'string' ? content : JSON.stringify(content));
+  return openDataset(path, count, images);
+}
+
+describe("LLaVA's conversations", () => {
+  it('give the first question without its marker, and the answer as the reference', () => {
+    expect(parseLlava(good, 'x')).toEqual({
+      name: 'x',
+      image: 'a.png',
+      tasks: [{ name: 'description', prompt: 'What is this?', reference: 'A dog.' }],
+    });
+    const after = { ...good, conversations: turns('What is this?\n<image>', 'A dog.') };
+    expect(parseLlava(after, 'x')).toEqual(parseLlava(good, 'x'));
+  });
+
+  it.each([
+    [{ ...good, image: undefined }, /^image: /],
+    [{ ...good, conversations: [good.conversations[0]] }, /^conversations: it has fewer than two turns$/],
+    [{ ...good, conversations: turns('<image>\n', 'A dog.') }, /^its question is empty$/],
+    [{ ...good, conversations: turns('What?', ' ') }, /^its answer is empty$/],
+    [
+      { ...good, conversations: [...good.conversations].reverse() },
+      /^its first turns are from "gpt" and "human"/,
+    ],
+    [{ ...good, image: 'b.png' }, /^its image b\.png is not in .+ or .+images$/],
+    [null, /object/],
+  ])('that are broken are named with the reason: %#', async (record, reason) => {
+    const { samples, broken } = await open([good, record]);
+    expect(samples.map(({ name }) => name)).toEqual(['000442786']);
+    expect(broken).toEqual([{ name: expect.any(String), reason: expect.stringMatching(reason) }]);
+  });
+
+  it('are named by their ids, else by their places; only the first are read', async () => {
+    const { samples } = await open([good, good, { ...good, id: undefined }, { ...good, id: 7 }]);
+    expect(samples.map(({ name }) => name)).toEqual(['000442786', '000442786, record 2', 'record 3', '7']);
+    expect((await open([good, good], 1)).samples).toHaveLength(1);
+  });
+});
+
+describe('MM-Vet', () => {
+  const record = { imagename: 'v1_0.png', question: 'What is x?', imagesource: 'any', capability: ['ocr'] };
+
+  it.each([
+    ['-1<AND>-5', '-1, -5', [['-1', '-5']]],
+    ['8/7<OR>eight sevenths', '8/7', [['8/7'], ['eight sevenths']]],
+    ['A very long answer has many right wordings.', 'A very long answer has many right wordings.', undefined],
+  ])('answers "%s"', (answer, reference, accepted) => {
+    const [task] = parseMmVet({ ...record, answer }, 'v1_0').tasks;
+    expect(task).toEqual({
+      name: 'question',
+      prompt: 'What is x?',
+      reference,
+      ...(accepted && { accepted }),
+    });
+  });
+
+  it('is known by its object, and its images are found in the folder beside it', async () => {
+    const { samples, broken } = await open({
+      v1_0: { ...record, answer: 'x' },
+      v1_1: { ...record, answer: 'x<OR>' },
+    });
+    expect(samples.map(({ name }) => name)).toEqual(['v1_0']);
+    expect((await samples[0]!.image()).size).toEqual([4, 3]);
+    expect(broken).toEqual([{ name: 'v1_1', reason: 'its answer "x<OR>" has an alternative that is empty' }]);
+  });
+});
+
+describe('scenes', () => {
+  it('are held-out ones from 1000, with a description and short questions', async () => {
+    const { samples, source } = await openDataset('scenes', 2);
+    expect(source).toBe('scenes:1000');
+    expect(samples.map(({ name }) => name)).toEqual(['scene 1000', 'scene 1001']);
+    const [description, ...short] = samples[0]!.tasks;
+    expect(description!.reference).toMatch(/^The picture shows /);
+    expect(short.every(({ accepted, reference }) => accepted!.length === 1 && !reference)).toBe(true);
+    expect((await samples[0]!.image()).size).toEqual([336, 336]);
+    expect((await openDataset('scenes:1001', 1)).samples[0]!.tasks).toEqual(samples[1]!.tasks);
+  });
+
+  it.each(['scenes:', 'scenes:x', 'scenes:-1', 'scenes:99999', 'scenes:1000000'])(
+    '"%s" are none',
+    async (source) => {
+      await expect(openDataset(source, 2)).rejects.toThrow(
+        /no held-out scenes; their seeds go from 0 to 99999/,
+      );
+    },
+  );
+});
+
+describe('files', () => {
+  it.each([
+    ['[', /is no JSON/],
+    ['[]', /holds no records/],
+    ['3', /holds no records/],
+  ])('with "%s" are refused', async (content, message) => {
+    await expect(open(content)).rejects.toThrow(message);
+  });
+
+  it('that are missing are refused, and folders of images too', async () => {
+    await expect(openDataset(join(folder, 'none.json'), 1)).rejects.toThrow(/none\.json cannot be opened/);
+    await expect(open([good], 1, join(folder, 'nowhere'))).rejects.toThrow(/nowhere is not a folder/);
+  });
+
+  it('that differ have another fingerprint', async () => {
+    const one = await open([good]);
+    expect((await open([good])).fingerprint).toBe(one.fingerprint);
+    expect((await open([good, good])).fingerprint).not.toBe(one.fingerprint);
+  });
+});

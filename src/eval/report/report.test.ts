@@ -1,0 +1,127 @@
+import { describe, expect, it } from 'vitest';
+import { type Cell, cellsOf } from '../cells.js';
+import type { ResultLine } from '../results.js';
+import { summarise } from '../summary.js';
+import { latencyChart, qualityChart } from './charts.js';
+import { csv } from './csv.js';
+import { markdownTables } from './markdown.js';
+
+const budget = (share: number) => ({ name: String(share), budget: share });
+const cells = cellsOf(['full', 'h2o', 'elastic:distance=-9'], [budget(0.2), budget(0.5)]);
+
+/** Surprise of 10 tokens: ln 2 a token with the full cache, ln 4 at 0.5, ln 8 at 0.2. */
+function lineOf(sample: string, { policy, budget }: Cell): ResultLine {
+  const bits = policy === 'full' ? 1 : budget.name === '0.5' ? 2 : 3;
+  return {
+    sample,
+    task: 'description',
+    policy,
+    budget: budget.name,
+    text: 'a',
+    tokensHeld: 100 * Number(budget.name),
+    tokensSeen: 100,
+    perplexity: { nats: 10 * bits * Math.log(2), tokens: 10 },
+    rouge: { rouge1: 1 / bits, rouge2: 0.5 / bits, rougeL: 1 / bits },
+  };
+}
+
+const answers = ['a', 'b', 'c'].flatMap((sample) => cells.map((cell) => lineOf(sample, cell)));
+const verdicts = [true, true, false, true].map((right, index) => ({
+  ...lineOf('a', cells[1]!),
+  task: `question ${index}`,
+  perplexity: undefined,
+  rouge: undefined,
+  right,
+}));
+const timed = cells.flatMap((cell) =>
+  [2, 4, 9].map((msPerToken, index) => ({
+    sample: String(index),
+    task: 'latency 1024+512 x 4',
+    policy: cell.policy,
+    budget: cell.budget.name,
+    latency: {
+      batch: 4,
+      promptTokens: 1024,
+      newTokens: 512,
+      prefillMs: 2500,
+      msPerToken,
+      bytesHeld: 2e6,
+      bytesPeak: 3e6,
+    },
+  })),
+);
+
+describe('a summary', () => {
+  const { quality, latency } = summarise([...answers, ...verdicts, ...timed], cells);
+
+  it('has a row for each cell, the full cache once and first', () => {
+    expect(quality.map((row) => [row.policy, row.budget, row.held])).toEqual([
+      ['full', '1', 1],
+      ['h2o', '0.2', expect.closeTo(0.2)],
+      ['h2o', '0.5', 0.5],
+      ['elastic:distance=-9', '0.2', 0.2],
+      ['elastic:distance=-9', '0.5', 0.5],
+    ]);
+  });
+
+  it('has the perplexity over all tokens, its multiple of the full cache, and the means of ROUGE', () => {
+    const [full, small] = quality;
+    const near = (value: number) => ({
+      value: expect.closeTo(value),
+      low: expect.closeTo(value),
+      high: expect.closeTo(value),
+    });
+    expect(full).toMatchObject({ answers: 3, perplexity: near(2), timesFull: near(1), rougeL: near(1) });
+    expect(small).toMatchObject({
+      perplexity: near(8),
+      meanPerplexity: near(8),
+      timesFull: near(4),
+      rouge2: near(1 / 6),
+    });
+  });
+
+  it('has the short answers where there are any', () => {
+    expect(quality[1]!.accuracy).toMatchObject({ value: 0.75, right: 3, total: 4 });
+    expect(quality[0]!.accuracy).toBeUndefined();
+  });
+
+  it('has the medians of what was timed', () => {
+    expect(latency).toHaveLength(cells.length);
+    expect(latency[0]).toMatchObject({ shape: '1024+512 x 4', runs: 3, promptTokens: 1024, bytesPeak: 3e6 });
+    expect(latency[0]!.msPerToken).toEqual({ value: 4, low: 2, high: 9 });
+    expect(latency[0]!.tokensPerSecond.value).toBe(1000);
+  });
+});
+
+describe('reports', () => {
+  const summary = summarise([...answers, ...verdicts, ...timed], cells);
+
+  it('are tables of what was measured, in Markdown', () => {
+    const text = markdownTables(summary);
+    expect(text).toMatch(/\| h2o +\| 0\.2 +\| 20\.0% \| 8\.000 \[8\.000, 8\.000\] \| 4\.000 /);
+    expect(text).toMatch(/\| 75\.0% \[30\.1%, 95\.4%\] \|\n/);
+    expect(text).toMatch(
+      /\| 1024\+512 x 4 \| full +\| 1 +\| 4\.00 \[2\.00, 9\.00\] \| 1000 \[444, 2000\] \| 2500 /,
+    );
+    const alone = markdownTables(summarise(timed, cells));
+    expect(alone).not.toContain('perplexity');
+    expect(alone.startsWith('| prompt+output')).toBe(true);
+  });
+
+  it('are CSV with a measure a line', () => {
+    const [head, ...lines] = csv(summary).trimEnd().split('\r\n');
+    expect(head).toBe('policy,budget,shape,metric,value,low,high,samples');
+    expect(lines).toContainEqual(expect.stringMatching(/^h2o,0\.2,,accuracy,0\.75,0\.300\d+,0\.954\d+,4$/));
+    expect(lines.every((line) => line.split(',').length === 8)).toBe(true);
+    expect(lines.filter((line) => line.startsWith('full,1,1024+512 x 4,msPerToken,4,2,9,3'))).toHaveLength(1);
+  });
+
+  it('are charts of what was measured', () => {
+    const quality = qualityChart(summary)!;
+    for (const word of ['<svg', 'Perplexity', 'ROUGE-L', 'elastic:distance=-9', 'h2o'])
+      expect(quality).toContain(word);
+    expect(latencyChart(summary)).toContain('Milliseconds per token, 1024+512 x 4');
+    expect(qualityChart({ quality: [], latency: [] })).toBeUndefined();
+    expect(latencyChart({ quality: [], latency: [] })).toBeUndefined();
+  });
+});
