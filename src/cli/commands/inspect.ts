@@ -54,12 +54,12 @@ async function decoderFile(path: string): Promise<string> {
 
 function text({ file, decoder, report, cacheBytesPerToken, operators }: Found): string {
   const table = new Table({
-    head: ['layer', 'attention', 'node', 'rotation', 'heads', 'kv heads', 'head size'],
+    head: ['layer', 'attention', 'node', 'rotation', 'heads', 'kv heads', 'head size', 'sees'],
     style: { head: [], border: [] },
   });
-  for (const { index, queryHeads, kvHeads, headDim } of decoder.layers) {
+  for (const { index, queryHeads, kvHeads, headDim, window } of decoder.layers) {
     const { pattern, node, rope } = report.layers[index]!;
-    table.push([index, pattern, node, rope, queryHeads, kvHeads, headDim]);
+    table.push([index, pattern, node, rope, queryHeads, kvHeads, headDim, window ?? 'all']);
   }
   return [
     `${file} can be rewritten.`,
