@@ -112,9 +112,9 @@ function tried(
   const { past, tokens, padded } = sizes;
   const total = past + tokens;
   const batch = batchOf(index);
-  const evaluator = sharedEvaluator(index, caches, sizes);
   let values: NumberArray[];
   try {
+    const evaluator = sharedEvaluator(index, caches, sizes);
     values = masks.map((mask) => broadcastMask(mask, evaluator.value(mask.value), batch, tokens, total));
   } catch (cause) {
     const impossible = cause instanceof RangeError || (cause as Error).cause instanceof RangeError;

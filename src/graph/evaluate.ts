@@ -11,7 +11,7 @@ const KEEPS_SHAPE =
 const BROADCASTS = /^(Add|Sub|Mul|Div|Pow|Where|Equal|Less|Greater|And|Or)$/;
 
 /** More elements than any decoder's masks take at all layers together. */
-const MOST_COMPUTED = 2 ** 28;
+const MOST_COMPUTED = 2 ** 26;
 /** Larger arrays are kept only when several nodes read them: a long mask of every head and layer would fill the memory. */
 const KEPT_ELEMENTS = 2 ** 16;
 
@@ -109,6 +109,9 @@ export class Evaluator {
       case 'MatMul':
       case 'MatMulInteger':
         return [...first().slice(0, -1), this.dims(node.input[1] ?? '').at(-1)!];
+      case 'DynamicQuantizeLinear':
+        // Its scale and zero point are single numbers.
+        return node.output[0] === name ? first() : [];
       case 'MatMulNBits':
         return [...first().slice(0, -1), intAttribute(node, 'N', 0)];
       case 'Transpose':

@@ -1,7 +1,7 @@
 import { GraphBuilder, shapeOf } from './builder.js';
 import { contractNames } from './decoder.js';
 import { cloneModel, DataType, graphOf, MICROSOFT, type Model, type Node } from './onnx.js';
-import { GraphIndex } from './queries.js';
+import { GraphIndex, topologicalOrder } from './queries.js';
 import { dimsOf } from './tensors.js';
 
 /** As transformers.js knows it: the number of last tokens to give logits for, 0 for all. */
@@ -18,10 +18,12 @@ const BINARY = new Set(['Add', 'Sub', 'Mul', 'Div']);
  * Gives a decoder that projects every token onto the vocabulary the input `num_logits_to_keep` (int64, []), by a slice before
  * that projection: a prompt needs the logits of its last token only. A decoder that has the input, or whose logits do not
  * come from a plain projection, is returned as it is; a changed one is a copy.
+ * @throws ElasticCacheError 'invalid-model' when there is a cycle
  */
 export function withLogitsToKeep(original: Model): Model {
   const model = cloneModel(original);
   const graph = graphOf(model);
+  graph.node = topologicalOrder(graph);
   const output = graph.output.find(({ name }) => name === contractNames.logits);
   if (!output || shapeOf(output)?.length !== 3) return original;
   if (graph.input.some(({ name }) => name === INPUT)) return original;
@@ -65,8 +67,10 @@ function projection(index: GraphIndex): Node[] | undefined {
 /** Whether a projection's second input is made of constants alone. */
 function hasWeights(index: GraphIndex, node: Node): boolean {
   if (node.domain === MICROSOFT) return index.constant(node.input[1] ?? '') !== undefined;
+  const seen = new Set<string>();
   const made = (name: string): boolean => {
-    if (index.constant(name)) return true;
+    if (index.constant(name) || seen.has(name)) return true;
+    seen.add(name);
     const node = index.producer(name);
     return node !== undefined && OF_WEIGHTS.has(node.opType) && node.input.every(made);
   };

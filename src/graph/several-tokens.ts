@@ -27,12 +27,11 @@ export function oneTokenOnly(
   const rows = layers.flatMap(({ index }) => [contractNames.newKey(index), contractNames.newValue(index)]);
   for (const past of [PAST, 0]) {
     const evaluator = evaluatorOf(index, layers, past);
-    const reason =
-      unlike(evaluator, [...rows, contractNames.logits]) ??
-      graph.node
-        .filter((node) => nodes.has(node))
-        .map((node) => oneRow(evaluator, node) ?? shortTable(index, evaluator, node, past + TOKENS))
-        .find((each) => each !== undefined);
+    let reason = unlike(evaluator, [...rows, contractNames.logits]);
+    for (const node of graph.node) {
+      if (!nodes.has(node)) continue;
+      reason ??= oneRow(evaluator, node) ?? shortTable(index, evaluator, node, past + TOKENS);
+    }
     if (reason !== undefined) return `with ${past} tokens held and ${TOKENS} new ${reason}`;
   }
   return undefined;

@@ -1,6 +1,6 @@
 import type { ByteSource } from './byte-source.js';
 import { type Model, parseModel } from './onnx.js';
-import { ByteWriter, type Field, WireReader } from './wire.js';
+import { ByteWriter, damagedModel, type Field, WireReader } from './wire.js';
 
 /** Tensors up to this many bytes stay in the skeleton: the shapes and axes that ONNX Runtime folds and checks. */
 export const INLINE_BYTES = 1024;
@@ -16,6 +16,8 @@ const CHILDREN: Record<Kind, Readonly<Record<number, Kind>>> = {
 };
 const RAW_DATA = 9;
 const DATA_LOCATION = 14;
+/** As protobuf's own limit: a damaged file may nest messages as deep as it is long. */
+const DEEPEST = 100;
 
 /**
  * Reads an ONNX model without the weights inside it: each initializer of more than 1 KB, also in subgraphs, becomes external
@@ -26,7 +28,7 @@ const DATA_LOCATION = 14;
  */
 export async function readSkeleton(source: ByteSource, location: string): Promise<Model> {
   const reader = new WireReader(source);
-  return parseModel(await skeletonOf(reader, 'model', 0, source.size, location));
+  return parseModel(await skeletonOf(reader, 'model', 0, source.size, location, 0));
 }
 
 async function skeletonOf(
@@ -35,7 +37,9 @@ async function skeletonOf(
   start: number,
   end: number,
   location: string,
+  depth: number,
 ): Promise<Uint8Array> {
+  if (depth > DEEPEST) throw damagedModel(start, `its messages are nested more than ${DEEPEST} deep`);
   const writer = new ByteWriter();
   let offset = start;
   let moved = false;
@@ -45,7 +49,8 @@ async function skeletonOf(
     const large = field.wireType === 2 && field.end - field.dataStart > INLINE_BYTES;
     const child = large ? CHILDREN[kind][field.number] : undefined;
     if (child) {
-      writer.message(field.number, await skeletonOf(reader, child, field.dataStart, field.end, location));
+      const { dataStart, number } = field;
+      writer.message(number, await skeletonOf(reader, child, dataStart, field.end, location, depth + 1));
     } else if (large && kind === 'tensor' && field.number === RAW_DATA) {
       writeExternal(writer, field, location);
       moved = true;

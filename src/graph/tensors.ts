@@ -97,8 +97,17 @@ export function dimsOf(tensor: Tensor): number[] {
   return tensor.dims.map(Number);
 }
 
-/** The elements of a small tensor as numbers; undefined when it is external or of a type that has none here. */
+/** The elements of a small tensor as numbers; undefined when it is external, of a type that has none here, or damaged. */
 export function tensorNumbers(tensor: Tensor): number[] | undefined {
+  const count = elementCount(dimsOf(tensor));
+  const bytes = BYTES_PER_ELEMENT[tensor.dataType as DataType] ?? 1;
+  // A damaged tensor may hold any number of elements beside the shape it declares.
+  if (tensor.rawData.length > 0 && tensor.rawData.length !== count * bytes) return undefined;
+  const numbers = storedNumbers(tensor);
+  return numbers?.length === count ? numbers : undefined;
+}
+
+function storedNumbers(tensor: Tensor): number[] | undefined {
   if (tensor.dataLocation === DataLocation.EXTERNAL) return undefined;
   if (tensor.floatData.length > 0) return [...tensor.floatData];
   if (tensor.int64Data.length > 0) return tensor.int64Data.map(Number);

@@ -129,7 +129,8 @@ function within(fieldEnd: number, messageEnd: number, start: number): number {
   return fieldEnd;
 }
 
-function damagedModel(offset: number, reason: string): ElasticCacheError {
+/** The file is not what a writer of protobuf wrote. */
+export function damagedModel(offset: number, reason: string): ElasticCacheError {
   return new ElasticCacheError(
     'invalid-model',
     `The ONNX model is damaged at byte ${offset}: ${reason}; download or export it again.`,

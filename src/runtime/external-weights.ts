@@ -1,5 +1,5 @@
 import { realpath, stat } from 'node:fs/promises';
-import { dirname, join, relative, sep } from 'node:path';
+import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { ElasticCacheError } from '../errors.js';
 import { subgraphsOf } from '../graph/attributes.js';
 import { type Graph, graphOf, type Model, type Tensor } from '../graph/onnx.js';
@@ -15,13 +15,15 @@ import { externalDataOf } from '../graph/tensors.js';
  *
  * @param model changed in place: locations are rewritten
  * @param directory what the locations are relative to now
- * @throws ElasticCacheError `missing-file` when a file is not there, `invalid-model` when one ends before its last tensor
+ * @throws ElasticCacheError `missing-file` when a file is not there, `invalid-model` when one ends before its last tensor or
+ *   is named outside the model's directory
  */
 export async function settleExternalWeights(model: Model, directory: string): Promise<string> {
   const tensors = [...externalTensors(graphOf(model))];
   const needed = new Map<string, number>();
   for (const tensor of tensors) {
     const { location, offset, length } = externalDataOf(tensor)!;
+    refuseOutside(tensor, location);
     needed.set(location, Math.max(needed.get(location) ?? 0, offset + Math.max(0, length)));
   }
   const paths = new Map<string, string>();
@@ -36,6 +38,16 @@ export async function settleExternalWeights(model: Model, directory: string): Pr
   return root;
 }
 
+/** A model may come from anywhere, and must not name any file of this machine as its weights. */
+function refuseOutside({ name }: Tensor, location: string): void {
+  if (location === '' || isAbsolute(location) || location.split(/[\\/]/).includes('..')) {
+    throw new ElasticCacheError(
+      'invalid-model',
+      `Tensor "${name}" has its data in "${location}", which is no file in the model's directory: the model is damaged or not to be trusted.`,
+    );
+  }
+}
+
 async function existingFile(path: string, end: number): Promise<string> {
   const target = await realpath(path).catch((cause: unknown) => {
     throw new ElasticCacheError(
@@ -45,7 +57,7 @@ async function existingFile(path: string, end: number): Promise<string> {
     );
   });
   const { size } = await stat(target);
-  if (size < end) {
+  if (!(end <= size)) {
     throw new ElasticCacheError(
       'invalid-model',
       `${path} has ${size} bytes, but the model's weights reach to byte ${end}: the file is incomplete; fetch it again.`,

@@ -56,7 +56,7 @@ function half(index: GraphIndex, { past, present, consumer, elemType }: CacheTen
   if (presentSource(index, present)?.node !== node) {
     throw refusal(`the output "${present}" is not what it made of "${past}"`);
   }
-  const readers = readersOf(index, whole, elemType);
+  const readers = readersOf(index, whole, elemType, new Set());
   const [reader, other] = readers;
   if (!reader) throw refusal('no node attends with what it makes');
   if (other) {
@@ -78,13 +78,15 @@ function readersOf(
   index: GraphIndex,
   name: string,
   type: DataType,
+  passed: Set<Node>,
 ): { node: Node; input: number; type: DataType }[] {
   return index.consumers(name).flatMap((node) => {
-    if (node.opType === 'Shape') return [];
+    if (node.opType === 'Shape' || passed.has(node)) return [];
+    passed.add(node);
     const input = node.input.indexOf(name);
     if (!BETWEEN.has(node.opType) || (input !== 0 && node.opType !== 'Mul')) return [{ node, input, type }];
     const to = node.opType === 'Cast' ? intAttribute(node, 'to', DataType.FLOAT) : type;
-    return readersOf(index, node.output[0] ?? '', to);
+    return readersOf(index, node.output[0] ?? '', to, passed);
   });
 }
 

@@ -1,5 +1,4 @@
-import { array } from '../arrays.js';
-import type { Evaluator } from '../evaluate.js';
+import { array, type NumberArray } from '../arrays.js';
 import type { GraphIndex } from '../queries.js';
 import { batchOf, sizedEvaluator } from '../sized-evaluator.js';
 
@@ -30,12 +29,13 @@ export function repeatedHeads(
   { kvHeads, headDim }: { kvHeads: number; headDim: number },
 ): RepeatedHeads | string {
   const batch = batchOf(index);
-  const source = array([batch, kvHeads, TOKENS, headDim], false);
-  source.data.forEach((_, i) => {
-    source.data[i] = i + 1;
-  });
-  let result: ReturnType<Evaluator['value']>;
+  let source: NumberArray;
+  let result: NumberArray;
   try {
+    source = array([batch, kvHeads, TOKENS, headDim], false);
+    source.data.forEach((_, i) => {
+      source.data[i] = i + 1;
+    });
     const sizes = { batch, past: TOKENS - NEW_TOKENS, tokens: NEW_TOKENS, padded: 0 };
     const caches = { kvHeads, headDim, whole: [] };
     result = sizedEvaluator(index, caches, sizes, { [from]: source }).value(to);

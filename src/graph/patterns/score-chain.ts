@@ -29,7 +29,7 @@ export function scoreChain(index: GraphIndex, weights: string, scores: Node): Sc
   }
   const axis = intAttribute(softmax, 'axis', -1);
   if (axis !== -1 && axis !== 3) return `its softmax "${softmax.name}" is over axis ${axis}`;
-  const steps = pathTo(index, softmax.input[0] ?? '', scores);
+  const steps = pathTo(index, softmax.input[0] ?? '', scores, new Set());
   if (!steps) return `its softmax "${softmax.name}" is not over the scores of node "${scores.name}"`;
   return readSteps(index, softmax, steps);
 }
@@ -57,15 +57,16 @@ interface ScoreStep {
 const STEPS = new Set([...PASSES, 'Mul', 'Div', 'Tanh', 'Add', 'Where']);
 
 /** The nodes from `scores` to the value `name`, in order of computation. */
-function pathTo(index: GraphIndex, name: string, scores: Node): ScoreStep[] | undefined {
+function pathTo(index: GraphIndex, name: string, scores: Node, tried: Set<string>): ScoreStep[] | undefined {
   const node = index.producer(name);
-  if (!node) return undefined;
+  if (!node || tried.has(name)) return undefined;
+  tried.add(name);
   if (node === scores) return [];
   if (!STEPS.has(node.opType)) return undefined;
   // A mask may be made of the same operators, but never of the scores.
   for (const [input, value] of node.input.entries()) {
     if (node.opType === 'Where' && input === 0) continue;
-    const path = pathTo(index, value, scores);
+    const path = pathTo(index, value, scores, tried);
     if (path) return [...path, { node, input }];
   }
   return undefined;
