@@ -1,5 +1,6 @@
 /** What went wrong, for programs; the message says it for people. */
 export type ErrorCode =
+  | 'download-failed'
   | 'invalid-budget'
   | 'invalid-checkpoint'
   | 'invalid-data'
@@ -9,6 +10,7 @@ export type ErrorCode =
   | 'invalid-prompt'
   | 'invalid-shape'
   | 'missing-file'
+  | 'out-of-memory'
   | 'out-of-space'
   | 'unknown-policy'
   | 'unsupported-graph'

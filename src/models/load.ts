@@ -12,9 +12,11 @@ import { ElasticSession } from '../runtime/elastic-session.js';
 import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
 import { sessionOptions } from '../runtime/session-options.js';
 import { type ElasticModel, withElasticCache } from './elastic-model.js';
-import { DECODER, type Dtype, type ModelFiles, modelFiles } from './model-files.js';
-import { type ModelSource, modelSource, pathOnDisk, type SourceOptions } from './model-source.js';
-import { download, openSession, reasonOf } from './sessions.js';
+import { lookAt } from './hub-file.js';
+import { DECODER, type Dtype, modelFiles } from './model-files.js';
+import { isOffline, type ModelSource, modelSource, pathOnDisk, type SourceOptions } from './model-source.js';
+import { openSession, reasonOf } from './sessions.js';
+import { fetchWeights } from './weights.js';
 
 export interface LoadOptions extends SourceOptions, DecoderSettings {
   /** Number format of the weights, as in transformers.js. Default: what the model's config names, else `fp32`. */
@@ -43,7 +45,8 @@ type ModelClass = new (
  *
  * @param idOrDirectory a model on the Hub (`owner/name`) or a directory, in transformers.js layout
  * @throws ElasticCacheError `missing-file`, `invalid-model`, `invalid-option`, `unsupported-model` (no such class in transformers.js),
- *   `unsupported-graph` (its decoder cannot be rewritten: with the node and the reason)
+ *   `unsupported-graph` (its decoder cannot be rewritten: with the node and the reason), `out-of-memory` (before anything is opened),
+ *   `out-of-space`, `download-failed` (a download that broke off goes on when the model is loaded again)
  */
 export async function loadElastic(idOrDirectory: string, options: LoadOptions = {}): Promise<LoadedModel> {
   const { dtype: asked, device = 'cpu', chunk, threads, session_options } = options;
@@ -61,7 +64,8 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   const openOptions = dtype === undefined ? open : { ...open, dtype };
 
   const { processor, tokenizer } = await loadProcessor(source);
-  const decoder = await decoderOf(source, config, files, openOptions, settings);
+  if (!source.local) await fetchWeights(source, files.weights);
+  const decoder = await openDecoder(pathOnDisk(source, files.decoder), settings);
   const session = new ElasticSession(decoder, () => new KVCache({ policy: full(), budget: 1 }));
   const sessions: Record<string, unknown> = { [DECODER]: session };
   let configs: Record<string, object> = {};
@@ -93,13 +97,15 @@ async function loadConfig(source: ModelSource): Promise<PretrainedConfig> {
   try {
     return await transformers.AutoConfig.from_pretrained(source.id, source);
   } catch (cause) {
-    const where = source.local ? 'it is not a valid config.json' : 'check the id and the connection';
+    // What the server says is clearer than what transformers.js makes of it.
+    if (!isOffline(source)) await lookAt(source, 'config.json');
+    const where = source.local
+      ? 'it is not a valid config.json'
+      : `check the id${source.revision === undefined ? '' : ', the revision'} and the connection`;
     throw new ElasticCacheError(
       'missing-file',
       `config.json of ${source.id} cannot be read; ${where} (${reasonOf(cause)})`,
-      {
-        cause,
-      },
+      { cause },
     );
   }
 }
@@ -123,15 +129,4 @@ function modelClass(source: ModelSource, config: PretrainedConfig): ModelClass {
     'unsupported-model',
     `${source.id} is of type "${type}", which transformers.js does not run as a decoder over images and text; the types it does are: ${names.flatMap((mapping) => [...mapping.keys()]).join(', ')}.`,
   );
-}
-
-async function decoderOf(
-  source: ModelSource,
-  config: PretrainedConfig,
-  files: ModelFiles,
-  open: Parameters<typeof download>[3],
-  settings: DecoderSettings,
-) {
-  if (!source.local) await download(source, config, DECODER, open);
-  return openDecoder(pathOnDisk(source, files.decoder), settings);
 }

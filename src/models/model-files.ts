@@ -1,8 +1,8 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { type DataType, ModelRegistry, type PretrainedConfig } from '@huggingface/transformers';
 import { ElasticCacheError } from '../errors.js';
 import type { ModelSource } from './model-source.js';
+import { memoryLeft, sizeName } from './sizes.js';
+import { dropDamaged, findWeights, type WeightFile } from './weights.js';
 
 /** The session whose place our decoder takes. */
 export const DECODER = 'decoder_model_merged';
@@ -19,12 +19,14 @@ export interface ModelFiles {
   sessions: string[];
   /** The decoder's file, relative to the model: `onnx/decoder_model_merged_q4.onnx`. */
   decoder: string;
+  /** Everything under onnx/ that these sessions take. */
+  weights: WeightFile[];
 }
 
 /**
  * The files that transformers.js would load for this model and `dtype`.
  * Throws `invalid-option` for a dtype or a session that does not exist, `unsupported-model` when the model has no decoder of the
- * kind we replace, and `missing-file` with what there is instead.
+ * kind we replace, `missing-file` with what there is instead, and `out-of-memory` when it is larger than what memory is left.
  */
 export async function modelFiles(
   source: ModelSource,
@@ -49,10 +51,31 @@ export async function modelFiles(
   const suffixes = /(_(fp16|quantized|int8|uint8|q4f16|q4|bnb4|q2f16|q2|q1f16|q1))?\.onnx$/;
   const sessions = graphs.map((file) => file.slice('onnx/'.length).replace(suffixes, ''));
   checkNames(dtype, sessions);
-  for (const file of files.filter((name) => name.startsWith('onnx/'))) {
-    if (!(await exists(source, file))) throw await missing(source, config, file);
+  const names = files.filter((name) => name.startsWith('onnx/'));
+  await dropDamaged(source, graphs, names);
+  const weights: WeightFile[] = [];
+  for (const file of names) {
+    const found = await findWeights(source, file);
+    if (!found) throw await missing(source, config, file);
+    weights.push(found);
   }
-  return { sessions, decoder };
+  await refuseTooLarge(source, config, weights);
+  return { sessions, decoder, weights };
+}
+
+async function refuseTooLarge(
+  source: ModelSource,
+  config: PretrainedConfig,
+  weights: readonly WeightFile[],
+): Promise<void> {
+  const needed = weights.reduce((sum, { size }) => sum + (size ?? 0), 0);
+  const left = memoryLeft();
+  if (needed <= left) return;
+  const dtypes = await availableDtypes(source, config);
+  throw new ElasticCacheError(
+    'out-of-memory',
+    `${source.id} has ${sizeName(needed)} of weights and ${sizeName(left)} of memory are left; close other programs, or set dtype to a smaller one${dtypes.length > 0 ? ` (it has: ${dtypes.join(', ')})` : ''}.`,
+  );
 }
 
 function checkDtypes(dtype: Dtype | undefined): void {
@@ -77,26 +100,26 @@ function checkNames(dtype: Dtype | undefined, sessions: string[]): void {
   );
 }
 
-async function exists(source: ModelSource, file: string): Promise<boolean> {
-  if (source.local) return existsSync(join(source.id, file));
-  return (await ModelRegistry.get_file_metadata(source.id, file, source)).exists;
-}
-
 async function missing(
   source: ModelSource,
   config: PretrainedConfig,
   file: string,
 ): Promise<ElasticCacheError> {
-  const { revision, cache_dir, local_files_only } = source;
-  const complete = await ModelRegistry.get_available_dtypes(source.id, {
-    config,
-    ...(revision === undefined ? {} : { revision }),
-    ...(cache_dir === undefined ? {} : { cache_dir }),
-    ...(local_files_only === undefined ? {} : { local_files_only }),
-  });
+  const complete = await availableDtypes(source, config);
   const way =
     complete.length > 0 && file.endsWith('.onnx')
       ? `set dtype to one it has: ${complete.join(', ')}`
       : 'fetch or convert it again';
   return new ElasticCacheError('missing-file', `${source.id} has no ${file}; ${way}.`);
+}
+
+/** The dtypes of which a model has every file. */
+function availableDtypes(source: ModelSource, config: PretrainedConfig): Promise<string[]> {
+  const { revision, cache_dir, local_files_only } = source;
+  return ModelRegistry.get_available_dtypes(source.id, {
+    config,
+    ...(revision === undefined ? {} : { revision }),
+    ...(cache_dir === undefined ? {} : { cache_dir }),
+    ...(local_files_only === undefined ? {} : { local_files_only }),
+  });
 }

@@ -55,26 +55,48 @@ export function modelSource(idOrDirectory: string, options: SourceOptions): Mode
   return { ...given, id: idOrDirectory, local: false };
 }
 
+/** Whether files are only looked for on this machine. */
+export function isOffline({ local, local_files_only }: ModelSource): boolean {
+  return local || local_files_only === true || !env.allowRemoteModels;
+}
+
 /**
- * The path on disk of a file that transformers.js has loaded or downloaded: in the model's directory, or where
- * transformers.js keeps downloads and local models.
- * Throws `missing-file` when it is in none of these.
+ * Where transformers.js keeps downloads. Throws `invalid-option` when it is set to keep none as files: weights are mapped
+ * from files.
  */
+export function cacheFolder({ cache_dir }: ModelSource): string {
+  const folder = cache_dir ?? env.cacheDir;
+  if (folder && env.useFSCache && !env.useCustomCache) return folder;
+  throw new ElasticCacheError(
+    'invalid-option',
+    'transformers.js is set to keep no downloads as files (env.useFSCache, env.useCustomCache), which weights are mapped from; leave these as they are, or give the directory of a model.',
+  );
+}
+
+/** The path of a file of the Hub in that folder, whether it is there or not. */
+export function cachePath(source: ModelSource, file: string): string {
+  const { id, revision = 'main' } = source;
+  return join(cacheFolder(source), id, revision === 'main' ? '' : revision, file);
+}
+
+/** The path of a file in the model's directory, in the cache folder or among transformers.js's local models. */
+export function foundOnDisk(source: ModelSource, file: string): string | undefined {
+  return placesOf(source, file).find((place) => existsSync(place));
+}
+
+/** As {@link foundOnDisk}. Throws `missing-file` when it is in none of these. */
 export function pathOnDisk(source: ModelSource, file: string): string {
-  const { id, local, revision = 'main', cache_dir } = source;
-  const cache = cache_dir ?? env.cacheDir;
-  const places = local
-    ? [join(id, file)]
-    : [
-        ...(cache ? [join(cache, id, revision === 'main' ? '' : revision, file)] : []),
-        join(env.localModelPath, id, file),
-      ];
-  const found = places.find((place) => existsSync(place));
+  const found = foundOnDisk(source, file);
   if (found !== undefined) return found;
   throw new ElasticCacheError(
     'missing-file',
-    `${file} of ${id} is not on disk; looked in: ${places.join(', ')}.`,
+    `${file} of ${source.id} is not on disk; looked in: ${placesOf(source, file).join(', ')}.`,
   );
+}
+
+function placesOf(source: ModelSource, file: string): string[] {
+  const { id, local } = source;
+  return local ? [join(id, file)] : [cachePath(source, file), join(env.localModelPath, id, file)];
 }
 
 function isDirectory(path: string): boolean {

@@ -32,27 +32,6 @@ export async function openSession(
   }
 }
 
-/**
- * Brings an ONNX file and its external data to disk without opening it. Throws `invalid-model` when it cannot be fetched.
- *
- * transformers.js has no public download, so it is asked for a session on an execution provider that does not
- * exist: it fetches the files and ONNX Runtime then declines before it reads them.
- */
-export async function download(
-  source: ModelSource,
-  config: PretrainedConfig,
-  name: string,
-  options: OpenOptions,
-): Promise<void> {
-  const declined = 'download-only';
-  const session_options = { executionProviders: [declined] };
-  try {
-    await fromPretrained(source, config, name, { ...options, session_options });
-  } catch (cause) {
-    if (!reasonOf(cause).includes(declined)) throw unopened(source, name, cause);
-  }
-}
-
 /** What an error says. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
@@ -85,7 +64,8 @@ function unopened(source: ModelSource, name: string, cause: unknown): ElasticCac
 
 function fetchOptions(source: ModelSource): PretrainedModelOptions {
   const { id: _id, local: _local, progress_callback, ...options } = source;
-  if (!progress_callback) return options;
+  // Weights of the Hub have been fetched and reported by now.
+  if (!progress_callback || !source.local) return options;
   return {
     ...options,
     // Totals are per call, and one model is several calls.

@@ -10,12 +10,10 @@ import {
   truncate,
   writeFile,
 } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { env, type ProgressInfo, RawImage, type Tensor } from '@huggingface/transformers';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { RawImage, type Tensor } from '@huggingface/transformers';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { type LoadedModel, type LoadOptions, loadElastic } from '../../src/models/load.js';
 import { writeTinyLlava } from './tiny-llava.js';
@@ -110,72 +108,6 @@ describe('a directory', () => {
     config['transformers.js_config'] = { dtype: 'q4' };
     await writeFile(join(directory, 'config.json'), JSON.stringify(config));
     expect(await answer(await loadElastic(directory))).toEqual(other);
-  });
-});
-
-describe('a model on the Hub', () => {
-  let hub: Server;
-  let requests: string[];
-  const remoteHost = env.remoteHost;
-
-  beforeEach(async () => {
-    requests = [];
-    hub = createServer(async (request, response) => {
-      const path = request.url!.replace('/tiny/llava/resolve/', '');
-      requests.push(path);
-      const file = await readFile(join(directory, path.slice(path.indexOf('/')))).catch(() => undefined);
-      response.writeHead(file ? 200 : 404, file ? { 'content-length': file.length } : {}).end(file);
-    });
-    await new Promise<void>((resolve) => hub.listen(0, '127.0.0.1', resolve));
-    env.remoteHost = `http://127.0.0.1:${(hub.address() as AddressInfo).port}/`;
-  });
-  afterEach(() => {
-    env.remoteHost = remoteHost;
-    hub.close();
-  });
-
-  it.each(['main', 'v2'])('is downloaded once, at revision %s, and then found on disk', async (revision) => {
-    const cache_dir = await mkdtemp(join(root, 'cache-'));
-    const files = new Set<string>();
-    const progress_callback = (event: ProgressInfo) => {
-      if (event.status === 'progress') files.add(event.file);
-    };
-    const options = { cache_dir, revision };
-    expect(await answer(await loadElastic('tiny/llava', { ...options, progress_callback }))).toEqual(
-      expected,
-    );
-    expect([...files]).toEqual(
-      expect.arrayContaining([
-        'onnx/embed_tokens.onnx',
-        'onnx/vision_encoder.onnx',
-        'onnx/decoder_model_merged.onnx',
-      ]),
-    );
-    expect(requests.every((path) => path.startsWith(`${revision}/`))).toBe(true);
-    requests = [];
-    expect(await answer(await loadElastic('tiny/llava', { ...options, local_files_only: true }))).toEqual(
-      expected,
-    );
-    expect(requests).toEqual([]);
-  });
-
-  it('is downloaded with the files its weights lie in', async () => {
-    await writeTinyLlava(directory, { weightsBeside: true });
-    const cache_dir = await mkdtemp(join(root, 'cache-'));
-    expect(await answer(await loadElastic('tiny/llava', { cache_dir }))).toEqual(expected);
-    expect(requests).toContain('main/onnx/decoder_model_merged.onnx_data');
-  });
-
-  it('is refused when it does not exist', async () => {
-    expect(await refusal('tiny/other', { cache_dir: root })).toMatch(
-      /^config.json of tiny\/other cannot be read; check the id and the connection/,
-    );
-  });
-
-  it('is refused with the dtypes it has', async () => {
-    expect(await refusal('tiny/llava', { cache_dir: join(root, 'none'), dtype: 'q8' })).toBe(
-      'tiny/llava has no onnx/embed_tokens_quantized.onnx; set dtype to one it has: fp32.',
-    );
   });
 });
 

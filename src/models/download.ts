@@ -1,0 +1,112 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { constants, existsSync } from 'node:fs';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { ElasticCacheError } from '../errors.js';
+import { networkReason, type RemoteFile, refuse, request } from './hub-file.js';
+import { cachePath, type ModelSource } from './model-source.js';
+import { sizeName } from './sizes.js';
+
+/**
+ * Fetches a file of the Hub into the cache folder, where transformers.js finds it. A download that breaks off is kept as
+ * `<file>.<hash of its tag>.part`, and the next one goes on from there; the file gets its own name when it is whole.
+ *
+ * Bytes are written where they belong, so that two processes that fetch the same content write the same.
+ * @param report is told the bytes that are here
+ * @throws ElasticCacheError `download-failed` with how far it came, `out-of-space`, `missing-file`
+ */
+export async function fetchFile(
+  source: ModelSource,
+  file: string,
+  remote: RemoteFile,
+  report: (loaded: number) => void,
+): Promise<void> {
+  const target = cachePath(source, file);
+  const part = partPath(target, remote);
+  await mkdir(dirname(target), { recursive: true });
+  const handle = await open(part, constants.O_CREAT | constants.O_RDWR);
+  try {
+    await fill(source, file, remote, handle, report);
+  } catch (cause) {
+    if (remote.etag === undefined) await rm(part, { force: true });
+    if (['ENOSPC', 'EDQUOT', 'EFBIG'].includes((cause as NodeJS.ErrnoException).code ?? '')) {
+      throw new ElasticCacheError(
+        'out-of-space',
+        `The disk of ${dirname(target)} is full before ${file} is fetched; free some space or set cache_dir to another disk, and load again to go on.`,
+        { cause },
+      );
+    }
+    throw cause;
+  } finally {
+    await handle.close();
+  }
+  await rename(part, target).catch((cause: unknown) => {
+    // Another process fetched the same and was first.
+    if (!existsSync(target)) throw cause;
+  });
+}
+
+/** Where a download lies until it is whole. */
+export function partPath(target: string, { etag }: RemoteFile): string {
+  const name =
+    etag === undefined ? randomUUID() : createHash('sha256').update(etag).digest('hex').slice(0, 16);
+  return `${target}.${name}.part`;
+}
+
+async function fill(
+  source: ModelSource,
+  file: string,
+  { size, etag }: RemoteFile,
+  handle: FileHandle,
+  report: (loaded: number) => void,
+): Promise<void> {
+  let at = (await handle.stat()).size;
+  if (size !== undefined && at > size) {
+    await handle.truncate(0);
+    at = 0;
+  }
+  if (at > 0 && at === size) return;
+  const response = await request(
+    source,
+    file,
+    at > 0 && etag ? { Range: `bytes=${at}-`, 'If-Range': etag } : {},
+  );
+  refuse(source, file, response);
+  if (response.status !== 206) at = 0;
+  report(at);
+  const reader = response.body!.getReader();
+  for (;;) {
+    const { done, value } = await reader.read().catch((cause: unknown) => {
+      throw interrupted(source, file, at, size, `the connection broke: ${networkReason(cause)}`, cause);
+    });
+    if (done) break;
+    await writeAll(handle, value, at);
+    at += value.length;
+    report(at);
+  }
+  if (size !== undefined && at !== size)
+    throw interrupted(source, file, at, size, 'the server stopped sending');
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let written = 0; written < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, written, bytes.length - written, position + written);
+    written += bytesWritten;
+  }
+}
+
+function interrupted(
+  { id }: ModelSource,
+  file: string,
+  at: number,
+  size: number | undefined,
+  reason: string,
+  cause?: unknown,
+): ElasticCacheError {
+  const whole = size === undefined ? '' : ` of ${sizeName(size)}`;
+  return new ElasticCacheError(
+    'download-failed',
+    `The download of ${file} of ${id} broke off after ${sizeName(at)}${whole} (${reason}); load again to go on from there.`,
+    { cause },
+  );
+}
