@@ -21,6 +21,7 @@ import {
 const POLICIES = `
 Policies:
 ${policyNames.map((name) => `  ${name.padEnd(18)} ${describePolicy(name)}`).join('\n')}
+  With options of its own: elastic:importance=mean:endSize=16 (docs/policies.md lists them).
 
 Budgets:
   0.2                a share of the tokens seen so far, above 0 and at most 1

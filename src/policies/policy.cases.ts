@@ -31,7 +31,7 @@ export function policyCases(
   const property = (check: (setting: Setting) => void) =>
     fc.assert(
       fc.property(settings, (setting) => check({ ...setting, observed: create(setting).window })),
-      { numRuns: 25 },
+      { numRuns: 12 },
     );
   const promised = (promise: Promised, check: () => void) => {
     if (without[promise] === undefined) it(promises[promise], check);
