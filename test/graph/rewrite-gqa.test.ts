@@ -57,7 +57,13 @@ const CASES: Record<string, Partial<GqaDecoderOptions>> = {
   },
   'smooth softmax': { extraAttributes: { smooth_softmax: 1 } },
   'int8 weights': { weights: 'int8' },
-  'int8 weights, head size not declared, packed': { weights: 'int8', declareHeadDim: false, packed: true },
+  'int8 weights, head size not declared, packed': {
+    weights: 'int8',
+    declareHeadDim: false,
+    packed: true,
+    rope: 'inside',
+    positionIds: false,
+  },
   'int4 weights, packed, rope inside': { weights: 'int4', packed: true, rope: 'inside', positionIds: false },
   'int4 weights, head size not declared': { weights: 'int4', declareHeadDim: false },
   'head size not declared, packed': {
