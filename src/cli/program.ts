@@ -61,7 +61,7 @@ export function createProgram(): Command {
       ) + POLICIES,
     ),
   )
-    .addOption(imageOption())
+    .addOption(imageOption().makeOptionMandatory(false).default([], 'none: the prompt is text alone'))
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(budgetOption('how much the cache may hold'))
     .option('--policy <name>', 'what to keep', parsePolicy, 'elastic')

@@ -49,13 +49,27 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
 async function rewrittenFrom(path: string): Promise<{ model: Model; decoder: DecoderSignature }> {
   const source = await FileSource.open(path);
   try {
-    return rewriteDecoder(withLogitsToKeep(await readSkeleton(source, basename(path))));
+    const rewritten = rewriteDecoder(withLogitsToKeep(await readSkeleton(source, basename(path))));
+    refuseOtherInputs(rewritten.decoder);
+    return rewritten;
   } catch (cause) {
     if (!(cause instanceof ElasticCacheError)) throw cause;
     throw new ElasticCacheError(cause.code, `${path}: ${cause.message}`, { cause });
   } finally {
     await source.close();
   }
+}
+
+/** Inputs of the original that a decoder is handed beside those of the contract. */
+const KNOWN_INPUTS = ['attention_mask', 'num_logits_to_keep'];
+
+function refuseOtherInputs({ otherInputs }: DecoderSignature): void {
+  const unknown = otherInputs.find((name) => !KNOWN_INPUTS.includes(name));
+  if (unknown === undefined) return;
+  throw new ElasticCacheError(
+    'unsupported-graph',
+    `The decoder takes "${unknown}" beside embeddings, mask and positions, which only some families' classes make; choose a model whose decoder takes these alone.`,
+  );
 }
 
 async function createSession(path: string, bytes: Uint8Array, options: InferenceSession.SessionOptions) {

@@ -181,7 +181,7 @@ describe('what cannot be loaded is refused in one sentence', () => {
   });
 
   it('a decoder whose attention is of no known kind, with the node', async () => {
-    await writeTinyLlava(directory, { extraAttributes: { local_window_size: 8 } });
+    await writeTinyLlava(directory, { extraAttributes: { causal: 0 } });
     expect(await refusal(directory)).toMatch(
       /^\/model\/onnx\/decoder_model_merged.onnx: .*\/model\/layers.0\/attn\/GroupQueryAttention/,
     );
