@@ -83,7 +83,7 @@ const REFUSED: Record<string, Refused> = {
   },
   'MultiHeadAttention with a bias of repeated heads': {
     model: () => fixture('genai-multi-head-repeated'),
-    change: (model) => setInput(model, 'MultiHeadAttention', 3, 'logits'),
+    change: (model) => setInput(model, 'MultiHeadAttention', 3, 'inputs_embeds'),
     says: [MULTI_HEAD, 'to repeated heads'],
   },
   'MultiHeadAttention with a bias of keys that are split': {

@@ -1,4 +1,5 @@
 import { floatAttribute, intAttribute } from '../attributes.js';
+import type { GraphBuilder } from '../builder.js';
 import type { LayerCache } from '../caches.js';
 import type { Mask } from '../causal-mask.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
@@ -69,8 +70,7 @@ export function multiHeadAttention(index: GraphIndex, cache: LayerCache): Attent
     ...common(index, node, caches),
     elemType: cache.key.elemType,
     rows: (builder) => {
-      const sizes = builder.int64('bias_sizes', [3], new Array<number>(3).fill(heads * headDim));
-      const biases = bias ? builder.ops('Split', [bias, sizes], { attributes: { axis: 0 }, outputs: 3 }) : [];
+      const biases = bias ? splitBias(builder, bias, heads * headDim) : [];
       const part = (at: number, alreadySplit = false) => {
         const given = node.input[at] ?? '';
         if (alreadySplit) return given;
@@ -80,6 +80,12 @@ export function multiHeadAttention(index: GraphIndex, cache: LayerCache): Attent
       return { query: part(INPUT.query), key: part(INPUT.key, split[0]), value: part(INPUT.value, split[1]) };
     },
   };
+}
+
+/** The biases of queries, keys and values, [width] each, from one of [3 * width]. */
+function splitBias(builder: GraphBuilder, bias: string, width: number): string[] {
+  const sizes = builder.int64('bias_sizes', [3], [width, width, width]);
+  return builder.ops('Split', [bias, sizes], { attributes: { axis: 0 }, outputs: 3 });
 }
 
 /**
