@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
+import type { InferenceSession } from 'onnxruntime-node';
 import { GraphBuilder } from '../../src/graph/builder.js';
 import type { DecoderSignature } from '../../src/graph/decoder.js';
 import { cloneModel, DataType, graphOf, type Model, parseModel } from '../../src/graph/onnx.js';
-import { rewriteDecoder } from '../../src/graph/rewrite.js';
+import { type RewriteReport, rewriteDecoder } from '../../src/graph/rewrite.js';
 import { elastic } from '../../src/policies/elastic.js';
 import { CachedRun, OriginalRun, openModel, RewrittenRun, type Step } from './decoder-runs.js';
 import { gaussian } from './gqa-decoder.js';
@@ -22,62 +23,75 @@ export interface Passes {
   chunks: readonly number[];
   /** New tokens of each pass of the original, when it cannot run those. */
   originalChunks?: readonly number[];
-  /** Whether the graph's inputs and outputs are float16. */
-  half?: boolean;
 }
 
-/** Runs the original and the rewritten decoder over the same random tokens. Logits of all passes follow each other. */
-export async function runBoth(model: Model, { chunks, originalChunks = chunks, half = false }: Passes) {
-  const rewritten = rewriteDecoder(model);
-  const total = chunks.reduce((sum, tokens) => sum + tokens, 0);
-  const random = gaussian(7);
-  const embeds = Float32Array.from({ length: total * HIDDEN }, random);
-  const run = async (
-    graph: Model,
-    Run: typeof OriginalRun | typeof RewrittenRun,
-    passes: readonly number[],
-  ) => {
-    const session = await openModel(graph);
-    const decoder = new Run(session, rewritten.decoder, HIDDEN, half);
-    const steps: Step[] = [];
-    let seen = 0;
-    for (const tokens of passes) {
-      steps.push(await decoder.step(embeds.slice(seen * HIDDEN, (seen + tokens) * HIDDEN)));
-      seen += tokens;
-    }
-    await session.release();
-    return { logits: Float32Array.from(steps.flatMap(({ logits }) => [...logits])), steps };
-  };
-  const expected = await run(withProbabilities(model, rewritten.decoder), OriginalRun, originalChunks);
-  const actual = await run(rewritten.model, RewrittenRun, chunks);
-  return { expected, actual, ...rewritten };
-}
+/** A decoder in plain ONNX Runtime and rewritten. Sessions take longer to open than to run: open once, run several times. */
+export class BothDecoders {
+  private constructor(
+    readonly decoder: DecoderSignature,
+    readonly report: RewriteReport,
+    private readonly original: InferenceSession,
+    private readonly rewritten: InferenceSession,
+    private readonly half: boolean,
+  ) {}
 
-/**
- * Runs a prompt and then single tokens over the library's cache, which keeps a part of them.
- * @returns how many entries each layer holds after each pass
- */
-export async function heldEntries(
-  model: Model,
-  {
-    prompt,
-    decoded,
-    budget,
-    half = false,
-  }: { prompt: number; decoded: number; budget: number; half?: boolean },
-): Promise<number[][]> {
-  const rewritten = rewriteDecoder(model);
-  const session = await openModel(rewritten.model);
-  const run = new CachedRun(session, rewritten.decoder, { policy: elastic(), budget }, HIDDEN, 8, half);
-  const random = gaussian(7);
-  const held: number[][] = [];
-  for (const tokens of [prompt, ...new Array<number>(decoded).fill(1)]) {
-    const logits = await run.step(Float32Array.from({ length: tokens * HIDDEN }, random));
-    if (!logits.every(Number.isFinite)) throw new Error('logits are not finite');
-    held.push(rewritten.decoder.layers.map(({ index }) => run.cache.held(index)));
+  /** @param half whether the graph's inputs and outputs are float16 */
+  static async open(model: Model, half = false): Promise<BothDecoders> {
+    const { model: rewritten, decoder, report } = rewriteDecoder(model);
+    const original = await openModel(withProbabilities(model, decoder));
+    return new BothDecoders(decoder, report, original, await openModel(rewritten), half);
   }
-  await session.release();
-  return held;
+
+  /** Runs both over the same random tokens. Logits of all passes follow each other. */
+  async run({ chunks, originalChunks = chunks }: Passes) {
+    const total = chunks.reduce((sum, tokens) => sum + tokens, 0);
+    const embeds = Float32Array.from({ length: total * HIDDEN }, gaussian(7));
+    const run = async (decoder: OriginalRun | RewrittenRun, passes: readonly number[]) => {
+      const steps: Step[] = [];
+      let seen = 0;
+      for (const tokens of passes) {
+        steps.push(await decoder.step(embeds.slice(seen * HIDDEN, (seen + tokens) * HIDDEN)));
+        seen += tokens;
+      }
+      return { logits: Float32Array.from(steps.flatMap(({ logits }) => [...logits])), steps };
+    };
+    const { decoder, half } = this;
+    return {
+      expected: await run(new OriginalRun(this.original, decoder, HIDDEN, half), originalChunks),
+      actual: await run(new RewrittenRun(this.rewritten, decoder, HIDDEN, half), chunks),
+    };
+  }
+
+  /**
+   * Runs a prompt and then single tokens over the library's cache, which keeps a part of them.
+   * @returns how many entries each layer holds after each pass
+   */
+  async held({ prompt, decoded, budget }: { prompt: number; decoded: number; budget: number }) {
+    const { decoder, half } = this;
+    const run = new CachedRun(this.rewritten, decoder, { policy: elastic(), budget }, HIDDEN, 8, half);
+    const random = gaussian(7);
+    const held: number[][] = [];
+    for (const tokens of [prompt, ...new Array<number>(decoded).fill(1)]) {
+      const logits = await run.step(Float32Array.from({ length: tokens * HIDDEN }, random));
+      if (!logits.every(Number.isFinite)) throw new Error('the logits are not finite');
+      held.push(decoder.layers.map(({ index }) => run.cache.held(index)));
+    }
+    return held;
+  }
+
+  async release(): Promise<void> {
+    await this.original.release();
+    await this.rewritten.release();
+  }
+}
+
+/** Runs the original and the rewritten decoder over the same random tokens. */
+export async function runBoth(model: Model, passes: Passes) {
+  const both = await BothDecoders.open(model);
+  const { decoder, report } = both;
+  const results = { ...(await both.run(passes)), decoder, report };
+  await both.release();
+  return results;
 }
 
 /** The model with what its softmaxes give as outputs probabilities.i, an oracle for the attention of the rewritten one. */
