@@ -11,6 +11,7 @@ import {
   type Inputs,
   imageTokenId,
   prepareInputs,
+  promptText,
   tokensAfterImage,
 } from '../../src/models/prepare-inputs.js';
 import { decoderOf, followedBy, idsOf, picture, positionsDuring } from './family-runs.js';
@@ -124,4 +125,31 @@ describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
     expect(after).toBeGreaterThanOrEqual(2);
     expect(after).toBeLessThan(promptTokens / 2);
   });
+});
+
+describe('the inputs for one image', () => {
+  it.each(['LLaVA-1.5', 'Qwen2-VL', 'Gemma 3'])(
+    'of %s are those of its processor in transformers.js',
+    async (name) => {
+      const directory = await mkdtemp(join(tmpdir(), 'family-'));
+      await writeTinyFamily(directory, FAMILIES[name]!);
+      const elastic = await loadElastic(directory, { threads: 1 });
+      const { processor } = elastic;
+      const actual = await prepareInputs(elastic, { images: [picture(37)], prompt: 'w2 w3' });
+      const text = promptText(elastic, 1, 'w2 w3');
+      if (name === 'LLaVA-1.5') processor.config.num_additional_image_tokens = 0;
+      const expected =
+        name === 'LLaVA-1.5'
+          ? await processor(picture(37), text)
+          : await processor(text, picture(37), { add_special_tokens: false });
+      for (const part of ['input_ids', 'attention_mask', 'pixel_values']) {
+        const [a, b] = [actual, expected].map((inputs) => inputs[part] as Tensor);
+        expect(a!.dims).toEqual(b!.dims);
+        expect(a!.data).toEqual(b!.data);
+      }
+      expect(actual.image_grid_thw).toEqual(expected.image_grid_thw);
+      await elastic.model.dispose();
+      await rm(directory, { recursive: true });
+    },
+  );
 });
