@@ -39,8 +39,11 @@ export class SharedPrompts {
     }
     const { decoder } = session;
     const run = decoder.run.bind(decoder);
+    // A cache that turns keys is told by the decoder how: it reads for itself.
     decoder.run = (cache, input) =>
-      this.active && cache.seen === 0 ? this.readOnce(decoder.chunk, run, cache, input) : run(cache, input);
+      this.active && cache.seen === 0 && !cache.rotationNeeded
+        ? this.readOnce(decoder.chunk, run, cache, input)
+        : run(cache, input);
     const encode: (inputs: Pixels) => Promise<unknown> = model.encode_image.bind(model);
     model.encode_image = (inputs: Pixels) => (this.active ? this.encodeOnce(encode, inputs) : encode(inputs));
   }
