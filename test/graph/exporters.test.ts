@@ -29,6 +29,7 @@ const CASES: Record<string, Case> = {
   'genai-grouped-0.18': { pattern: 'GroupQueryAttention' },
   'genai-int4-0.7': { pattern: 'GroupQueryAttention' },
   'genai-int4-0.18': { pattern: 'GroupQueryAttention' },
+  'genai-windows': { pattern: 'GroupQueryAttention', window: 24 },
   'genai-multi-head': { pattern: 'MultiHeadAttention', wholePrompt: true },
   'genai-multi-head-repeated': { pattern: 'MultiHeadAttention', wholePrompt: true },
   'torch-eager': {},
