@@ -26,7 +26,7 @@ def main() -> None:
     newest = next(f for f in (run / "llava.pt", run / "decoder.pt") if f.exists())
     weights = torch.load(newest, weights_only=False, map_location="cpu")["model"]
     save_file({k: v.contiguous() for k, v in weights.items()}, out / "model.safetensors", {"format": "pt"})
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(Path(a.tokenizer) / name, out / name)
     token = Tokenizer.from_file(str(out / "tokenizer.json")).token_to_id
     write = lambda name, value: (out / name).write_text(json.dumps(value, indent=2) + "\n")
