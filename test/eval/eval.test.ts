@@ -77,8 +77,9 @@ describe('eval on the embedded model', () => {
 
     const child = start(...sweep('killed'));
     const end = once(child, 'close');
-    while ((await lines('killed').catch(() => [])).length < 3)
+    while (child.exitCode === null && (await lines('killed').catch(() => [])).length < 3) {
       await new Promise((tick) => setTimeout(tick, 20));
+    }
     child.kill('SIGKILL');
     await end;
     const before = await lines('killed');

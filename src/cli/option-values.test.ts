@@ -1,0 +1,34 @@
+import { describe, expect, it } from 'vitest';
+import { parseBudgetRanges, parseLengths, parseMetrics, parsePolicies } from './option-values.js';
+
+const names = (value: string) => parseBudgetRanges(value).map(({ name }) => name);
+
+describe('the options of eval', () => {
+  it('takes ranges of budgets, in steps of 0.1 unless told, each budget once', () => {
+    expect(names('0.1..0.4')).toEqual(['0.1', '0.2', '0.3', '0.4']);
+    expect(names('0.05,0.1..0.5:0.2,0.3,64mb')).toEqual(['0.05', '0.1', '0.3', '0.5', '64mb']);
+    expect(names('.7..1')).toEqual(['0.7', '0.8', '0.9', '1']);
+    expect(parseBudgetRanges('0.1..0.3').map(({ budget }) => budget)).toEqual([0.1, 0.2, 0.3]);
+  });
+
+  it.each(['0..0.5', '0.5..0.1', '0.5..1.1', '0.1..0.5:0', '0.1..', '0.1..64mb', '0.1...0.5'])(
+    'refuses the range %s',
+    (value) => {
+      expect(() => parseBudgetRanges(value)).toThrow(`budgets "${value}" are no range`);
+    },
+  );
+
+  it('keeps what a policy was given of its own', () => {
+    expect(parsePolicies('elastic, elastic:endSize=8 ,full,elastic')).toEqual([
+      'elastic',
+      'elastic:endSize=8',
+      'full',
+    ]);
+  });
+
+  it('takes lengths and metrics', () => {
+    expect(parseLengths('own,1024+512')).toEqual([undefined, { prompt: 1024, output: 512 }]);
+    expect(() => parseLengths('1024+1')).toThrow('--lengths "1024+1" is none');
+    expect(parseMetrics('latency,ppl')).toEqual(['latency', 'ppl']);
+  });
+});
