@@ -122,7 +122,7 @@ export function createProgram(): Command {
       'measure policies and budgets on a data set: perplexity, ROUGE, accuracy, latency',
       examples(
         'eval --out results',
-        'eval --out results --policies elastic,h2o,local --budgets 0.1..0.5 --metrics ppl,rouge --samples 100',
+        'eval --out results --policies elastic,elastic:endSize=16,h2o --budgets 0.1..0.5 --metrics ppl,rouge --samples 100',
         'eval --out results --data detail_1k.json --images coco/train2017 --on-error skip',
         'eval --out times --metrics latency --lengths 1024+512,624+256 --batch-sizes 1,4',
       ) +
