@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { cellsOf } from '../../eval/cells.js';
 import type { BrokenRecord } from '../../eval/data/dataset.js';
@@ -54,15 +54,16 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     process.stderr.write(`skipped: ${what}\n`);
   };
   dataset.broken.forEach(onBroken);
+  const modelHash = await hashModel(model);
   await claimFolder(out, {
-    model,
-    modelHash: await hashModel(model),
+    model: modelHash ? resolve(model) : model,
+    modelHash,
     dtype: options.dtype ?? '',
     device: options.device ?? '',
     chunk: options.chunk ?? 0,
     data: dataset.source,
     dataHash: dataset.fingerprint,
-    images: images ?? '',
+    images: images === undefined ? '' : resolve(images),
     metrics: options.metrics.toSorted().join(),
     maxNewTokens: options.maxNewTokens,
     version: version(),
