@@ -11,7 +11,7 @@ const KEEPS_SHAPE =
 const BROADCASTS = /^(Add|Sub|Mul|Div|Pow|Where|Equal|Less|Greater|And|Or)$/;
 
 /** More elements than any decoder's masks take at all layers together. */
-const MOST_COMPUTED = 2 ** 26;
+const MOST_COMPUTED = 2 ** 25;
 /** Larger arrays are kept only when several nodes read them: a long mask of every head and layer would fill the memory. */
 const KEPT_ELEMENTS = 2 ** 16;
 
@@ -20,19 +20,20 @@ const KEPT_ELEMENTS = 2 ** 16;
  * asked by trying it at several sizes, whatever nodes the exporter wrote it with.
  */
 export class Evaluator {
-  /** Elements that may still be computed: a damaged graph may ask for any number. */
-  private left = MOST_COMPUTED;
+  private readonly failures = new Map<string, unknown>();
   private readonly values = new Map<string, NumberArray>();
   private readonly shapes = new Map<string, readonly number[]>();
 
   /**
    * @param values what graph inputs or inner values hold
    * @param shapes the dimensions of values that have no known content
+   * @param left elements that may be computed: a damaged graph may ask for any number
    */
   constructor(
     private readonly index: GraphIndex,
     values: Readonly<Record<string, NumberArray>>,
     shapes: Readonly<Record<string, readonly number[]>>,
+    private left = MOST_COMPUTED,
   ) {
     for (const [name, value] of Object.entries(values)) this.values.set(name, value);
     this.declare(shapes);
@@ -47,9 +48,16 @@ export class Evaluator {
   value(name: string): NumberArray {
     const known = this.values.get(name);
     if (known) return known;
-    const value = this.compute(name);
-    this.left -= value.data.length;
-    if (this.left < 0) throw new RangeError('it takes too much computation');
+    if (this.failures.has(name)) throw this.failures.get(name);
+    let value: NumberArray;
+    try {
+      value = this.compute(name);
+      this.left -= value.data.length;
+      if (this.left < 0) throw new RangeError('it takes too much computation');
+    } catch (cause) {
+      this.failures.set(name, cause);
+      throw cause;
+    }
     if (value.data.length <= KEPT_ELEMENTS || this.index.consumers(name).length > 1)
       this.values.set(name, value);
     return value;

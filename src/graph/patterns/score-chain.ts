@@ -16,6 +16,9 @@ export interface ScoreChain {
 /** Nodes that pass the weights or the scores on unchanged. */
 const PASSES = new Set(['Identity', 'Cast', 'Dropout']);
 
+/** Elements that a constant factor may take to compute. */
+const MOST_COMPUTED = 2 ** 18;
+
 /** A number hidden scores are set to is at most this. */
 const HIDDEN = -1e4;
 
@@ -108,7 +111,7 @@ function readSteps(index: GraphIndex, softmax: Node, steps: readonly ScoreStep[]
 function constant(index: GraphIndex, name: string | undefined): number | undefined {
   if (!name) return undefined;
   try {
-    const { data } = new Evaluator(index, {}, {}).value(name);
+    const { data } = new Evaluator(index, {}, {}, MOST_COMPUTED).value(name);
     return data.length === 1 ? data[0] : undefined;
   } catch {
     return undefined;
