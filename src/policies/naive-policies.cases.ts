@@ -33,7 +33,7 @@ export const naivePolicies: Record<string, (options: NaiveOptions) => NaivePolic
       ...options,
       importance: 'mean',
       protectText: true,
-      logCountBias: true,
+      merging: 'none',
       eviction: 'importance',
     }),
   prefixkv: (options) => naiveRanked({ ...options, merging: 'none', layerBudgets: 'adaptive' }),

@@ -11,8 +11,8 @@ interface Preset {
 /** The paper's ablations, one choice changed in each, and the best that was found. */
 const presets = {
   'elastic-plus': {
-    options: { importance: 'mean', protectText: true, logCountBias: true, eviction: 'importance' },
-    description: 'the best options found: text kept, mean importance, the least important removed',
+    options: { importance: 'mean', protectText: true, merging: 'none', eviction: 'importance' },
+    description: 'the best options found: text kept, mean importance, the least important dropped',
   },
   'elastic-evict': {
     options: { merging: 'none' },

@@ -51,9 +51,9 @@ describe('a policy named with its options', () => {
   });
 
   it('changes a preset', () => {
-    expect(createPolicy('elastic-plus')).toMatchObject({ logCountBias: true });
-    expect(createPolicy('elastic-plus:logCountBias=false')).toMatchObject({ logCountBias: false });
-    expect(createPolicy('elastic-plus', { logCountBias: undefined })).toMatchObject({ logCountBias: true });
+    expect(createPolicy('elastic-plus')).toMatchObject({ needsImage: true });
+    expect(createPolicy('elastic-plus:protectText=false')).toMatchObject({ needsImage: false });
+    expect(createPolicy('elastic-plus', { protectText: undefined })).toMatchObject({ needsImage: true });
   });
 
   it.each([
