@@ -42,11 +42,13 @@ export function panelSize(canvas: Canvas, width: number, height: number): [width
 
 /**
  * The photo at a place of the page, cells over it, and striped what the model does not see.
+ * @param name what it shows, for those who cannot see it
  * @param cells markup in units of the grid, of which one is `side` wide on the page
  */
 export function panel(
   canvas: Canvas,
   place: Box,
+  name: string,
   cells: (side: number) => readonly string[],
   colors: 'own' | 'grey' = 'own',
 ): string {
@@ -57,6 +59,7 @@ export function panel(
   return tag(
     'svg',
     { ...place, viewBox: `${frame.x} ${frame.y} ${frame.width} ${frame.height}` },
+    tag('title', {}, name),
     tag('use', { href: '#photo', filter: colors === 'grey' ? 'url(#grey)' : undefined }),
     ...unseen(frame, box, scale),
     tag(

@@ -12,7 +12,7 @@ export function plainPanel(canvas: Canvas, place: Box): string {
   const { rows, columns } = canvas.grid;
   const across = Array.from({ length: rows + 1 }, (_, row) => `M0 ${row}h${columns}`);
   const down = Array.from({ length: columns + 1 }, (_, column) => `M${column} 0v${rows}`);
-  return panel(canvas, place, (side) => [
+  return panel(canvas, place, 'The photo in patches', (side) => [
     tag('path', {
       d: [...across, ...down].join(''),
       fill: 'none',
@@ -26,7 +26,7 @@ export function plainPanel(canvas: Canvas, place: Box): string {
 /** The patches that stayed, clear and outlined; the others under a veil. */
 export function keptPanel(canvas: Canvas, place: Box, fates: readonly PatchFate[]): string {
   const { grid } = canvas;
-  return panel(canvas, place, (side) => [
+  return panel(canvas, place, 'Patches that stayed', (side) => [
     cells(grid, fates, ({ fate }) => fate !== 'anchor', {
       class: 'gone',
       fill: '#fff',
@@ -39,7 +39,7 @@ export function keptPanel(canvas: Canvas, place: Box, fates: readonly PatchFate[
 /** Each patch in the colour of the anchor that it went to. */
 export function mergePanel(canvas: Canvas, place: Box, fates: readonly PatchFate[]): string {
   const { grid } = canvas;
-  return panel(canvas, place, (side) => [
+  return panel(canvas, place, 'Where the other patches went', (side) => [
     cells(grid, fates, ({ fate }) => fate === 'dropped', {
       class: 'dropped',
       fill: '#fff',
@@ -74,7 +74,7 @@ export function heatPanel(canvas: Canvas, place: Box, values: readonly number[],
       'fill-opacity': 0.8,
     }),
   );
-  return panel(canvas, place, () => drawn, 'grey');
+  return panel(canvas, place, 'The photo in grey, each patch coloured by its number', () => drawn, 'grey');
 }
 
 /** Halfway to white, so that what stayed stands out. */
