@@ -6,6 +6,7 @@ import { runInNewContext } from 'node:vm';
 import { Tensor } from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KVCache } from '../../src/cache/kv-cache.js';
+import { type CachePolicy, keepAll } from '../../src/cache/policy.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { serializeModel } from '../../src/graph/onnx.js';
 import { full } from '../../src/policies/full.js';
@@ -52,24 +53,30 @@ function bound(cache: KVCache, batch = 1): KVCache {
 
 /** The slow way: what a cache holds, in logical order, copied into a cache without slots to spare. */
 function copyOf(cache: KVCache): KVCache {
-  const copy = bound(new KVCache({ policy: full(), budget: 1 }));
   const { layers, kvHeads, headDim } = decoder.shape;
-  const held = cache.held(0);
-  const rows = Array.from({ length: layers }, (_, layer) => {
-    const entries = cache.entries(layer);
-    return { keys: byHead(entries.keys), values: byHead(entries.values) };
-  });
-  function byHead(source: Float32Array): Float32Array {
-    const target = new Float32Array(source.length);
-    for (let index = 0; index < held; index++) {
+  const held = Array.from({ length: layers }, (_, layer) => cache.held(layer));
+  const most = Math.max(...held);
+  // Layers may hold different numbers: all are given as many rows, and what is too much is dropped at once.
+  const policy: CachePolicy = {
+    ...full(),
+    begin: () => ({ prefill: () => held.map((count) => keepAll(count)), evict: () => -1 }),
+  };
+  const copy = bound(new KVCache({ policy, budget: 1 }));
+  function byHead(source: Float32Array, count: number): Float32Array {
+    const target = new Float32Array(most * kvHeads * headDim);
+    for (let index = 0; index < count; index++) {
       for (let head = 0; head < kvHeads; head++) {
         const from = (index * kvHeads + head) * headDim;
-        target.set(source.subarray(from, from + headDim), (head * held + index) * headDim);
+        target.set(source.subarray(from, from + headDim), (head * most + index) * headDim);
       }
     }
     return target;
   }
-  copy.append(rows, held);
+  const rows = held.map((count, layer) => {
+    const { keys, values } = cache.entries(layer);
+    return { keys: byHead(keys, count), values: byHead(values, count) };
+  });
+  copy.append(rows, most);
   return copy;
 }
 
@@ -78,6 +85,7 @@ describe('a decode step over slots', () => {
 
   it.each(policyNames)('of policy %s sees what the cache holds, whatever the slots', async (policy) => {
     const cache = bound(new ElasticCache({ policy, budget: 0.3 }));
+    cache.noteImage([Uint8Array.from({ length: 90 }, (_, token) => (token < 70 ? 1 : 0))]);
     await decoder.run(cache, input(90));
     for (let step = 0; step < 40; step++) {
       const token = input(1, 90 + step);
