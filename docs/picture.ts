@@ -4,14 +4,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import sharp from 'sharp';
-import {
-  answer,
-  ElasticCache,
-  loadElastic,
-  prepareInputs,
-  readImage,
-  tokensAfterImage,
-} from '../src/index.js';
+import { answer, ElasticCache, loadElastic, readImage } from '../src/index.js';
 
 const number = (process.argv[2] ?? '1').padStart(2, '0');
 const demo = (name: string) => new URL(`../demo-model/${name}`, import.meta.url).pathname;
@@ -19,10 +12,9 @@ const image = demo(`samples/${number}.png`);
 const loaded = await loadElastic(demo('llava-scenes'));
 
 const question = { images: [await readImage(image)], prompt: 'Describe the image in detail.' };
-const endSize = tokensAfterImage(loaded, await prepareInputs(loaded, question));
 
 async function describe(budget: number) {
-  const cache = new ElasticCache({ budget, endSize });
+  const cache = new ElasticCache({ policy: 'elastic-plus', budget });
   const { text } = await answer(loaded, question, { cache, maxNewTokens: 256 });
   const { tokensSeen, tokensHeld, bytesHeld } = cache.stats();
   return { text, cost: `${tokensHeld} of ${tokensSeen} tokens held, ${(bytesHeld / 1e6).toFixed(2)} MB` };
@@ -43,7 +35,7 @@ function wrap(text: string): string[] {
 const xml = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 const columns = [
   { title: 'Full cache', color: '#64748b', ...(await describe(1)) },
-  { title: 'Elastic Cache, budget 0.2, question kept', color: '#0f766e', ...(await describe(0.2)) },
+  { title: 'elastic-plus, budget 0.2', color: '#0f766e', ...(await describe(0.2)) },
 ];
 const lines = columns.map(({ text }) => wrap(text));
 const height = Math.max(340, 96 + LINE * Math.max(...lines.map((column) => column.length)));

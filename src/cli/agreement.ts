@@ -1,24 +1,8 @@
-/** Words and numbers of a text, in lower case. */
-function wordsOf(text: string): string[] {
-  return text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
-}
+import { rougeL } from '../eval/rouge.js';
 
-/**
- * How far two answers agree, 0 to 1: the longest sequence of words that both have in this order, as a share of the mean
- * length of the two (the F1 form of ROUGE-L, Lin 2004). Two empty answers agree.
- */
+/** How far two answers agree, 0 to 1: ROUGE-L's F1. Two empty answers agree. */
 export function agreement(answer: string, reference: string): number {
-  const [a, b] = [wordsOf(answer), wordsOf(reference)];
-  if (a.length + b.length === 0) return 1;
-  let previous = new Uint32Array(b.length + 1);
-  for (const word of a) {
-    const row = new Uint32Array(b.length + 1);
-    for (let j = 0; j < b.length; j++) {
-      row[j + 1] = word === b[j] ? previous[j]! + 1 : Math.max(previous[j + 1]!, row[j]!);
-    }
-    previous = row;
-  }
-  return (2 * previous[b.length]!) / (a.length + b.length);
+  return rougeL(answer, reference).f1;
 }
 
 /** The sentences of a text, without the space between them. */

@@ -1,4 +1,3 @@
-import { prepareInputs, tokensAfterImage } from '../../models/prepare-inputs.js';
 import { readImage } from '../../models/read-image.js';
 import { agreement, sentencesRight } from '../agreement.js';
 import { ask, costLines, type Outcome } from '../ask.js';
@@ -29,8 +28,8 @@ const WIDEST = 120;
 const NARROWEST = 60;
 
 /**
- * Describes a scene with the full cache and with a part of it, side by side where there is room. The question's tokens are
- * not merged: a model as small as the embedded one does not get over it.
+ * Describes a scene with the full cache and with a part of it, side by side where there is room, by the best policy that
+ * was found for the embedded model.
  */
 export async function demo(options: DemoOptions): Promise<void> {
   const sample = await readSample(options.scene);
@@ -40,12 +39,11 @@ export async function demo(options: DemoOptions): Promise<void> {
   process.stdout.write(`${sample.image}\n${PROMPT}\n\nTruth: ${sample.description}\n\n`);
 
   const question = { images, prompt: PROMPT };
-  const endSize = tokensAfterImage(loaded, await prepareInputs(loaded, question));
   const runs = [
     { title: 'full cache', policy: 'full', budget: { name: '1', budget: 1 } },
     {
-      title: `elastic, budget ${options.budget.name}, question kept`,
-      policy: 'elastic',
+      title: `elastic-plus, budget ${options.budget.name}`,
+      policy: 'elastic-plus',
       budget: options.budget,
     },
   ];
@@ -54,7 +52,7 @@ export async function demo(options: DemoOptions): Promise<void> {
   for (const [column, { policy, budget }] of runs.entries()) {
     const { maxNewTokens } = options;
     const onText = (text: string) => display.text(column, text);
-    const outcome = await ask(loaded, question, { policy, budget, endSize, maxNewTokens, onText }, progress);
+    const outcome = await ask(loaded, question, { policy, budget, maxNewTokens, onText }, progress);
     outcomes.push(outcome);
     display.done(column, [...costLines(outcome), rightLine(outcome, sample)]);
   }
