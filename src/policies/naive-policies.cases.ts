@@ -32,6 +32,7 @@ export const naivePolicies: Record<string, (options: NaiveOptions) => NaivePolic
     naiveRanked({
       ...options,
       importance: 'mean',
+      selection: 'shared',
       protectText: true,
       merging: 'none',
       eviction: 'importance',

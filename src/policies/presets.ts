@@ -11,8 +11,14 @@ interface Preset {
 /** The paper's ablations, one choice changed in each, and the best that was found. */
 const presets = {
   'elastic-plus': {
-    options: { importance: 'mean', protectText: true, merging: 'none', eviction: 'importance' },
-    description: 'the best options found: text kept, mean importance, the least important dropped',
+    options: {
+      importance: 'mean',
+      selection: 'shared',
+      protectText: true,
+      merging: 'none',
+      eviction: 'importance',
+    },
+    description: 'the best options found: text and what all layers attend to most is kept, the rest dropped',
   },
   'elastic-evict': {
     options: { merging: 'none' },
