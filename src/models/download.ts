@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { constants, existsSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { ElasticCacheError } from '../errors.js';
 import { networkReason, type RemoteFile, refuse, request } from './hub-file.js';
 import { cachePath, type ModelSource } from './model-source.js';
@@ -13,7 +13,7 @@ import { sizeName } from './sizes.js';
  *
  * Bytes are written where they belong, so that two processes that fetch the same content write the same.
  * @param report is told the bytes that are here
- * @throws ElasticCacheError `download-failed` with how far it came, `out-of-space`, `missing-file`
+ * @throws ElasticCacheError `download-failed` with how far it came or why nothing can be written, `out-of-space`, `missing-file`
  */
 export async function fetchFile(
   source: ModelSource,
@@ -23,20 +23,14 @@ export async function fetchFile(
 ): Promise<void> {
   const target = cachePath(source, file);
   const part = partPath(target, remote);
-  await mkdir(dirname(target), { recursive: true });
-  const handle = await open(part, constants.O_CREAT | constants.O_RDWR);
+  const handle = await opened(part).catch((cause: unknown) => {
+    throw ofDisk(cause, target);
+  });
   try {
     await fill(source, file, remote, handle, report);
   } catch (cause) {
     if (remote.etag === undefined) await rm(part, { force: true });
-    if (['ENOSPC', 'EDQUOT', 'EFBIG'].includes((cause as NodeJS.ErrnoException).code ?? '')) {
-      throw new ElasticCacheError(
-        'out-of-space',
-        `The disk of ${dirname(target)} is full before ${file} is fetched; free some space or set cache_dir to another disk, and load again to go on.`,
-        { cause },
-      );
-    }
-    throw cause;
+    throw ofDisk(cause, target);
   } finally {
     await handle.close();
   }
@@ -51,6 +45,32 @@ export function partPath(target: string, { etag }: RemoteFile): string {
   const name =
     etag === undefined ? randomUUID() : createHash('sha256').update(etag).digest('hex').slice(0, 16);
   return `${target}.${name}.part`;
+}
+
+async function opened(part: string): Promise<FileHandle> {
+  await mkdir(dirname(part), { recursive: true });
+  return open(part, constants.O_CREAT | constants.O_RDWR);
+}
+
+/** What the disk will not do, in one sentence; any other error as it is. */
+function ofDisk(cause: unknown, target: string): unknown {
+  const { code = '', message } = cause as NodeJS.ErrnoException;
+  const folder = dirname(target);
+  if (['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code)) {
+    return new ElasticCacheError(
+      'out-of-space',
+      `The disk of ${folder} is full before ${basename(target)} is fetched; free some space or set cache_dir to another disk, and load again to go on.`,
+      { cause },
+    );
+  }
+  if (['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST'].includes(code)) {
+    return new ElasticCacheError(
+      'download-failed',
+      `${basename(target)} cannot be kept in ${folder} (${message}); set cache_dir to a folder that can be written to.`,
+      { cause },
+    );
+  }
+  return cause;
 }
 
 async function fill(

@@ -41,7 +41,8 @@ export function promptText(loaded: LoadedModel, images: number, prompt: string):
   if (!template) return family.plainPrompt(marks, prompt);
   const render = (content: unknown) =>
     tokenizer.apply_chat_template([{ role: 'user', content }] as Messages, {
-      chat_template: template as string,
+      // Of several that a tokenizer has, it takes the default by itself.
+      chat_template: processor.chat_template ?? null,
       tokenize: false,
       add_generation_prompt: true,
     }) as string;

@@ -109,15 +109,18 @@ async function refuseFullDisk(source: ModelSource, files: readonly WeightFile[])
   );
 }
 
-/** What is wrong with an ONNX file or the weights beside it; undefined when all of it is there. Only the graph is read. */
+/**
+ * What is wrong with an ONNX file or the weights beside it; undefined when nothing is, or when it names weights in a file that
+ * the model does not list, which fetching it again would not bring. Only the graph is read.
+ */
 async function damage(path: string): Promise<string | undefined> {
   const file = await FileSource.open(path);
   try {
     await settleExternalWeights(await readSkeleton(file, basename(path)), dirname(path));
     return undefined;
   } catch (cause) {
-    if (cause instanceof ElasticCacheError) return cause.message;
-    throw cause;
+    if (!(cause instanceof ElasticCacheError)) throw cause;
+    return cause.code === 'missing-file' ? undefined : cause.message;
   } finally {
     await file.close();
   }

@@ -14,7 +14,8 @@ import {
   promptText,
   tokensAfterImage,
 } from '../../src/models/prepare-inputs.js';
-import { decoderOf, followedBy, idsOf, picture, positionsDuring } from './family-runs.js';
+import { picture } from '../picture.js';
+import { decoderOf, followedBy, idsOf, positionsDuring } from './family-runs.js';
 import { FAMILIES, writeTinyFamily } from './tiny-families.js';
 
 type Stock = Record<string, { from_pretrained(id: string, options: object): Promise<PreTrainedModel> }>;
@@ -152,4 +153,16 @@ describe('the inputs for one image', () => {
       await rm(directory, { recursive: true });
     },
   );
+});
+
+it('takes the default of the several chat templates that a tokenizer may have', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'family-'));
+  await writeTinyFamily(directory, FAMILIES['LLaVA-OneVision']!);
+  const elastic = await loadElastic(directory, { threads: 1 });
+  const { tokenizer } = elastic;
+  const text = promptText(elastic, 1, 'w2 w3');
+  tokenizer.chat_template = { default: tokenizer.chat_template, tool_use: 'another' };
+  expect(promptText(elastic, 1, 'w2 w3')).toBe(text);
+  await elastic.model.dispose();
+  await rm(directory, { recursive: true });
 });

@@ -1,17 +1,7 @@
-import { cat, type PreTrainedModel, RawImage, Tensor } from '@huggingface/transformers';
+import { cat, type PreTrainedModel, Tensor } from '@huggingface/transformers';
 import type { InferenceSession, Tensor as OnnxTensor } from 'onnxruntime-node';
 import type { Inputs } from '../../src/models/prepare-inputs.js';
 import { ElasticSession } from '../../src/runtime/elastic-session.js';
-
-/** A picture of 20 by 20 pixels. */
-export function picture(seed: number): RawImage {
-  return new RawImage(
-    Uint8ClampedArray.from({ length: 1200 }, (_, i) => (i * seed) % 256),
-    20,
-    20,
-    3,
-  );
-}
 
 export function idsOf(output: unknown): number[] {
   return (output as Tensor).tolist()[0].map(Number);

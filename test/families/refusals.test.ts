@@ -11,7 +11,8 @@ import { loadElastic } from '../../src/models/load.js';
 import { prepareInputs } from '../../src/models/prepare-inputs.js';
 import { run } from '../cli/run-cli.js';
 import { buildGqaDecoder } from '../graph/gqa-decoder.js';
-import { followedBy, picture } from './family-runs.js';
+import { picture } from '../picture.js';
+import { followedBy } from './family-runs.js';
 import { FAMILIES, writeTinyFamily } from './tiny-families.js';
 import { VOCAB } from './tiny-parts.js';
 
@@ -34,16 +35,22 @@ async function loaded(name: string) {
   return loadElastic(await directoryOf(name), { threads: 1 });
 }
 
+/** A model and its cache after a turn about one image. */
+async function afterOneTurn(name: string) {
+  const elastic = await loaded(name);
+  const cache = new ElasticCache({ budget: 0.5 });
+  const first = await prepareInputs(elastic, { images: [picture(37)], prompt: 'w2' });
+  const output = (await elastic.model.generate({
+    ...first,
+    past_key_values: cache,
+    max_new_tokens: 2,
+  })) as Tensor;
+  return { elastic, cache, first, output };
+}
+
 describe('what a family does not take is refused in one sentence', () => {
   it('new tokens alone, where positions follow from those before them', async () => {
-    const elastic = await loaded('Qwen2-VL');
-    const cache = new ElasticCache({ budget: 0.5 });
-    const first = await prepareInputs(elastic, { images: [picture(37)], prompt: 'w2' });
-    const output = (await elastic.model.generate({
-      ...first,
-      past_key_values: cache,
-      max_new_tokens: 2,
-    })) as Tensor;
+    const { elastic, cache, first, output } = await afterOneTurn('Qwen2-VL');
     const second = followedBy(first, output, await prepareInputs(elastic, { images: [], prompt: 'w7' }));
     const input_ids = second.input_ids.slice(null, [cache.seen, second.input_ids.dims[1]!]);
     await expect(elastic.model.generate({ ...second, input_ids, past_key_values: cache })).rejects.toThrow(
@@ -53,14 +60,7 @@ describe('what a family does not take is refused in one sentence', () => {
   });
 
   it('the images of some turns only', async () => {
-    const elastic = await loaded('LLaVA-1.5');
-    const cache = new ElasticCache({ budget: 0.5 });
-    const first = await prepareInputs(elastic, { images: [picture(37)], prompt: 'w2' });
-    const output = (await elastic.model.generate({
-      ...first,
-      past_key_values: cache,
-      max_new_tokens: 2,
-    })) as Tensor;
+    const { elastic, cache, first, output } = await afterOneTurn('LLaVA-1.5');
     const turn = await prepareInputs(elastic, { images: [picture(91)], prompt: 'w7' });
     const { pixel_values } = turn;
     const second = { ...followedBy(first, output, turn), pixel_values };

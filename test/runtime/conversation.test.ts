@@ -1,10 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cat, type DynamicCache, RawImage, Tensor } from '@huggingface/transformers';
+import { cat, type DynamicCache, Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { type LoadedModel, loadElastic } from '../../src/models/load.js';
+import { picture } from '../picture.js';
 import { writeTinyLlava } from './tiny-llava.js';
 
 type Inputs = Record<'input_ids' | 'attention_mask' | 'pixel_values', Tensor>;
@@ -17,13 +18,7 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'tiny-llava-'));
   await writeTinyLlava(directory);
   elastic = await loadElastic(directory);
-  const image = new RawImage(
-    Uint8ClampedArray.from({ length: 1200 }, (_, i) => (i * 37) % 256),
-    20,
-    20,
-    3,
-  );
-  first = await elastic.processor(image, '<s> <image> w2 w3 w44 w5 w6 w17');
+  first = await elastic.processor(picture(37), '<s> <image> w2 w3 w44 w5 w6 w17');
 });
 
 afterAll(async () => {

@@ -6,7 +6,6 @@ import {
   LogitsProcessor,
   LogitsProcessorList,
   type PreTrainedModel,
-  RawImage,
   random,
   StoppingCriteria,
   Tensor,
@@ -15,6 +14,7 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { type LoadedModel, loadElastic } from '../../src/models/load.js';
+import { picture } from '../picture.js';
 import { IMAGE_TOKENS, SHAPE, writeTinyLlava } from './tiny-llava.js';
 
 const WORDS = 'w2 w3 w44 w5 w6 w17 w8 w9 w10 w71 w12 w13 w14 w35 w16';
@@ -38,15 +38,6 @@ afterAll(async () => {
   await elastic.model.dispose();
   await rm(directory, { recursive: true });
 });
-
-function picture(seed: number): RawImage {
-  return new RawImage(
-    Uint8ClampedArray.from({ length: 20 * 20 * 3 }, (_, i) => (i * seed) % 256),
-    20,
-    20,
-    3,
-  );
-}
 
 async function prompt(seed = 37, words = WORDS) {
   return await elastic.processor(picture(seed), `<s> <image> ${words}`);

@@ -1,13 +1,14 @@
-import { mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { env, type ProgressInfo, RawImage, type Tensor } from '@huggingface/transformers';
+import { env, type ProgressInfo, type Tensor } from '@huggingface/transformers';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { partPath } from '../../src/models/download.js';
 import { lookAt } from '../../src/models/hub-file.js';
 import { type LoadOptions, loadElastic } from '../../src/models/load.js';
 import { modelSource } from '../../src/models/model-source.js';
 import { fetchWeights } from '../../src/models/weights.js';
+import { picture } from '../picture.js';
 import { HubServer } from './hub-server.js';
 import { writeTinyLlava } from './tiny-llava.js';
 
@@ -38,13 +39,7 @@ afterEach(async () => {
 
 async function tokensOf(id: string, options: LoadOptions): Promise<number[]> {
   const { model, processor } = await loadElastic(id, { threads: 1, ...options });
-  const image = new RawImage(
-    Uint8ClampedArray.from({ length: 1200 }, (_, i) => (i * 37) % 256),
-    20,
-    20,
-    3,
-  );
-  const inputs = await processor(image, '<s> <image> w2 w3 w44');
+  const inputs = await processor(picture(37), '<s> <image> w2 w3 w44');
   const output = (await model.generate({ ...inputs, max_new_tokens: 8 })) as Tensor;
   await model.dispose();
   return output.tolist()[0].map(Number);
@@ -114,7 +109,7 @@ describe('a download that breaks off', () => {
     const remote = (await lookAt(modelSource('tiny/llava', {}), DECODER))!;
     await symlink('/dev/full', partPath(target, remote));
     expect(await refusal(load())).toBe(
-      'out-of-space: The disk of /cache/tiny/llava/onnx is full before onnx/decoder_model_merged.onnx is fetched; free some space or set cache_dir to another disk, and load again to go on.',
+      'out-of-space: The disk of /cache/tiny/llava/onnx is full before decoder_model_merged.onnx is fetched; free some space or set cache_dir to another disk, and load again to go on.',
     );
   });
 });
@@ -151,6 +146,28 @@ describe('what cannot be fetched is refused in one sentence', () => {
     expect(await refusal(load())).toMatch(
       /^download-failed: config.json of tiny\/llava cannot be fetched from 127.0.0.1:9 \(.+\); check the connection.$/,
     );
+  });
+
+  it('where the cache folder cannot be written to', async () => {
+    const file = join(root, 'a-file');
+    await writeFile(file, '');
+    expect(await refusal(load({ cache_dir: join(file, 'cache') }))).toMatch(
+      /^download-failed: \w+.onnx cannot be kept in \/a-file\/cache\/tiny\/llava\/onnx \(ENOTDIR.*\); set cache_dir to a folder that can be written to.$/,
+    );
+  });
+
+  it('weights in a file that the config does not tell of, without fetching the rest again', async () => {
+    const untold = join(root, 'untold');
+    await writeTinyLlava(untold, { weightsBeside: true });
+    await copyFile(join(directory, 'config.json'), join(untold, 'config.json'));
+    await hub.close();
+    hub = await HubServer.open(untold);
+    for (let times = 0; times < 2; times++) {
+      expect(await refusal(load())).toMatch(
+        /^missing-file: .*decoder_model_merged.onnx_data, which holds weights of the model, is missing/,
+      );
+    }
+    expect(hub.fetched(DECODER)).toEqual([undefined]);
   });
 
   it('a model without one of its files', async () => {

@@ -12,10 +12,11 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { RawImage, type Tensor } from '@huggingface/transformers';
+import type { Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { type LoadedModel, type LoadOptions, loadElastic } from '../../src/models/load.js';
+import { picture } from '../picture.js';
 import { writeTinyLlava } from './tiny-llava.js';
 
 let root: string;
@@ -34,13 +35,7 @@ beforeEach(async () => {
 });
 
 async function answer({ model, processor }: LoadedModel): Promise<number[]> {
-  const image = new RawImage(
-    Uint8ClampedArray.from({ length: 1200 }, (_, i) => (i * 37) % 256),
-    20,
-    20,
-    3,
-  );
-  const inputs = await processor(image, '<s> <image> w2 w3 w44');
+  const inputs = await processor(picture(37), '<s> <image> w2 w3 w44');
   const past_key_values = new ElasticCache();
   const output = (await model.generate({ ...inputs, max_new_tokens: 8, past_key_values })) as Tensor;
   await model.dispose();

@@ -1,13 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { RawImage } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KVCache } from '../../src/cache/kv-cache.js';
 import { type CachePolicy, eachLayer, keepAll } from '../../src/cache/policy.js';
 import { Turn } from '../../src/cache/rotation.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { type LoadedModel, loadElastic } from '../../src/models/load.js';
+import { picture } from '../picture.js';
 import { IMAGE_TOKEN, IMAGE_TOKENS, SHAPE, writeTinyLlava } from './tiny-llava.js';
 
 const WORDS = Array.from({ length: 40 }, (_, i) => `w${(i * 7) % 90}`).join(' ');
@@ -39,8 +39,7 @@ afterAll(async () => {
 });
 
 async function prompt({ processor }: LoadedModel) {
-  const pixels = Uint8ClampedArray.from({ length: 20 * 20 * 3 }, (_, i) => (i * 37) % 256);
-  return await processor(new RawImage(pixels, 20, 20, 3), `<s> <image> ${WORDS}`);
+  return await processor(picture(37), `<s> <image> ${WORDS}`);
 }
 
 /** The cache after a prompt and so many new tokens. */
