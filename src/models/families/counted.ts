@@ -2,7 +2,7 @@ import { Tensor } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
 import { imageTokenId } from '../image-token.js';
 import type { LoadedModel } from '../load.js';
-import { encode, type Family, type Inputs, llavaPrompt, withoutSeen } from './family.js';
+import { encode, type Family, type Inputs, imageMark, llavaPrompt, withoutSeenRows } from './family.js';
 
 /**
  * LLaVA-1.5, LLaVA-OneVision, Moondream, nanoLLaVA: each image takes as many tokens as the vision encoder gives rows.
@@ -12,8 +12,7 @@ import { encode, type Family, type Inputs, llavaPrompt, withoutSeen } from './fa
  * prepared apart, with one token for an image. So the rows are counted here, by a look at what the encoder gives.
  */
 export const counted: Family = {
-  mark: ({ processor }) =>
-    (processor.config as { image_token?: string } | undefined)?.image_token ?? '<image>',
+  mark: imageMark,
   plainPrompt: llavaPrompt,
   async inputs(loaded, text, images) {
     const { processor } = loaded;
@@ -21,7 +20,7 @@ export const counted: Family = {
     const rows = await rowsOf(loaded, pictures.pixel_values);
     return { ...pictures, ...expanded(loaded, encode(loaded, text), rows, images.length) };
   },
-  unseenImages: (inputs, count) => withoutSeen(inputs, ['pixel_values'], 0, count),
+  unseenImages: withoutSeenRows,
 };
 
 /** Moondream without the roles that LLaVA's prompt names. */

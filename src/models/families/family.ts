@@ -62,8 +62,21 @@ export function withoutSeen(
   return { ...inputs, ...Object.fromEntries(rest) };
 }
 
-/** A text as the tokenizer takes it: its own first token is not added to a text that has it. */
-export function encode({ tokenizer }: LoadedModel, text: string): Inputs {
-  const { bos_token } = tokenizer;
-  return tokenizer(text, { add_special_tokens: !(bos_token && text.startsWith(bos_token)) });
+/** As {@link withoutSeen}, where the pictures, or their patches, are rows of `pixel_values`. */
+export const withoutSeenRows: Family['unseenImages'] = (inputs, count) =>
+  withoutSeen(inputs, ['pixel_values'], 0, count);
+
+/** The image token that a processor is set to, LLaVA's unless it is set to one. */
+export function imageMark({ processor }: LoadedModel): string {
+  return (processor.config as { image_token?: string } | undefined)?.image_token ?? '<image>';
+}
+
+/** A text as the tokenizer takes it. */
+export function encode(loaded: LoadedModel, text: string): Inputs {
+  return loaded.tokenizer(text, firstToken(loaded, text));
+}
+
+/** Has a tokenizer add its own first token only to a text without it. */
+export function firstToken({ tokenizer: { bos_token } }: LoadedModel, text: string) {
+  return { add_special_tokens: !(bos_token && text.startsWith(bos_token)) };
 }

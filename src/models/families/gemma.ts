@@ -1,4 +1,4 @@
-import { type Family, withoutSeen } from './family.js';
+import { type Family, firstToken, withoutSeenRows } from './family.js';
 
 /** PaliGemma: image tokens, then `<bos>`, the prompt and a line feed, which its processor adds. */
 export const paligemma: Family = {
@@ -6,7 +6,7 @@ export const paligemma: Family = {
   plainPrompt: (marks, prompt) => marks.join('') + prompt,
   textOnly: ({ tokenizer }, text) => `${tokenizer.bos_token}${text}\n`,
   inputs: ({ processor }, text, images) => processor([...images], text),
-  unseenImages: (inputs, count) => withoutSeen(inputs, ['pixel_values'], 0, count),
+  unseenImages: withoutSeenRows,
 };
 
 /** Gemma 3: a token that begins an image, which its processor makes the image's tokens of. */
@@ -15,7 +15,6 @@ export const gemma3: Family = {
   plainPrompt: (marks, prompt) =>
     `<start_of_turn>user\n${marks.join('')}${prompt}<end_of_turn>\n<start_of_turn>model\n`,
   // Its template begins with <bos>, and so would the tokenizer.
-  inputs: ({ processor, tokenizer }, text, images) =>
-    processor(text, [...images], { add_special_tokens: !text.startsWith(tokenizer.bos_token!) }),
-  unseenImages: (inputs, count) => withoutSeen(inputs, ['pixel_values'], 0, count),
+  inputs: (loaded, text, images) => loaded.processor(text, [...images], firstToken(loaded, text)),
+  unseenImages: withoutSeenRows,
 };

@@ -1,5 +1,5 @@
 import { cat, type PreTrainedModel, type Tensor } from '@huggingface/transformers';
-import { encode, type Family, llavaPrompt, withoutSeen } from './family.js';
+import { encode, type Family, llavaPrompt, withoutSeenRows } from './family.js';
 
 const MARK = '<|image_pad|>';
 
@@ -37,7 +37,7 @@ export const qwenVl: Family = {
     };
   },
   // The grids of all images stay: positions are counted from the first token on.
-  unseenImages: (inputs, count) => withoutSeen(inputs, ['pixel_values'], 0, count),
+  unseenImages: withoutSeenRows,
   needsWholePrompt: true,
   mend: takeNewImages,
 };

@@ -1,24 +1,20 @@
-import { Lfm2VlProcessor, PixtralProcessor } from '@huggingface/transformers';
+import { PixtralProcessor } from '@huggingface/transformers';
 import { counted, moondream } from './counted.js';
-import { type Family, llavaPrompt, withoutSeen } from './family.js';
+import { type Family, imageMark, llavaPrompt, withoutSeenRows } from './family.js';
 import { gemma3, paligemma } from './gemma.js';
 import { idefics3 } from './idefics3.js';
 import { qwenVl } from './qwen-vl.js';
 
-/** Processors that take (images, text); the others take (text, images). */
-const IMAGES_FIRST = [Lfm2VlProcessor, PixtralProcessor];
-
 /** Any other family: what its processor makes of text and images, one picture to a row of `pixel_values`. */
 const other: Family = {
-  mark: ({ processor }) =>
-    (processor.config as { image_token?: string } | undefined)?.image_token ?? '<image>',
+  mark: imageMark,
   plainPrompt: llavaPrompt,
   inputs({ processor }, text, images) {
     const pictures = images.length === 1 ? images[0] : [...images];
-    const imagesFirst = IMAGES_FIRST.some((Processor) => processor instanceof Processor);
-    return imagesFirst ? processor(pictures, text) : processor(text, pictures);
+    // Of Mistral 3 and LightOnOCR; every other processor left takes the text first.
+    return processor instanceof PixtralProcessor ? processor(pictures, text) : processor(text, pictures);
   },
-  unseenImages: (inputs, count) => withoutSeen(inputs, ['pixel_values'], 0, count),
+  unseenImages: withoutSeenRows,
 };
 
 const FAMILIES: Readonly<Record<string, Family>> = {
