@@ -3,7 +3,16 @@ import { join } from 'node:path';
 import { graphOf, type Model, serializeModel } from '../../src/graph/onnx.js';
 import { buildGqaDecoder } from '../graph/gqa-decoder.js';
 import { CHATML_TEXT, GEMMA, QWEN_VL, SMOLVLM } from './chat-templates.js';
-import { embedTokens, gridEncoder, patchEncoder, tileEncoder, tokenizerFiles, VOCAB } from './tiny-parts.js';
+import {
+  embedTokens,
+  gridEncoder,
+  llavaPictures,
+  patchEncoder,
+  pictures,
+  tileEncoder,
+  tokenizerFiles,
+  VOCAB,
+} from './tiny-parts.js';
 
 /** A model directory of one family with random weights, as the Hub lays it out. */
 export interface TinyFamily {
@@ -31,21 +40,6 @@ const TEXT = {
   head_dim: 16,
 };
 
-function pictures(type: string, extra: object = {}) {
-  return {
-    image_processor_type: type,
-    do_resize: true,
-    size: { height: SIDE, width: SIDE },
-    do_rescale: true,
-    rescale_factor: 1 / 255,
-    do_normalize: true,
-    image_mean: [0.5, 0.5, 0.5],
-    image_std: [0.25, 0.25, 0.25],
-    resample: 3,
-    ...extra,
-  };
-}
-
 function qwenVl(gridName: 'grid_thw' | 'image_grid_thw'): Omit<TinyFamily, 'className' | 'config'> {
   const special = [
     '<|endoftext|>',
@@ -61,7 +55,7 @@ function qwenVl(gridName: 'grid_thw' | 'image_grid_thw'): Omit<TinyFamily, 'clas
     decoder: 'families/fixtures/qwen2-vl.onnx',
     imageTokensOf: (images) => images * 4,
     files: {
-      'preprocessor_config.json': pictures('Qwen2VLImageProcessor', {
+      'preprocessor_config.json': pictures('Qwen2VLImageProcessor', SIDE, {
         ...sizes,
         processor_class: gridName === 'grid_thw' ? 'Qwen2VLProcessor' : 'Qwen2_5_VLProcessor',
       }),
@@ -95,7 +89,7 @@ function idefics3(name: 'Idefics3' | 'SmolVLM', decoder: string): Omit<TinyFamil
     decoder,
     imageTokensOf: (images) => images * 5 * 4,
     files: {
-      'preprocessor_config.json': pictures(`${name}ImageProcessor`, {
+      'preprocessor_config.json': pictures(`${name}ImageProcessor`, SIDE, {
         ...size,
         processor_class: `${name}Processor`,
       }),
@@ -134,12 +128,7 @@ export const FAMILIES: Record<string, TinyFamily> = {
     },
     decoder: 'graph/fixtures/torch-eager.onnx',
     files: {
-      'preprocessor_config.json': pictures('CLIPImageProcessor', {
-        processor_class: 'LlavaProcessor',
-        size: { shortest_edge: SIDE },
-        do_center_crop: true,
-        crop_size: { height: SIDE, width: SIDE },
-      }),
+      'preprocessor_config.json': llavaPictures(SIDE),
       // One too high, as in the repository of llava-hf.
       'processor_config.json': {
         processor_class: 'LlavaProcessor',
@@ -161,7 +150,7 @@ export const FAMILIES: Record<string, TinyFamily> = {
     },
     decoder: 'graph/fixtures/torch-sdpa-grouped.onnx',
     files: {
-      'preprocessor_config.json': pictures('LlavaOnevisionImageProcessor', {
+      'preprocessor_config.json': pictures('LlavaOnevisionImageProcessor', SIDE, {
         processor_class: 'LlavaOnevisionProcessor',
       }),
       ...tokenizerFiles(['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<image>'], WORDS, {
@@ -179,7 +168,7 @@ export const FAMILIES: Record<string, TinyFamily> = {
     },
     decoder: 'families/fixtures/phi.onnx',
     files: {
-      'preprocessor_config.json': pictures('SiglipImageProcessor'),
+      'preprocessor_config.json': pictures('SiglipImageProcessor', SIDE),
       ...tokenizerFiles(['<|endoftext|>', '<image>'], WORDS, {}),
     },
   },
@@ -213,7 +202,7 @@ export const FAMILIES: Record<string, TinyFamily> = {
     config: { model_type: 'paligemma', image_token_index: 3, text_config: { ...TEXT, model_type: 'gemma2' } },
     decoder: 'graph/fixtures/torch-softcap.onnx',
     files: {
-      'preprocessor_config.json': pictures('SiglipImageProcessor', {
+      'preprocessor_config.json': pictures('SiglipImageProcessor', SIDE, {
         processor_class: 'PaliGemmaProcessor',
         image_seq_length: 16,
       }),
@@ -231,7 +220,7 @@ export const FAMILIES: Record<string, TinyFamily> = {
     },
     decoder: windowedDecoder,
     files: {
-      'preprocessor_config.json': pictures('Gemma3ImageProcessor', {
+      'preprocessor_config.json': pictures('Gemma3ImageProcessor', SIDE, {
         processor_class: 'Gemma3Processor',
         image_seq_length: 4,
       }),

@@ -6,10 +6,11 @@ import { gaussian } from '../graph/gqa-decoder.js';
 export const VOCAB = 99;
 export const HIDDEN = 64;
 
-export function embedTokens(): Model {
+/** A random row for each of `vocab` tokens. */
+export function embedTokens(vocab = VOCAB): Model {
   const g = GraphBuilder.create('embed_tokens', { '': 21 });
   g.input('input_ids', DataType.INT64, ['batch_size', 'sequence_length']);
-  g.ops('Gather', [numbers(g, 'table', [VOCAB, HIDDEN], 11), 'input_ids'], { outputs: ['inputs_embeds'] });
+  g.ops('Gather', [numbers(g, 'table', [vocab, HIDDEN], 11), 'input_ids'], { outputs: ['inputs_embeds'] });
   g.output('inputs_embeds', DataType.FLOAT, ['batch_size', 'sequence_length', HIDDEN]);
   return g.model;
 }
@@ -70,14 +71,43 @@ function numbers(g: GraphBuilder, name: string, dims: number[], seed: number, sc
   );
 }
 
-/** A tokenizer of whole words: `special` tokens, then `words`, then w0, w1 and so on; ids in that order. */
+/** An image processor that makes pictures of `side` by `side` pixels. */
+export function pictures(type: string, side: number, extra: object = {}) {
+  return {
+    image_processor_type: type,
+    do_resize: true,
+    size: { height: side, width: side },
+    do_rescale: true,
+    rescale_factor: 1 / 255,
+    do_normalize: true,
+    image_mean: [0.5, 0.5, 0.5],
+    image_std: [0.25, 0.25, 0.25],
+    resample: 3,
+    ...extra,
+  };
+}
+
+/** As {@link pictures}: LLaVA's, which cuts the middle out. */
+export function llavaPictures(side: number) {
+  return pictures('CLIPImageProcessor', side, {
+    processor_class: 'LlavaProcessor',
+    size: { shortest_edge: side },
+    do_center_crop: true,
+    crop_size: { height: side, width: side },
+  });
+}
+
+/**
+ * A tokenizer of whole words: `special` tokens, then `words`, then w0, w1 and so on up to `vocab`; ids in that order.
+ * @param bos the token that it begins every text with
+ */
 export function tokenizerFiles(
   special: readonly string[],
   words: readonly string[],
-  { bos, ...config }: { bos?: string } & Record<string, unknown>,
+  { bos, vocab = VOCAB, ...config }: { bos?: string; vocab?: number } & Record<string, unknown>,
 ): Record<string, object> {
   const known = [...special, ...words];
-  const all = [...known, ...Array.from({ length: VOCAB - known.length }, (_, i) => `w${i}`)];
+  const all = [...known, ...Array.from({ length: vocab - known.length }, (_, i) => `w${i}`)];
   const first = bos && { SpecialToken: { id: bos, type_id: 0 } };
   return {
     'tokenizer.json': {
