@@ -159,7 +159,7 @@ export const OPERATORS: Readonly<Record<string, Operator>> = {
       let offset = 0;
       for (let axis = 0; axis < depth; axis++) {
         const index = indices!.data[i * depth + axis]!;
-        offset += axisOf(index, x!.dims[axis]!) * step[axis]!;
+        offset += placeOf(index, x!.dims[axis]!) * step[axis]!;
       }
       data.set(updates!.data.subarray(i * run, (i + 1) * run), offset);
     }
@@ -204,6 +204,13 @@ function concat(inputs: readonly NumberArray[], given: number): NumberArray {
   return result;
 }
 
+/** Where an index points to, which may count from the end. */
+function placeOf(index: number, size: number): number {
+  const place = index < 0 ? index + size : index;
+  if (place >= 0 && place < size) return place;
+  throw new RangeError(`the index ${index} is outside of the ${size} there are`);
+}
+
 function gather(x: NumberArray, indices: NumberArray, axis: number): NumberArray {
   const outer = sizeOf(x.dims.slice(0, axis));
   const run = sizeOf(x.dims.slice(axis + 1));
@@ -211,7 +218,7 @@ function gather(x: NumberArray, indices: NumberArray, axis: number): NumberArray
   const result = array([...x.dims.slice(0, axis), ...indices.dims, ...x.dims.slice(axis + 1)], x.integer);
   for (let i = 0; i < outer; i++) {
     indices.data.forEach((index, j) => {
-      const from = (i * size + axisOf(index, size)) * run;
+      const from = (i * size + placeOf(index, size)) * run;
       result.data.set(x.data.subarray(from, from + run), (i * indices.data.length + j) * run);
     });
   }
@@ -227,7 +234,7 @@ function gatherNd(x: NumberArray, indices: NumberArray, batchDims: number): Numb
   for (let i = 0; i * depth < indices.data.length; i++) {
     let offset = 0;
     for (let axis = 0; axis < depth; axis++) {
-      offset += axisOf(indices.data[i * depth + axis]!, x.dims[axis]!) * step[axis]!;
+      offset += placeOf(indices.data[i * depth + axis]!, x.dims[axis]!) * step[axis]!;
     }
     result.data.set(x.data.subarray(offset, offset + run), i * run);
   }
