@@ -28,3 +28,8 @@ export class ElasticCacheError extends Error {
     super(message, options);
   }
 }
+
+/** What an error says. */
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { debuglog } from 'node:util';
 import { CommanderError } from 'commander';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../errors.js';
 import { createProgram } from './program.js';
 
 const debug = debuglog('elastic-cache');
@@ -32,7 +32,7 @@ function report(error: unknown): void {
     return;
   }
   debug('%o', error);
-  const message = error instanceof Error ? error.message : String(error);
+  const message = reasonOf(error);
   const sentence =
     error instanceof ElasticCacheError ? message : `unexpected: ${message.replaceAll(/\s*\n\s*/g, ' ')}`;
   process.stderr.write(`error: ${sentence}\n`);

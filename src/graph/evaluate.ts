@@ -1,3 +1,4 @@
+import { reasonOf } from '../errors.js';
 import { array, axisOf, broadcastDims, type NumberArray, reshapedDims } from './arrays.js';
 import { attributeOf, intAttribute } from './attributes.js';
 import { isInteger, OPERATORS, sliced, squeezed, unsqueezed } from './evaluate-operators.js';
@@ -96,10 +97,9 @@ export class Evaluator {
     try {
       return operator(node, inputs as NumberArray[]);
     } catch (cause) {
-      throw new Error(
-        `node "${node.name}" (${node.opType}) cannot be computed: ${cause instanceof Error ? cause.message : String(cause)}`,
-        { cause },
-      );
+      throw new Error(`node "${node.name}" (${node.opType}) cannot be computed: ${reasonOf(cause)}`, {
+        cause,
+      });
     }
   }
 

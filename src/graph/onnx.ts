@@ -1,5 +1,5 @@
 import { clone, create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../errors.js';
 import {
   type AttributeProto,
   AttributeProto_AttributeType,
@@ -40,10 +40,9 @@ export function parseModel(bytes: Uint8Array): Model {
   try {
     model = fromBinary(ModelProtoSchema, bytes);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
     throw new ElasticCacheError(
       'invalid-model',
-      `These ${bytes.length} bytes are not a whole ONNX model (${reason}): the file is truncated or damaged, download or export it again.`,
+      `These ${bytes.length} bytes are not a whole ONNX model (${reasonOf(cause)}): the file is truncated or damaged, download or export it again.`,
       { cause },
     );
   }
@@ -64,10 +63,9 @@ export function serializeModel(model: Model): Uint8Array<ArrayBuffer> {
   try {
     return toBinary(ModelProtoSchema, model);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
     throw new ElasticCacheError(
       'invalid-model',
-      `The ONNX model "${model.graph?.name ?? ''}" cannot be written: ${reason}; keep large tensors as external data.`,
+      `The ONNX model "${model.graph?.name ?? ''}" cannot be written: ${reasonOf(cause)}; keep large tensors as external data.`,
       { cause },
     );
   }

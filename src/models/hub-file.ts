@@ -1,5 +1,5 @@
 import { env } from '@huggingface/transformers';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../errors.js';
 import type { ModelSource } from './model-source.js';
 
 /** A file on the Hub that is not here yet. */
@@ -82,7 +82,7 @@ export function refuse(source: ModelSource, file: string, response: Response): v
 /** What broke a connection; fetch itself only says that it failed. */
 export function networkReason(error: unknown): string {
   const inner = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return inner instanceof Error ? inner.message : String(inner);
+  return reasonOf(inner);
 }
 
 /** The Hub's own word for what is wrong. */

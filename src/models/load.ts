@@ -6,7 +6,7 @@ import type {
 } from '@huggingface/transformers';
 import * as transformers from '@huggingface/transformers';
 import { KVCache } from '../cache/kv-cache.js';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../errors.js';
 import { full } from '../policies/full.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
@@ -15,7 +15,7 @@ import { type ElasticModel, withElasticCache } from './elastic-model.js';
 import { lookAt } from './hub-file.js';
 import { DECODER, type Dtype, modelFiles } from './model-files.js';
 import { isOffline, type ModelSource, modelSource, pathOnDisk, type SourceOptions } from './model-source.js';
-import { openSession, reasonOf } from './sessions.js';
+import { openSession } from './sessions.js';
 import { fetchWeights } from './weights.js';
 
 export interface LoadOptions extends SourceOptions, DecoderSettings {

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { RawImage } from '@huggingface/transformers';
 import sharp from 'sharp';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../errors.js';
 
 /** Largest image that is read, in pixels: decoded it takes three bytes a pixel. */
 export const MAX_PIXELS = 100e6;
@@ -16,7 +16,7 @@ export async function readImage(path: string): Promise<RawImage> {
   const { width, height } = await sharp(path, { limitInputPixels: false })
     .metadata()
     .catch((cause: unknown) => {
-      throw invalid(`image ${path} is not an image that can be read (${reasonOf(cause)})`, cause);
+      throw invalid(`image ${path} is not an image that can be read (${firstLine(cause)})`, cause);
     });
   if (width * height > MAX_PIXELS) {
     throw invalid(
@@ -30,7 +30,7 @@ export async function readImage(path: string): Promise<RawImage> {
     .raw()
     .toBuffer({ resolveWithObject: true })
     .catch((cause: unknown) => {
-      throw invalid(`image ${path} is damaged and cannot be decoded (${reasonOf(cause)})`, cause);
+      throw invalid(`image ${path} is damaged and cannot be decoded (${firstLine(cause)})`, cause);
     });
   return new RawImage(new Uint8ClampedArray(data), info.width, info.height, 3);
 }
@@ -48,9 +48,8 @@ async function checkFile(path: string): Promise<void> {
   if (file.size === 0) throw invalid(`image ${path} is empty (0 bytes); save or download it again`);
 }
 
-function reasonOf(cause: unknown): string {
-  const message = cause instanceof Error ? cause.message : String(cause);
-  return message.split('\n', 1)[0]!;
+function firstLine(cause: unknown): string {
+  return reasonOf(cause).split('\n', 1)[0]!;
 }
 
 function invalid(message: string, cause?: unknown): ElasticCacheError {

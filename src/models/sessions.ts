@@ -3,7 +3,7 @@ import {
   type PretrainedConfig,
   type PretrainedModelOptions,
 } from '@huggingface/transformers';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../errors.js';
 import type { ModelSource } from './model-source.js';
 
 /** What transformers.js needs besides the source to open an ONNX file. */
@@ -30,11 +30,6 @@ export async function openSession(
   } catch (cause) {
     throw unopened(source, name, cause);
   }
-}
-
-/** What an error says. */
-export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** `from_pretrained` of a class that has one session opens whatever file it is told to; any such class would do. */

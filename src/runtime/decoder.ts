@@ -2,7 +2,7 @@ import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import { KVCache } from '../cache/kv-cache.js';
 import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
 import type { KeyRotation } from '../cache/rotation.js';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../errors.js';
 import { contractNames, type DecoderSignature } from '../graph/decoder.js';
 import { measureKeyRotations } from './key-rotation.js';
 import { causalBias, concatSequence, sliceSequence } from './tensors.js';
@@ -142,10 +142,9 @@ export class Decoder {
       if (attention) fetches.push(names.attention(index));
     }
     const outputs = await this.session.run(feeds, fetches).catch((cause: unknown) => {
-      const reason = cause instanceof Error ? cause.message : String(cause);
       throw new ElasticCacheError(
         'invalid-prompt',
-        `The decoder cannot run ${tokens} tokens after ${cache.seen}; is the text longer than the model takes? (${reason})`,
+        `The decoder cannot run ${tokens} tokens after ${cache.seen}; is the text longer than the model takes? (${reasonOf(cause)})`,
         { cause },
       );
     });

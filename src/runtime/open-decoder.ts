@@ -1,6 +1,6 @@
 import { basename, dirname } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../errors.js';
 import type { DecoderSignature } from '../graph/decoder.js';
 import { withLogitsToKeep } from '../graph/logits-to-keep.js';
 import { type Model, serializeModel } from '../graph/onnx.js';
@@ -76,10 +76,11 @@ async function createSession(path: string, bytes: Uint8Array, options: Inference
   try {
     return await InferenceSession.create(bytes, options);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new ElasticCacheError('invalid-model', `${path} cannot be opened by ONNX Runtime: ${reason}`, {
-      cause,
-    });
+    throw new ElasticCacheError(
+      'invalid-model',
+      `${path} cannot be opened by ONNX Runtime: ${reasonOf(cause)}`,
+      { cause },
+    );
   }
 }
 
