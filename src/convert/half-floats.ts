@@ -1,3 +1,5 @@
+import { fromHalf } from '../graph/tensors.js';
+
 /** Widens bfloat16 (the upper half of a float32) to float32. */
 export function decodeBFloat16(bits: Uint16Array, out: Float32Array): void {
   const wide = new Uint32Array(out.buffer, out.byteOffset, out.length);
@@ -8,15 +10,6 @@ let float16Table: Float32Array | undefined;
 
 /** Widens IEEE 754 binary16 to float32, through a table of all 65,536 values. */
 export function decodeFloat16(bits: Uint16Array, out: Float32Array): void {
-  float16Table ??= Float32Array.from({ length: 1 << 16 }, (_, value) => float16(value));
+  float16Table ??= Float32Array.from({ length: 1 << 16 }, (_, bits) => fromHalf(bits));
   for (let i = 0; i < bits.length; i++) out[i] = float16Table[bits[i]!]!;
-}
-
-function float16(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }

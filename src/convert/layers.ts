@@ -1,8 +1,9 @@
 import type { GraphBuilder, NodeOptions } from '../graph/builder.js';
 import { DataType, MICROSOFT } from '../graph/onnx.js';
+import { bytesOf } from '../graph/tensors.js';
 import type { Activation } from './llava-spec.js';
 import type { OnnxFile } from './onnx-file.js';
-import { bytesOf, int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
+import { int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
 
 /** How the weights of the matrix products are stored; everything else stays float32. */
 export type WeightFormat =
@@ -12,6 +13,14 @@ export type WeightFormat =
 
 /** Reads a tensor of the checkpoint by its canonical name, as float32. */
 export type ReadTensor = (name: string) => Promise<Float32Array>;
+
+/** The matrix of a linear layer, [outputs, inputs]. */
+interface Weights {
+  readonly name: string;
+  readonly values: Float32Array;
+  readonly outputs: number;
+  readonly inputs: number;
+}
 
 /** The layers that vision tower and decoder are made of, added to one ONNX file. Activations are [batch, tokens, width]. */
 export class Layers {
@@ -56,8 +65,7 @@ export class Layers {
     bias = false,
   ): Promise<string> {
     const name = `${prefix}.weight`;
-    const weights = await this.read(name);
-    const product = await this.product(x, name, weights, outputs, inputs);
+    const product = await this.product(x, { name, values: await this.read(name), outputs, inputs });
     return bias ? this.op('Add', [product, await this.tensor(`${prefix}.bias`, [outputs])]) : product;
   }
 
@@ -74,29 +82,24 @@ export class Layers {
     return this.op('Mul', [x, this.op('Sigmoid', [this.op('Mul', [x, this.scalar(1.702)])])]);
   }
 
-  private async product(
-    x: string,
-    name: string,
-    weights: Float32Array,
-    outputs: number,
-    inputs: number,
-  ): Promise<string> {
+  private async product(x: string, weights: Weights): Promise<string> {
+    const { name, values, outputs, inputs } = weights;
     switch (this.format.kind) {
       case 'fp32': {
         const matrix = await this.file.write(
           name,
           DataType.FLOAT,
           [inputs, outputs],
-          weights.byteLength,
-          transposed(weights, outputs, inputs),
+          values.byteLength,
+          transposed(values, outputs, inputs),
         );
         return this.op('MatMul', [x, matrix]);
       }
       case 'int8':
-        return this.int8Product(x, name, weights, outputs, inputs);
+        return this.int8Product(x, weights);
       case 'int4': {
         const { blockSize } = this.format;
-        const { data, scales } = int4Blocks(weights, outputs, inputs, blockSize);
+        const { data, scales } = int4Blocks(values, outputs, inputs, blockSize);
         const blocks = Math.ceil(inputs / blockSize);
         const levels = await this.file.write(
           `${name}_q4`,
@@ -121,20 +124,14 @@ export class Layers {
    * Weights in int8, one scale per output; activations in uint8 around 128, one scale per *token*. DynamicQuantizeLinear
    * would take one scale for the whole prompt, which a single outlying token spoils for all the others.
    */
-  private async int8Product(
-    x: string,
-    name: string,
-    weights: Float32Array,
-    outputs: number,
-    inputs: number,
-  ): Promise<string> {
-    const scales = int8Scales(weights, outputs, inputs);
+  private async int8Product(x: string, { name, values, outputs, inputs }: Weights): Promise<string> {
+    const scales = int8Scales(values, outputs, inputs);
     const matrix = await this.file.write(
       `${name}_q8`,
       DataType.INT8,
       [inputs, outputs],
-      weights.length,
-      int8Transposed(weights, outputs, inputs, scales),
+      values.length,
+      int8Transposed(values, outputs, inputs, scales),
     );
     const weightScales = await this.float32(
       `${name}_scales`,

@@ -1,10 +1,7 @@
+import { bytesOf } from '../graph/tensors.js';
+
 /** Columns of a matrix turned into rows at a time. */
 const strip = 64;
-
-/** The bytes of a float32 array, uncopied. */
-export function bytesOf(values: ArrayBufferView): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-}
 
 /** The transpose of a matrix [rows, columns] as the bytes of [columns, rows], a strip at a time. */
 export function* transposed(values: Float32Array, rows: number, columns: number): Generator<Uint8Array> {

@@ -27,8 +27,8 @@ const TRIED: readonly Trial[] = [
   { past: 7, tokens: 1, padded: 2, needed: true },
 ];
 
-/** What is added to a score to hide it: -inf, the least number of a type, or at least this. */
-const HIDDEN = -1e4;
+/** What is added to a score to hide it, or put in its place: -inf, the least number of a type, or at most this. */
+export const HIDDEN = -1e4;
 
 /** A window up to this long is also tried with a prompt that is longer. */
 const TRIED_AT_ONCE = 512;

@@ -17,8 +17,6 @@ export interface DecoderSignature {
   hiddenInput: 'inputs_embeds';
   /** The shape of `position_ids`: [B, S], [3, B, S] (time, height, width), or no such input. */
   positionIds: 'batch-sequence' | 'three-batch-sequence' | 'absent';
-  /** Whether `logits` is [B, S, vocab] or, with `lastLogits`, [B, 1, vocab]. */
-  logits: 'all' | 'last';
   /** Inputs of the original decoder that it still needs: `num_logits_to_keep`, or `attention_mask` [B, tokens seen + S] where positions are made of it. */
   otherInputs: string[];
   /** Outputs of the original decoder beside `logits` and the cache. */

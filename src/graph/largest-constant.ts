@@ -1,5 +1,5 @@
 import { type GraphIndex, topologicalOrder, usedNames } from './queries.js';
-import { dimsOf } from './tensors.js';
+import { dimsOf, elementCount } from './tensors.js';
 
 /** Constants up to here may be the size of a window; what is larger stands for infinity or for no end. */
 const LARGEST_WINDOW = 2 ** 18;
@@ -26,7 +26,7 @@ function lengthsIn(index: GraphIndex): Map<string, number> {
     const found = lengths.get(name);
     if (found !== undefined) return found;
     const tensor = index.constant(name);
-    const small = tensor && dimsOf(tensor).reduce((product, dim) => product * dim, 1) <= MOST_LENGTHS;
+    const small = tensor && elementCount(dimsOf(tensor)) <= MOST_LENGTHS;
     const sizes = ((small && index.constantNumbers(name)) || []).map(Math.abs);
     const length = sizes.reduce((most, size) => (size > most && size < LARGEST_WINDOW ? size : most), 0);
     lengths.set(name, length);

@@ -134,7 +134,6 @@ describe('rewriteDecoder', () => {
       layers: [0, 1].map((index) => ({ index, queryHeads: 4, kvHeads: 2, headDim: 16 })),
       hiddenInput: 'inputs_embeds',
       positionIds: 'batch-sequence',
-      logits: 'all',
       otherInputs: [],
       otherOutputs: [],
     });

@@ -205,7 +205,6 @@ function signature(graph: Graph, layers: readonly AttentionLayer[]): DecoderSign
     })),
     hiddenInput: contractNames.hidden,
     positionIds: positions ? (rank === 3 ? 'three-batch-sequence' : 'batch-sequence') : 'absent',
-    logits: 'all',
     otherInputs: others(graph.input),
     otherOutputs: others(graph.output),
   };

@@ -148,7 +148,7 @@ function fromBrainFloat(bits: number): number {
 }
 
 /** The number that an IEEE half precision bit pattern stands for. */
-function fromHalf(bits: number): number {
+export function fromHalf(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 31;
   const fraction = (bits & 1023) / 1024;
@@ -163,10 +163,12 @@ const FROM_BITS: Readonly<Record<number, (bits: number) => number>> = {
   [DataType.BFLOAT16]: fromBrainFloat,
 };
 
-function elementCount(dims: readonly number[]): number {
+/** How many elements a tensor of this shape has. */
+export function elementCount(dims: readonly number[]): number {
   return dims.reduce((product, dim) => product * dim, 1);
 }
 
-function bytesOf(data: ArrayBufferView): Uint8Array {
+/** The bytes of typed numbers, uncopied. */
+export function bytesOf(data: ArrayBufferView): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }

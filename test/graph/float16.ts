@@ -1,3 +1,5 @@
+import { fromHalf } from '../../src/graph/tensors.js';
+
 /** Float32 numbers as IEEE half precision bit patterns, rounded to nearest; Node 20 has no Float16Array. */
 export const Float16Array = {
   from(values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
@@ -7,15 +9,6 @@ export const Float16Array = {
     return Float32Array.from(bits, fromHalf);
   },
 };
-
-function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = (bits & 1023) / 1024;
-  if (exponent === 0) return sign * fraction * 2 ** -14;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (1 + fraction) * 2 ** (exponent - 15);
-}
 
 function toHalf(value: number): number {
   const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;

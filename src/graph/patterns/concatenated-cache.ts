@@ -1,9 +1,10 @@
 import { intAttribute } from '../attributes.js';
 import type { GraphBuilder } from '../builder.js';
 import { type CacheTensor, type LayerCache, presentSource } from '../caches.js';
-import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import { DataType, type Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
+import { refusal } from './own-cache.js';
 
 /** A cache that a Concat node of the graph appends new rows to. */
 export interface ConcatenatedCache {
@@ -46,21 +47,18 @@ function half(index: GraphIndex, { past, present, consumer, elemType }: CacheTen
   const { node, input } = consumer;
   const axis = intAttribute(node, 'axis', 0);
   const [whole = ''] = node.output;
-  const refusal = (reason: string) =>
-    unsupported(
-      `Node "${node.name}" (${node.opType}) cannot be rewritten: ${reason}; ${USE_ANOTHER_EXPORT}.`,
-    );
+  const refused = (reason: string) => refusal(node, `${reason}; ${USE_ANOTHER_EXPORT}`);
   if (node.opType !== 'Concat' || input !== 0 || node.input.length !== 2 || (axis !== 2 && axis !== -2)) {
-    throw refusal(`it does not append new tokens to "${past}"`);
+    throw refused(`it does not append new tokens to "${past}"`);
   }
   if (presentSource(index, present)?.node !== node) {
-    throw refusal(`the output "${present}" is not what it made of "${past}"`);
+    throw refused(`the output "${present}" is not what it made of "${past}"`);
   }
   const readers = readersOf(index, whole, elemType, new Set());
   const [reader, other] = readers;
-  if (!reader) throw refusal('no node attends with what it makes');
+  if (!reader) throw refused('no node attends with what it makes');
   if (other) {
-    throw refusal(
+    throw refused(
       `two nodes read what it makes, "${reader.node.name}" (${reader.node.opType}) and "${other.node.name}" (${other.node.opType}), and layers that share a cache are not supported`,
     );
   }
@@ -72,6 +70,20 @@ function half(index: GraphIndex, { past, present, consumer, elemType }: CacheTen
     input: reader.input,
     readType: reader.type,
   };
+}
+
+/**
+ * The one node that attends with both halves, which it takes at these inputs.
+ * @throws ElasticCacheError 'unsupported-graph' when there is no such node.
+ */
+export function readerOf(
+  key: ConcatenatedCache,
+  value: ConcatenatedCache,
+  inputs: { key: number; value: number },
+): Node {
+  const node = value.reader;
+  if (key.reader === node && key.input === inputs.key && value.input === inputs.value) return node;
+  throw refusal(node, `it does not take both halves of one cache; ${USE_ANOTHER_EXPORT}`);
 }
 
 function readersOf(

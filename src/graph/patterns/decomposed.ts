@@ -1,10 +1,11 @@
 import type { LayerCache } from '../caches.js';
-import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
 import { maskWindow } from './mask-window.js';
+import { refusal } from './own-cache.js';
 import { repeatedHeads } from './repeated-heads.js';
 import { scoreChain } from './score-chain.js';
 
@@ -20,30 +21,27 @@ export function decomposedAttention(
   value: ConcatenatedCache,
 ): AttentionLayer {
   const product = value.reader;
-  const refusal = (node: Node, reason: string) =>
-    unsupported(
-      `Node "${node.name}" (${node.opType}) cannot be rewritten: ${reason}; ${USE_ANOTHER_EXPORT}.`,
-    );
+  const refused = (node: Node, reason: string) => refusal(node, `${reason}; ${USE_ANOTHER_EXPORT}`);
   const scores = key.reader;
   for (const [node, half] of [[scores, key] as const, [product, value] as const]) {
     if (node.opType !== 'MatMul' || node.domain !== '' || half.input !== 1) {
-      throw refusal(node, `it attends with the cache of layer ${cache.index} in a way that is not supported`);
+      throw refused(node, `it attends with the cache of layer ${cache.index} in a way that is not supported`);
     }
   }
   const { kvHeads, headDim } = cache.key;
-  if (!kvHeads || !headDim) throw refusal(scores, `"${cache.key.past}" does not declare its heads`);
+  if (!kvHeads || !headDim) throw refused(scores, `"${cache.key.past}" does not declare its heads`);
   const shape = { kvHeads, headDim };
 
   const keys = repeatedHeads(index, key.whole, scores.input[1] ?? '', '[B, heads, headDim, T]', shape);
-  if (typeof keys === 'string') throw refusal(scores, keys);
+  if (typeof keys === 'string') throw refused(scores, keys);
   const values = repeatedHeads(index, value.whole, product.input[1] ?? '', '[B, heads, T, headDim]', shape);
-  if (typeof values === 'string') throw refusal(product, values);
+  if (typeof values === 'string') throw refused(product, values);
   if (keys.repeats !== values.repeats || values.factor !== 1) {
-    throw refusal(product, 'its values are not repeated as the keys are');
+    throw refused(product, 'its values are not repeated as the keys are');
   }
 
   const chain = scoreChain(index, product.input[0] ?? '', scores);
-  if (typeof chain === 'string') throw refusal(product, chain);
+  if (typeof chain === 'string') throw refused(product, chain);
   const whole = [key.whole, value.whole];
   const window = maskWindow(index, chain.softmax, chain.masks, { ...shape, whole }, { causal: false });
   return {

@@ -1,13 +1,13 @@
 import { floatAttribute, intAttribute } from '../attributes.js';
 import type { GraphBuilder } from '../builder.js';
 import type { LayerCache } from '../caches.js';
-import type { Mask } from '../causal-mask.js';
+import { HIDDEN, type Mask } from '../causal-mask.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
 import type { CacheShapes } from '../sized-evaluator.js';
 import type { AttentionLayer } from './attention-layer.js';
-import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
+import { type ConcatenatedCache, castRows, readerOf } from './concatenated-cache.js';
 import { headDimOf, sizesOf } from './head-dim.js';
 import { maskWindow } from './mask-window.js';
 import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
@@ -31,9 +31,6 @@ const REFUSED_INPUTS: Readonly<Record<number, string>> = {
   8: 'a length of its past',
   9: 'a cache indirection',
 };
-
-/** What the operator hides tokens with has to be at most this. */
-const HIDDEN = -1e4;
 
 const ATTRIBUTES = new Set(['num_heads', 'scale', 'mask_filter_value', 'unidirectional']);
 
@@ -99,10 +96,7 @@ export function repeatedMultiHeadAttention(
   key: ConcatenatedCache,
   value: ConcatenatedCache,
 ): AttentionLayer {
-  const node = value.reader;
-  if (key.reader !== node || key.input !== INPUT.key || value.input !== INPUT.value) {
-    throw refusal(node, `it does not take both halves of one cache; ${USE_ANOTHER_EXPORT}`);
-  }
+  const node = readerOf(key, value, INPUT);
   refuseVariants(node);
   const queryHeads = intAttribute(node, 'num_heads', 0);
   const { kvHeads, headDim } = cache.key;
@@ -163,7 +157,7 @@ function refuseVariants(node: Node): void {
   if (node.input.slice(10).some(Boolean))
     throw refusal(node, `it has ${node.input.length} inputs, and only 10 are known; ${WITHOUT_IT}`);
   if (node.output.slice(3).some(Boolean)) throw refusal(node, `it also gives its scores; ${WITHOUT_IT}`);
-  const filled = floatAttribute(node, 'mask_filter_value', HIDDEN);
+  const filled = floatAttribute(node, 'mask_filter_value', -1e4);
   if (!(filled <= HIDDEN)) throw refusal(node, `its masks only add ${filled} to the scores; ${WITHOUT_IT}`);
   const unknown = node.attribute.find(({ name }) => !ATTRIBUTES.has(name));
   if (unknown) throw refusal(node, `its attribute "${unknown.name}" is not known; ${WITHOUT_IT}`);

@@ -7,7 +7,7 @@ import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
 import type { CacheShapes } from '../sized-evaluator.js';
 import type { AttentionLayer } from './attention-layer.js';
-import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
+import { type ConcatenatedCache, castRows, readerOf } from './concatenated-cache.js';
 import { sizesOf } from './head-dim.js';
 import { maskWindow } from './mask-window.js';
 import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
@@ -64,10 +64,7 @@ export function concatenatedOnnxAttention(
   key: ConcatenatedCache,
   value: ConcatenatedCache,
 ): AttentionLayer {
-  const node = value.reader;
-  if (key.reader !== node || key.input !== INPUT.key || value.input !== INPUT.value) {
-    throw refusal(node, `it does not take both halves of one cache; ${USE_ANOTHER_EXPORT}`);
-  }
+  const node = readerOf(key, value, INPUT);
   if (node.input[INPUT.pastKey] || intAttribute(node, 'q_num_heads', 0) > 0) {
     throw refusal(
       node,

@@ -1,5 +1,5 @@
 import { intAttribute } from '../attributes.js';
-import type { Mask } from '../causal-mask.js';
+import { HIDDEN, type Mask } from '../causal-mask.js';
 import { Evaluator } from '../evaluate.js';
 import type { Node } from '../onnx.js';
 import type { GraphIndex } from '../queries.js';
@@ -18,9 +18,6 @@ const PASSES = new Set(['Identity', 'Cast', 'Dropout']);
 
 /** Elements that a constant factor may take to compute. */
 const MOST_COMPUTED = 2 ** 18;
-
-/** A number hidden scores are set to is at most this. */
-const HIDDEN = -1e4;
 
 /** Takes apart what leads from `scores` (a MatMul) to `weights`; the reason as a string when it is something else. */
 export function scoreChain(index: GraphIndex, weights: string, scores: Node): ScoreChain | string {
