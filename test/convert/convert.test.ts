@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ConvertProgress, convertCheckpoint } from '../../src/convert/index.js';
+import { largestDifference } from '../graph/exported-runs.js';
 import {
   copyWithoutWeights,
   copyWithWeights,
@@ -13,7 +14,7 @@ import {
   type Values,
   writeSafetensors,
 } from './checkpoints.js';
-import { largestDifference, loadConverted, promptInputs } from './transformers-js.js';
+import { loadConverted, promptInputs } from './transformers-js.js';
 
 let place: Awaited<ReturnType<typeof scratch>>;
 const progress: ConvertProgress[] = [];

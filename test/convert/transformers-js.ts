@@ -45,8 +45,3 @@ export async function promptInputs() {
     scalar: (value: bigint) => int64([value], []),
   };
 }
-
-export function largestDifference(a: Float32Array, b: Float32Array): number {
-  if (a.length !== b.length) return Number.POSITIVE_INFINITY;
-  return a.reduce((largest, value, i) => Math.max(largest, Math.abs(value - b[i]!)), 0);
-}

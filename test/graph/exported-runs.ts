@@ -94,20 +94,22 @@ export async function runBoth(model: Model, passes: Passes) {
   return results;
 }
 
-/** The model with what its softmaxes give as outputs probabilities.i, an oracle for the attention of the rewritten one. */
+/**
+ * The model with what its softmaxes give as outputs probabilities.i, an oracle for the attention of the rewritten one; as it is
+ * where it has not one for each layer.
+ */
 function withProbabilities(original: Model, { layers }: DecoderSignature): Model {
   const model = cloneModel(original);
   const graph = graphOf(model);
   const builder = new GraphBuilder(model);
   const softmaxes = graph.node.filter(({ opType }) => opType === 'Softmax');
+  if (softmaxes.length !== layers.length) return model;
   softmaxes.forEach((node, i) => {
-    const type = layers.length === softmaxes.length ? DataType.FLOAT : undefined;
-    if (type === undefined) return;
     const cast = builder.op('Cast', [node.output[0]], {
-      attributes: { to: type },
+      attributes: { to: DataType.FLOAT },
       outputs: [`probabilities.${i}`],
     });
-    builder.output(cast, type, ['batch_size', 'heads', 'sequence_length', 'total_sequence_length']);
+    builder.output(cast, DataType.FLOAT, ['batch_size', 'heads', 'sequence_length', 'total_sequence_length']);
   });
   return model;
 }

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { contractNames, type DecoderSignature } from '../../src/graph/decoder.js';
 import { rewriteDecoder } from '../../src/graph/rewrite.js';
 import { OriginalRun, openModel, RewrittenRun } from './decoder-runs.js';
+import { largestDifference } from './exported-runs.js';
 import { buildGqaDecoder, type GqaDecoderOptions, gaussian } from './gqa-decoder.js';
 
 const HIDDEN = 64;
@@ -188,12 +189,4 @@ async function compare(options: Partial<GqaDecoderOptions>, chunks: readonly num
   }
   await original.release();
   await rewritten.release();
-}
-
-function largestDifference(a: Float32Array, b: Float32Array): number {
-  expect(a.length).toBe(b.length);
-  return a.reduce((largest, value, i) => {
-    const difference = Math.abs(value - b[i]!);
-    return Number.isNaN(difference) ? Number.POSITIVE_INFINITY : Math.max(largest, difference);
-  }, 0);
 }
