@@ -1,5 +1,8 @@
 import { scoreAnswer } from '../scenes/score.js';
 
+/** Words, and numbers with their sign and their decimals: -1 is not 1, and 1.5 not 5. */
+const WORD = /(?:(?<![\p{L}\p{N}])-(?=\p{N}))?[\p{L}\p{N}]+(?:\.\p{N}+)*/gu;
+
 /**
  * Whether an answer is one of those accepted, but for case, articles in front, quotes and a full stop; of one with
  * several parts, whether all of them are in it as whole words.
@@ -11,6 +14,6 @@ export function isRight(answer: string, accepted: readonly (readonly string[])[]
 }
 
 function contains(answer: string, part: string): boolean {
-  const words = (text: string) => ` ${(text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []).join(' ')} `;
+  const words = (text: string) => ` ${(text.toLowerCase().match(WORD) ?? []).join(' ')} `;
   return words(answer).includes(words(part));
 }

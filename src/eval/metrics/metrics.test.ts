@@ -40,6 +40,12 @@ describe('accuracy', () => {
     ['red', [['red star']], false],
     ['There is a banana, and two Apples.', [['apples', 'banana']], true],
     ['pineapples and a banana', [['apples', 'banana']], false],
+    ['It is 1.5.', [['it is 1.5']], true],
+    ['15', [['1.5']], false],
+    ['x = -1 or x = -5.', [['-1', '-5']], true],
+    ['x = 1 or x = 5.', [['-1', '-5']], false],
+    ['3.5 and 2', [['5', '2']], false],
+    ['3-5 apples', [['5', 'apples']], true],
     ['only a banana', [['apples', 'banana'], ['pear']], false],
   ])('"%s" against %j: %s', (answer, accepted, right) => {
     expect(isRight(answer, accepted)).toBe(right);

@@ -99,7 +99,7 @@ export function scoreDescription(text: string, scene: Scene): DescriptionScore {
 const normalise = (answer: string) =>
   answer
     .toLowerCase()
-    .replace(/[.!?"']/g, '')
+    .replace(/[!?"']|\.(?!\d)/g, '')
     .replace(/\s+/g, ' ')
     .trim()
     .replace(/^(an?|the) /, '');
