@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { parseBudgetRanges, parseLengths, parseMetrics, parsePolicies } from './option-values.js';
+import {
+  parseBatchSizes,
+  parseBudgetRanges,
+  parseLengths,
+  parseMetrics,
+  parsePolicies,
+} from './option-values.js';
 
 const names = (value: string) => parseBudgetRanges(value).map(({ name }) => name);
 
@@ -30,5 +36,11 @@ describe('the options of eval', () => {
     expect(parseLengths('own,1024+512')).toEqual([undefined, { prompt: 1024, output: 512 }]);
     expect(() => parseLengths('1024+1')).toThrow('--lengths "1024+1" is none');
     expect(parseMetrics('latency,ppl')).toEqual(['latency', 'ppl']);
+  });
+
+  it('takes what is named twice once: it would be measured twice', () => {
+    expect(parseLengths('own,64+8,own')).toEqual([undefined, { prompt: 64, output: 8 }]);
+    expect(parseBatchSizes('1,4,1')).toEqual([1, 4]);
+    expect(parseMetrics('ppl,rouge,ppl')).toEqual(['ppl', 'rouge']);
   });
 });

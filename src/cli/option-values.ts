@@ -90,10 +90,10 @@ export function parsePolicy(value: string): string {
 }
 
 export function parsePolicies(value: string): string[] {
-  return [...new Set(listOf(value, 'policies').map(parsePolicy))];
+  return listOf(value, 'policies').map(parsePolicy);
 }
 
-/** Names of one kind or of several, with commas between: `int4` or `fp32,int4`. */
+/** Names of one kind or of several, with commas between, each once: `int4` or `fp32,int4`. */
 export function listOf(value: string, option: string): string[] {
   const names = value
     .split(',')
@@ -101,7 +101,7 @@ export function listOf(value: string, option: string): string[] {
     .filter(Boolean);
   if (names.length === 0)
     throw invalid(`--${option} names nothing; give one or several with commas between.`);
-  return names;
+  return [...new Set(names)];
 }
 
 export const countOf = (option: string) =>

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { describePolicy, policyNames } from '../policies/registry.js';
 import {
@@ -17,6 +16,7 @@ import {
   parsePrompt,
   parseTemperature,
 } from './option-values.js';
+import { version } from './version.js';
 
 const POLICIES = `
 Policies:
@@ -238,8 +238,4 @@ function parsed<T>(flags: string, description: string, typed: string, parse: (va
 
 function examples(...lines: string[]): string {
   return `\nExamples:\n${lines.map((line) => `  elastic-cache ${line}`).join('\n')}\n`;
-}
-
-function version(): string {
-  return JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version;
 }

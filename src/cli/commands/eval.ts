@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { cellsOf } from '../../eval/cells.js';
@@ -17,6 +16,7 @@ import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
 import { Progress } from '../progress.js';
 import { SweepBar } from '../sweep-bar.js';
+import { version } from '../version.js';
 
 export interface EvalOptions extends ModelOptions {
   data: string;
@@ -101,8 +101,4 @@ export async function evaluate(options: EvalOptions): Promise<void> {
   );
   await writeReport(out, summary, skipped);
   process.stdout.write(json ? `${JSON.stringify({ ...summary, skipped })}\n` : markdownTables(summary));
-}
-
-function version(): string {
-  return JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')).version;
 }
