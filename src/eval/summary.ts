@@ -1,5 +1,6 @@
 import { type Cell, REFERENCE } from './cells.js';
 import { bootstrap, type Estimate, mean, median, wilson } from './intervals.js';
+import { LATENCY } from './metrics/names.js';
 import { perplexity, type Surprise } from './metrics/perplexity.js';
 import type { ResultLine } from './results.js';
 
@@ -9,8 +10,9 @@ export interface QualityRow {
   budget: string;
   /** Answers behind perplexity and ROUGE. */
   answers: number;
-  /** Entries held when an answer was complete, as a share of the tokens seen. */
+  /** Entries held when an answer was complete, as a share of the tokens seen; the mean over `asked` answers, short ones too. */
   held: number;
+  asked: number;
   /** Over the tokens of all answers together. */
   perplexity?: Estimate;
   /** The mean of the perplexities of the answers, which weighs short ones more. */
@@ -48,8 +50,6 @@ export interface Summary {
   quality: QualityRow[];
   latency: LatencyRow[];
 }
-
-const LATENCY = 'latency ';
 
 /** Brings the lines of a sweep together, one row for each cell and, of what was timed, each shape; in the order of `cells`. */
 export function summarise(lines: readonly ResultLine[], cells: readonly Cell[]): Summary {
@@ -89,7 +89,7 @@ function qualityRow(
     tokensHeld !== undefined && tokensSeen !== undefined ? [tokensHeld / tokensSeen] : [],
   );
   const answers = lines.filter(({ perplexity, rouge }) => perplexity ?? rouge).length;
-  const row: QualityRow = { policy, budget: budget.name, answers, held: mean(held) };
+  const row: QualityRow = { policy, budget: budget.name, answers, held: mean(held), asked: held.length };
 
   const surprise = ofAnswers(lines, (line) => line.perplexity);
   const known = [...surprise.values()];

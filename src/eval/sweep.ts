@@ -5,7 +5,7 @@ import { type Cell, REFERENCE } from './cells.js';
 import type { BrokenRecord, Dataset, Sample, Task } from './data/dataset.js';
 import { reasonOf } from './data/record.js';
 import { measureLatency, type Shape, shapeName } from './metrics/latency.js';
-import type { Metric } from './metrics/names.js';
+import { LATENCY, type Metric } from './metrics/names.js';
 import { type Prepared, prepareSample } from './prepare-sample.js';
 import { measureQuality } from './quality.js';
 import type { ResultKey, ResultsFile } from './results.js';
@@ -102,7 +102,7 @@ function jobsOf(sample: Sample, index: number, { cells, metrics, shapes }: Sweep
 }
 
 function keyOf(sample: Sample, job: Job): ResultKey {
-  const task = 'task' in job ? job.task.name : `latency ${shapeName(job.shape)}`;
+  const task = 'task' in job ? job.task.name : `${LATENCY}${shapeName(job.shape)}`;
   return { sample: sample.name, task, policy: job.cell.policy, budget: job.cell.budget.name };
 }
 

@@ -1,3 +1,6 @@
 /** What can be measured: perplexity, ROUGE-1/2/L, accuracy of short answers, and time and memory. */
 export const METRICS = ['ppl', 'rouge', 'accuracy', 'latency'] as const;
 export type Metric = (typeof METRICS)[number];
+
+/** Begins the task of a line that was timed: `latency 1024+512`. */
+export const LATENCY = 'latency ';

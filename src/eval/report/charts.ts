@@ -37,12 +37,12 @@ function panel<Row extends Point = QualityRow>(
     const estimate = measure(row);
     return estimate ? [{ policy: row.policy, budget: row.budget, estimate }] : [];
   });
-  if (measured.length === 0) return undefined;
   const full = measured.find(({ policy }) => policy === 'full')?.estimate.value;
   const policies = [...new Set(measured.map(({ policy }) => policy))].filter((policy) => policy !== 'full');
   const series = policies.map((name) => ({
     name,
     points: measured.filter(({ policy }) => policy === name),
   }));
-  return { title, log, full, series };
+  // The full cache alone has nothing to be drawn against.
+  return series.length > 0 ? { title, log, full, series } : undefined;
 }

@@ -7,8 +7,8 @@ type Row = [policy: string, budget: string, shape: string, metric: string, Estim
 export function csv({ quality, latency }: Summary): string {
   const certain = (value: number): Estimate => ({ value, low: null, high: null });
   const rows: Row[] = [];
-  for (const { policy, budget, answers, held, accuracy, ...measures } of quality) {
-    rows.push([policy, budget, '', 'held', certain(held), answers]);
+  for (const { policy, budget, answers, held, asked, accuracy, ...measures } of quality) {
+    rows.push([policy, budget, '', 'held', certain(held), asked]);
     for (const [name, estimate] of Object.entries(measures)) {
       rows.push([policy, budget, '', name, estimate, answers]);
     }

@@ -24,7 +24,7 @@ const COLOURS = [
 ];
 const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'emptyCircle', 'emptyRect', 'emptyTriangle'];
 const FULL = 'full';
-const DASHES = { symbol: 'none', color: '#333333', lineStyle: { type: 'dashed' as const, width: 1 } };
+const DASHES = { color: '#333333', lineStyle: { type: 'dashed' as const, width: 1 } };
 const WIDTH = 820;
 const HEIGHT = 300;
 const TOP = 84;
@@ -45,6 +45,12 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
   const x = (budget: string) => (shares ? Number(budget) : budget);
   const inOrder = (points: Panel['series'][number]['points']) =>
     shares ? points.toSorted((a, b) => Number(a.budget) - Number(b.budget)) : points;
+  // From the edge, so that one budget makes a line too; where budgets are names, a dash where its only point is.
+  const across = (full: number) => ({
+    data: [...(shares ? [[0, full]] : []), ...budgets.map((budget) => [x(budget), full])],
+    symbol: shares || budgets.length > 1 ? 'none' : 'rect',
+    symbolSize: [60, 1],
+  });
   const top = (index: number) => TOP + index * (HEIGHT + GAP);
   const look = (name: string) => {
     const at = names.indexOf(name);
@@ -75,18 +81,10 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
     })),
     series: panels.flatMap(({ series, full }, index) => {
       const axes = { xAxisIndex: index, yAxisIndex: index };
-      const across =
+      const reference =
         full === undefined
           ? []
-          : [
-              {
-                type: 'line' as const,
-                name: FULL,
-                ...axes,
-                ...DASHES,
-                data: budgets.map((one) => [x(one), full]),
-              },
-            ];
+          : [{ type: 'line' as const, name: FULL, ...axes, ...DASHES, ...across(full) }];
       const lines = series.flatMap(({ name, points }) => {
         const { color, symbol } = look(name);
         return [
@@ -112,7 +110,7 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
           },
         ];
       });
-      return [...across, ...lines];
+      return [...reference, ...lines];
     }),
   });
   const svg = chart.renderToSVGString();

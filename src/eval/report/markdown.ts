@@ -72,7 +72,7 @@ function shapeOf(shape: string, prompt: number, output: number): string {
 
 /** To so many significant figures, but never in powers of ten. */
 const figures = (count: number) => (value: number) =>
-  value >= 10 ** count ? value.toFixed(0) : value.toPrecision(count);
+  Number(value.toPrecision(count)) >= 10 ** count ? value.toFixed(0) : value.toPrecision(count);
 const share = (value: number) => value.toFixed(3);
 const percent = (value: number, digits: number) => `${(100 * value).toFixed(digits)}%`;
 const megabytes = (bytes: number) => String(Number((bytes / 1e6).toPrecision(3)));

@@ -103,6 +103,9 @@ describe('reports', () => {
     expect(text).toMatch(
       /\| 1024\+512 x 4 +\| full +\| 1 +\| 4\.00 \[2\.00, 9\.00\] \| 1000 \[444, 2000\] \| 2500 /,
     );
+    const near = summarise(timed, cells);
+    near.latency[0]!.msPerToken = { value: 999.6, low: 0.05, high: 9996 };
+    expect(markdownTables(near)).toContain('1000 [0.0500, 9996]');
     const alone = markdownTables(summarise(timed, cells));
     expect(alone).not.toContain('perplexity');
     expect(alone.startsWith('| prompt+output')).toBe(true);
@@ -112,6 +115,7 @@ describe('reports', () => {
     const [head, ...lines] = csv(summary).trimEnd().split('\r\n');
     expect(head).toBe('policy,budget,shape,metric,value,low,high,samples');
     expect(lines).toContainEqual(expect.stringMatching(/^h2o,0\.2,,accuracy,0\.75,0\.300\d+,0\.954\d+,4$/));
+    expect(lines).toContainEqual(expect.stringMatching(/^h2o,0\.2,,held,0\.\d+,,,7$/));
     expect(lines.every((line) => line.split(',').length === 8)).toBe(true);
     expect(lines.filter((line) => line.startsWith('full,1,1024+512 x 4,msPerToken,4,2,9,3'))).toHaveLength(1);
   });
@@ -121,6 +125,16 @@ describe('reports', () => {
     for (const word of ['<svg', 'Perplexity', 'ROUGE-L', 'elastic:distance=-9', 'h2o'])
       expect(quality).toContain(word);
     expect(latencyChart(summary)).toContain('Milliseconds per token, 1024+512 x 4');
+    for (const [budgets, drawn] of [
+      [[0.2], 1],
+      [[0.2, 0.5], 1],
+      [[], 0],
+    ] as const) {
+      const shown = cellsOf(['h2o'], budgets.map(budget));
+      const chart = qualityChart(summarise(answers, shown)) ?? '';
+      // The full cache is drawn across, whatever the budgets; with nothing to compare it to there is no chart.
+      expect(chart.match(/<path d="M[^"]+L[^"]+"[^>]*stroke-dasharray="4,2"/g) ?? []).toHaveLength(2 * drawn);
+    }
     expect(qualityChart({ quality: [], latency: [] })).toBeUndefined();
     expect(latencyChart({ quality: [], latency: [] })).toBeUndefined();
   });
