@@ -1,4 +1,5 @@
 import type { RawImage } from '@huggingface/transformers';
+import { ElasticCacheError } from '../errors.js';
 import { encode, type Inputs } from './families/family.js';
 import { familyOf } from './families/registry.js';
 import { imageTokenId } from './image-token.js';
@@ -32,12 +33,22 @@ export function tokensAfterImage(loaded: LoadedModel, { input_ids }: Inputs): nu
   return ids.length - 1 - ids.lastIndexOf(BigInt(imageTokenId(loaded)));
 }
 
-/** The text of one turn of a conversation, with a mark in the place of each image. */
+/**
+ * The text of one turn of a conversation, with a mark in the place of each image.
+ * @throws ElasticCacheError `invalid-prompt` when the prompt holds such a mark itself
+ */
 export function promptText(loaded: LoadedModel, images: number, prompt: string): string {
   const family = familyOf(loaded.model.config.model_type);
   const { processor, tokenizer } = loaded;
   const template = processor.chat_template ?? tokenizer.chat_template;
-  const marks = new Array<string>(images).fill(family.mark(loaded));
+  const mark = family.mark(loaded);
+  if (prompt.includes(mark)) {
+    throw new ElasticCacheError(
+      'invalid-prompt',
+      `The prompt holds "${mark}", which stands for an image in this model's text; leave it out, images are put in by themselves.`,
+    );
+  }
+  const marks = new Array<string>(images).fill(mark);
   if (!template) return family.plainPrompt(marks, prompt);
   const render = (content: unknown) =>
     tokenizer.apply_chat_template([{ role: 'user', content }] as Messages, {

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { GraphBuilder } from '../../src/graph/builder.js';
 import { DataType, serializeModel } from '../../src/graph/onnx.js';
+import { familyOf } from '../../src/models/families/registry.js';
 import { loadElastic } from '../../src/models/load.js';
 import { prepareInputs } from '../../src/models/prepare-inputs.js';
 import { run } from '../cli/run-cli.js';
@@ -70,10 +71,22 @@ describe('what a family does not take is refused in one sentence', () => {
     await elastic.model.dispose();
   });
 
-  it('image tokens in the text of a prompt', async () => {
+  it.each(Object.keys(FAMILIES))('an image token in the text of a prompt: %s', async (name) => {
+    const elastic = await loaded(name);
+    const mark = familyOf(elastic.model.config.model_type).mark(elastic);
+    for (const images of [[], [picture(37)]]) {
+      await expect(prepareInputs(elastic, { images, prompt: `w2 ${mark} w3` })).rejects.toThrow(
+        `The prompt holds "${mark}", which stands for an image in this model's text; leave it out`,
+      );
+    }
+    await elastic.model.dispose();
+  });
+
+  it('a tokenizer without the image token that config.json names', async () => {
     const elastic = await loaded('Moondream');
-    await expect(prepareInputs(elastic, { images: [picture(37)], prompt: 'w2 <image>' })).rejects.toThrow(
-      /^The prompt has 2 image tokens \(id 1\) for 1 images; leave image tokens out of the text/,
+    Object.assign(elastic.model.config, { image_token_index: 90 });
+    await expect(prepareInputs(elastic, { images: [picture(37)], prompt: 'w2' })).rejects.toThrow(
+      'The prompt has 0 image tokens (id 90) for 1 images; check that the tokenizer has the one that config.json names.',
     );
     await elastic.model.dispose();
   });

@@ -53,7 +53,7 @@ function expanded(loaded: LoadedModel, { input_ids }: Inputs, rows: number, imag
   if (found !== images) {
     throw new ElasticCacheError(
       'invalid-prompt',
-      `The prompt has ${found} image tokens (id ${token}) for ${images} images; leave image tokens out of the text, and check that the tokenizer has the one that config.json names.`,
+      `The prompt has ${found} image tokens (id ${token}) for ${images} images; check that the tokenizer has the one that config.json names.`,
     );
   }
   const ids = BigInt64Array.from(parts.flat());
