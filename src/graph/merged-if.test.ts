@@ -52,6 +52,15 @@ describe('a decoder merged under If', () => {
     });
   }
 
+  it.each(['Erf', 'Gelu', 'Clip'])('may have the activation %s', async (opType) => {
+    const model = await fixture('optimum-merged-grouped');
+    const { node } = attributeOf(graphOf(model).node[0]!, 'then_branch')!.g!;
+    const activations = node.filter((each) => each.opType === 'Sigmoid');
+    expect(activations.length).toBeGreaterThan(0);
+    for (const each of activations) each.opType = opType;
+    expect(inspectDecoder(model).refusal).toBeUndefined();
+  });
+
   it('may name its outputs otherwise inside', async () => {
     const model = await fixture('optimum-merged-grouped');
     const branch = attributeOf(graphOf(model).node[0]!, 'then_branch')!.g!;
