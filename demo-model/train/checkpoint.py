@@ -12,13 +12,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from runs import newest
+
 FILE = Path(__file__).parent / "checkpoint.safetensors"
 HEADS = "dense_heads."
 
 
 def pack(run: Path) -> None:
-    newest = next(f for f in (run / "llava.pt", run / "decoder.pt") if f.exists())
-    saved = torch.load(newest, weights_only=False, map_location="cpu")
+    saved = newest(run)
     vision = torch.load(run / "vision.pt", weights_only=False, map_location="cpu")
     heads = saved.get("heads", vision["heads"])
     tensors = saved["model"] | {HEADS + name: value for name, value in heads.items()}

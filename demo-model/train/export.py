@@ -8,11 +8,11 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
 from model import CONFIG as C
+from runs import newest
 
 
 def main() -> None:
@@ -23,8 +23,7 @@ def main() -> None:
     a = parser.parse_args()
     run, out = Path(a.run), Path(a.out)
     out.mkdir(parents=True, exist_ok=True)
-    newest = next(f for f in (run / "llava.pt", run / "decoder.pt") if f.exists())
-    weights = torch.load(newest, weights_only=False, map_location="cpu")["model"]
+    weights = newest(run)["model"]
     save_file({k: v.contiguous() for k, v in weights.items()}, out / "model.safetensors", {"format": "pt"})
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(Path(a.tokenizer) / name, out / name)

@@ -22,6 +22,7 @@ from data import Scenes, dense_labels, head_sizes
 from grounding import Looks, grounding_loss, middle, name_ends
 from model import CONFIG, Llava, normalise
 from optimiser import Optimisers
+from runs import save_whole
 from train_vision import DenseHeads, dense_loss
 
 DESCRIPTION_PROMPTS = [
@@ -209,8 +210,7 @@ def main() -> None:
 
     def save() -> None:
         state = {"model": model.state_dict(), "heads": heads.state_dict(), "spent": spent, "step": step}
-        torch.save({**state, "optimisers": [o.state_dict() for o in optimisers]}, file.with_suffix(".tmp"))
-        file.with_suffix(".tmp").rename(file)
+        save_whole({**state, "optimisers": [o.state_dict() for o in optimisers]}, file)
 
     started, running, grounded = time.time(), [], []
     order = np.random.default_rng(int(started)).permutation(len(scenes) - held)

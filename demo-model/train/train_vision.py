@@ -19,6 +19,7 @@ from torch import nn
 from data import HEADS, Scenes, dense_labels, head_sizes, vocabulary
 from model import CONFIG, VisionTower, normalise, Llava
 from optimiser import Optimisers
+from runs import save_whole
 
 WEIGHTS = {"centre": 3.0, "background_color": 0.2, "background_style": 0.3, "count": 0.1, "cell": 2.0, "kind": 1.0, "character": 2.0, "shape": 2.0}
 
@@ -81,7 +82,7 @@ def main() -> None:
     optimisers = Optimisers([tower, heads], a.muon, a.adam)
     spent, step = 0.0, 0
     if file.exists():
-        saved = torch.load(file, weights_only=False)
+        saved = torch.load(file, weights_only=False, map_location=a.device)
         tower.load_state_dict(saved["tower"])
         heads.load_state_dict(saved["heads"])
         if "optimisers" in saved:  # else it was unpacked from the repository
@@ -110,8 +111,7 @@ def main() -> None:
 
     def save():
         state = {"tower": tower.state_dict(), "heads": heads.state_dict(), "lists": lists}
-        torch.save({**state, "optimisers": optimisers.state_dict(), "spent": spent, "step": step}, file.with_suffix(".tmp"))
-        file.with_suffix(".tmp").rename(file)
+        save_whole({**state, "optimisers": optimisers.state_dict(), "spent": spent, "step": step}, file)
 
     draw = np.random.default_rng(step)
     started = time.time()
