@@ -5,6 +5,7 @@
  * layer) fit. Sizes take turns, round after round, and the median is reported. Last line: JSON.
  */
 import { ElasticCache } from '../src/elastic-cache.js';
+import { median } from '../src/eval/intervals.js';
 
 const layers = 32;
 const kvHeads = 32;
@@ -38,10 +39,6 @@ function microsecondsPerStep(cache: ElasticCache): number {
   const start = performance.now();
   for (let count = 0; count < stepsPerRound; count++) cache.append(step, 1);
   return ((performance.now() - start) * 1000) / stepsPerRound;
-}
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
 const caches = sizes.map((held) => filled(held));

@@ -13,6 +13,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
 import { openDecoder } from '../src/runtime/open-decoder.js';
@@ -23,7 +24,7 @@ import { writeFourLayers } from './generation/four-layers.js';
 
 const { values: options } = parseArgs({
   options: {
-    model: { type: 'string', default: new URL('../demo-model/llava-scenes', import.meta.url).pathname },
+    model: { type: 'string', default: fileURLToPath(new URL('../demo-model/llava-scenes', import.meta.url)) },
     rounds: { type: 'string', default: '6' },
     'block-size': { type: 'string', default: '32' },
   },

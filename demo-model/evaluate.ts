@@ -3,6 +3,7 @@
  * Run: npx tsx demo-model/evaluate.ts [--model DIR] [--scenes 100] [--from 1000] [--budgets 1,0.2] [--policy elastic]
  * The last line is JSON.
  */
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { RawImage } from '@huggingface/transformers';
 import { DESCRIPTION_PROMPTS } from '../src/eval/scenes/describe.js';
@@ -16,7 +17,7 @@ import { answer, ElasticCache, loadElastic, type PolicyName } from '../src/index
 
 const { values: options } = parseArgs({
   options: {
-    model: { type: 'string', default: new URL('llava-scenes', import.meta.url).pathname },
+    model: { type: 'string', default: fileURLToPath(new URL('llava-scenes', import.meta.url)) },
     scenes: { type: 'string', default: '100' },
     from: { type: 'string', default: '1000' },
     budgets: { type: 'string', default: '1' },

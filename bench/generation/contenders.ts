@@ -1,5 +1,6 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { ElasticCache } from '../../src/elastic-cache.js';
+import { median } from '../../src/eval/intervals.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
 import { randomNumbers, SHAPE } from './four-layers.js';
 
@@ -86,8 +87,4 @@ export async function interleaved(
     }
   }
   return Object.fromEntries([...times].map(([name, values]) => [name, median(values)]));
-}
-
-export function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }

@@ -1,9 +1,10 @@
+import { fileURLToPath } from 'node:url';
 import { BaseStreamer, LlavaForConditionalGeneration, type PreTrainedModel } from '@huggingface/transformers';
+import { median } from '../../src/eval/intervals.js';
 import { DESCRIPTION_PROMPTS } from '../../src/eval/scenes/describe.js';
 import { ElasticCache, loadElastic, prepareInputs, readImage } from '../../src/index.js';
-import { median } from './contenders.js';
 
-const sample = new URL('../../demo-model/samples/01.png', import.meta.url).pathname;
+const sample = fileURLToPath(new URL('../../demo-model/samples/01.png', import.meta.url));
 
 /** Milliseconds from each new token to the next. */
 class Gaps extends BaseStreamer {
