@@ -17,6 +17,8 @@ export interface DecoderSignature {
   hiddenInput: 'inputs_embeds';
   /** The shape of `position_ids`: [B, S], [3, B, S] (time, height, width), or no such input. */
   positionIds: 'batch-sequence' | 'three-batch-sequence' | 'absent';
+  /** Present when the original took no positions and counted tokens from 0: `position_ids` must be that count. */
+  countsTokens?: true;
   /** Inputs of the original decoder that it still needs: `num_logits_to_keep`, or `attention_mask` [B, tokens seen + S] where positions are made of it. */
   otherInputs: string[];
   /** Outputs of the original decoder beside `logits` and the cache. */

@@ -90,7 +90,7 @@ function rewriteGraph(model: Model, inputs: readonly string[], traced: boolean):
 
   return {
     model,
-    decoder: signature(graph, layers),
+    decoder: signature(graph, layers, inputs),
     report: {
       layers: layers.map((layer) => layer.description),
       nodesBefore,
@@ -184,7 +184,12 @@ function attends({ opType, domain }: Node): boolean {
   return domain === MICROSOFT ? microsoft.includes(opType) : opType === 'Attention';
 }
 
-function signature(graph: Graph, layers: readonly AttentionLayer[]): DecoderSignature {
+/** @param inputs those of the original */
+function signature(
+  graph: Graph,
+  layers: readonly AttentionLayer[],
+  inputs: readonly string[],
+): DecoderSignature {
   const contract = new Set<string>([
     contractNames.hidden,
     contractNames.positionIds,
@@ -205,6 +210,7 @@ function signature(graph: Graph, layers: readonly AttentionLayer[]): DecoderSign
     })),
     hiddenInput: contractNames.hidden,
     positionIds: positions ? (rank === 3 ? 'three-batch-sequence' : 'batch-sequence') : 'absent',
+    ...(positions && !inputs.includes(positions.name) ? { countsTokens: true } : {}),
     otherInputs: others(graph.input),
     otherOutputs: others(graph.output),
   };

@@ -1,7 +1,9 @@
 import { intAttribute } from './attributes.js';
 import type { GraphBuilder } from './builder.js';
 import { contractNames } from './decoder.js';
+import type { Node } from './onnx.js';
 import type { AttentionLayer } from './patterns/attention-layer.js';
+import { GraphIndex } from './queries.js';
 
 const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
 
@@ -16,11 +18,14 @@ const MASK = 'attention_mask';
 export function replaceCacheShapes(builder: GraphBuilder, layers: readonly AttentionLayer[]): void {
   const { graph } = builder;
   if (!graph.input.some(({ name }) => name === MASK)) return;
-  const shapes = graph.node.filter(({ opType, input }) => opType === 'Shape' && PAST.test(input[0] ?? ''));
-  graph.node = graph.node.filter((node) => !shapes.includes(node));
-  for (const node of shapes) {
-    const layer = layers[Number(PAST.exec(node.input[0] ?? '')?.[1])];
-    if (!layer) continue;
+  const index = new GraphIndex(graph);
+  const shapes = new Map<Node, AttentionLayer>();
+  for (const node of graph.node) {
+    const layer = node.opType === 'Shape' && layers[Number(PAST.exec(source(index, node))?.[1])];
+    if (layer) shapes.set(node, layer);
+  }
+  graph.node = graph.node.filter((node) => !shapes.has(node));
+  for (const [node, layer] of shapes) {
     const dims = [
       () => sizeOf(builder, contractNames.hidden, 0),
       () => builder.int64('cache_heads', [1], [layer.kvHeads]),
@@ -34,6 +39,13 @@ export function replaceCacheShapes(builder: GraphBuilder, layers: readonly Atten
       { attributes: { axis: 0 }, outputs: node.output, name: node.name },
     );
   }
+}
+
+/** What a node reads, seen through nodes that change no shape: float16 converters cast each cache. */
+function source(index: GraphIndex, node: Node): string {
+  const name = node.input[0] ?? '';
+  const before = index.producer(name);
+  return before && /^(Cast|Identity)$/.test(before.opType) ? source(index, before) : name;
 }
 
 function sizeOf(builder: GraphBuilder, name: string, axis: number): string {

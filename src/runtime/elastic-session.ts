@@ -112,7 +112,10 @@ export class ElasticSession {
     this.claim(cache, batch);
     const logits = await this.decoder.run(cache, {
       embeds,
-      positionIds: feeds.position_ids!,
+      // transformers.js counts from 1 for some families, and only where a decoder takes positions.
+      positionIds: this.decoder.signature.countsTokens
+        ? positionsFrom(cache.seen, embeds.dims)
+        : feeds.position_ids!,
       logits: feeds.num_logits_to_keep?.data[0] === 1n ? 'last' : 'all',
     });
     return { logits, [NEXT_HANDLE]: this.handleOf(cache, batch) };
@@ -167,4 +170,10 @@ export function refusePadding(mask: Pick<Tensor, 'data'>): void {
 
 function tensorOf(name: string, type: Metadata['type'], shape: Metadata['shape']): Metadata {
   return { name, isTensor: true, type, shape };
+}
+
+/** Positions [B, S] of new tokens `dims` [B, S, hidden] that follow `seen` others. */
+function positionsFrom(seen: number, [batch = 0, tokens = 0]: readonly number[]): Tensor {
+  const positions = BigInt64Array.from({ length: batch * tokens }, (_, i) => BigInt(seen + (i % tokens)));
+  return new Tensor('int64', positions, [batch, tokens]);
 }

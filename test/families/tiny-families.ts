@@ -1,7 +1,6 @@
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { graphOf, type Model, serializeModel } from '../../src/graph/onnx.js';
-import { buildGqaDecoder } from '../graph/gqa-decoder.js';
+import { type Model, serializeModel } from '../../src/graph/onnx.js';
 import { CHATML_TEXT, GEMMA, QWEN_VL, SMOLVLM } from './chat-templates.js';
 import {
   embedTokens,
@@ -11,7 +10,6 @@ import {
   pictures,
   tileEncoder,
   tokenizerFiles,
-  VOCAB,
 } from './tiny-parts.js';
 
 /** A model directory of one family with random weights, as the Hub lays it out. */
@@ -20,8 +18,8 @@ export interface TinyFamily {
   className: string;
   config: Record<string, unknown>;
   vision: () => Model;
-  /** The decoder: a file under test/ as an exporter wrote it, or made here. */
-  decoder: string | (() => Model);
+  /** The decoder: a file under test/ as an exporter wrote it. */
+  decoder: string;
   files: Record<string, object | string>;
   /** Tokens of pictures of 20 by 20 pixels. */
   imageTokensOf: (images: number) => number;
@@ -97,18 +95,6 @@ function idefics3(name: 'Idefics3' | 'SmolVLM', decoder: string): Omit<TinyFamil
       ...tokenizerFiles([...special, ...tiles], WORDS, { chat_template: SMOLVLM }),
     },
   };
-}
-
-/** Gemma 3's as the GenAI model builder writes it: layers that see a window, and others that see everything. */
-function windowedDecoder(): Model {
-  const model = buildGqaDecoder({
-    vocab: VOCAB,
-    qkNorm: 'outside',
-    extraAttributes: { local_window_size: 8 },
-  });
-  const last = graphOf(model).node.findLast(({ opType }) => opType === 'GroupQueryAttention')!;
-  last.attribute = last.attribute.filter(({ name }) => name !== 'local_window_size');
-  return model;
 }
 
 /** Families that image and text are prepared for apart. */
@@ -216,9 +202,15 @@ export const FAMILIES: Record<string, TinyFamily> = {
     config: {
       model_type: 'gemma3',
       image_token_index: 7,
-      text_config: { ...TEXT, model_type: 'gemma3_text' },
+      text_config: {
+        ...TEXT,
+        model_type: 'gemma3_text',
+        num_hidden_layers: 6,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+      },
     },
-    decoder: windowedDecoder,
+    decoder: 'graph/fixtures/genai-windows.onnx',
     files: {
       'preprocessor_config.json': pictures('Gemma3ImageProcessor', SIDE, {
         processor_class: 'Gemma3Processor',
@@ -258,9 +250,7 @@ export async function writeTinyFamily(
   await mkdir(onnx, { recursive: true });
   await writeFile(join(onnx, 'embed_tokens.onnx'), serializeModel(embedTokens()));
   await writeFile(join(onnx, 'vision_encoder.onnx'), serializeModel(vision()));
-  const target = join(onnx, 'decoder_model_merged.onnx');
-  if (typeof decoder === 'string') await copyFile(new URL(`../${decoder}`, import.meta.url), target);
-  else await writeFile(target, serializeModel(decoder()));
+  await copyFile(new URL(`../${decoder}`, import.meta.url), join(onnx, 'decoder_model_merged.onnx'));
   const all = {
     'config.json': { architectures: [className], ...config },
     'generation_config.json': {},

@@ -25,7 +25,7 @@ export class OriginalRun {
 
   constructor(
     private readonly session: InferenceSession,
-    private readonly decoder: DecoderSignature,
+    private readonly decoder: Pick<DecoderSignature, 'layers' | 'positionIds'>,
     private readonly hidden: number,
     private readonly half = false,
   ) {
@@ -184,7 +184,11 @@ function causal(tokens: number): Float32Array {
 }
 
 /** Positions of new tokens; of a decoder that takes three for each, those of time, height and width differ. */
-function positions({ positionIds }: DecoderSignature, seen: number, tokens: number): Tensor {
+function positions(
+  { positionIds }: Pick<DecoderSignature, 'positionIds'>,
+  seen: number,
+  tokens: number,
+): Tensor {
   const shape = positionIds === 'three-batch-sequence' ? [3, 1, tokens] : [1, tokens];
   const data = BigInt64Array.from({ length: tokens * (shape.length === 3 ? 3 : 1) }, (_, i) => {
     const position = seen + (i % tokens);

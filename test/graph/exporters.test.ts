@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { inspectDecoder } from '../../src/graph/inspect.js';
+import { OriginalRun, openModel } from './decoder-runs.js';
 import { BothDecoders, fixture, largestDifference, type Passes } from './exported-runs.js';
 
 const DECODED = new Array<number>(32).fill(1);
@@ -18,8 +19,8 @@ interface Case {
   half?: boolean;
   /** Whether there are two decoders under an If, whose weights of attention are no values of the graph. */
   merged?: boolean;
-  /** How many tokens each layer sees, all when absent. */
-  window?: number;
+  /** How many tokens each layer sees, or layer by layer; all when absent. */
+  window?: number | (number | undefined)[];
   /** Whether it still needs the attention mask, to count tokens that came before. */
   counts?: boolean;
 }
@@ -29,7 +30,7 @@ const CASES: Record<string, Case> = {
   'genai-grouped-0.18': { pattern: 'GroupQueryAttention' },
   'genai-int4-0.7': { pattern: 'GroupQueryAttention' },
   'genai-int4-0.18': { pattern: 'GroupQueryAttention' },
-  'genai-windows': { pattern: 'GroupQueryAttention', window: 24 },
+  'genai-windows': { pattern: 'GroupQueryAttention', window: [24, 24, 24, 24, 24, undefined] },
   'genai-multi-head': { pattern: 'MultiHeadAttention', wholePrompt: true },
   'genai-multi-head-repeated': { pattern: 'MultiHeadAttention', wholePrompt: true },
   'torch-eager': {},
@@ -47,17 +48,26 @@ const CASES: Record<string, Case> = {
   'quantised-int8': {},
   'quantised-int4': {},
   'quantised-half': { tolerance: HALF },
+  'quantised-half-softmax': { tolerance: HALF, window: [24, undefined], counts: true },
   'quantised-int4-half': { tolerance: HALF },
   'quantised-int8-merged': { merged: true },
   'dynamo-eager': {},
   'dynamo-sdpa': {},
   'dynamo-attention': { pattern: 'Attention' },
+  'dynamo-half': { half: true, tolerance: HALF },
+  'dynamo-gemma3-eager': { window: [24, undefined] },
+  'dynamo-gemma3-sdpa': { window: [24, undefined] },
+  'dynamo-gemma3-attention': { pattern: 'Attention', window: [24, undefined] },
+  'optimum-onnx-gemma3-eager': { window: [24, undefined], counts: true },
+  'optimum-onnx-gemma3-sdpa': { window: [24, undefined], counts: true },
+  'optimum-onnx-gemma2': { window: [24, undefined], counts: true },
   'optimum-merged': { merged: true },
   'optimum-merged-grouped': { merged: true },
   'optimum-merged-no-positions': { merged: true, counts: true },
 };
 
 const REFUSED: Record<string, string[]> = {
+  'torch-softcap-window': ['layers.0/self_attn/Softmax"', 'its mask cannot be understood', '[2, 1, 1, 24]'],
   'optimum-merged-2023': ['"optimum::if" (If)', '"Softmax_235"', 'see those after them'],
 };
 
@@ -72,7 +82,9 @@ for (const [name, expected] of Object.entries(CASES)) {
     it('is recognised', () => {
       const { layers } = both.report;
       expect(layers.map(({ pattern }) => pattern)).toEqual(layers.map(() => expected.pattern ?? DECOMPOSED));
-      expect(both.decoder.layers.map(({ window }) => window)).toEqual(layers.map(() => expected.window));
+      expect(both.decoder.layers.map(({ window }) => window)).toEqual(
+        layers.map((_, i) => (Array.isArray(expected.window) ? expected.window[i] : expected.window)),
+      );
       expect(both.decoder.otherInputs).toEqual(expected.counts ? ['attention_mask'] : []);
     });
 
@@ -102,6 +114,16 @@ describe('decoders that cannot be rewritten', () => {
       for (const words of says) expect(refusal).toContain(words);
     });
   }
+
+  it('torch-softcap-window runs no further than its window in plain ONNX Runtime', async () => {
+    const session = await openModel(await fixture('torch-softcap-window'));
+    const layers = [0, 1].map((index) => ({ index, queryHeads: 4, kvHeads: 2, headDim: 16 }));
+    const run = new OriginalRun(session, { layers, positionIds: 'batch-sequence' }, 64);
+    const { logits } = await run.step(new Float32Array(24 * 64).fill(0.1));
+    expect(logits.every(Number.isFinite)).toBe(true);
+    await expect(run.step(new Float32Array(64).fill(0.1))).rejects.toThrow('24 by 25');
+    await session.release();
+  });
 });
 
 async function compare(both: BothDecoders, passes: Passes, { pattern, tolerance = 1e-4, merged }: Case) {
