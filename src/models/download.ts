@@ -95,14 +95,20 @@ async function fill(
   if (response.status !== 206) at = 0;
   report(at);
   const reader = response.body!.getReader();
-  for (;;) {
-    const { done, value } = await reader.read().catch((cause: unknown) => {
-      throw interrupted(source, file, at, size, `the connection broke: ${networkReason(cause)}`, cause);
-    });
-    if (done) break;
-    await writeAll(handle, value, at);
-    at += value.length;
-    report(at);
+  try {
+    for (;;) {
+      const { done, value } = await reader.read().catch((cause: unknown) => {
+        throw interrupted(source, file, at, size, `the connection broke: ${networkReason(cause)}`, cause);
+      });
+      if (done) break;
+      await writeAll(handle, value, at);
+      at += value.length;
+      report(at);
+    }
+  } catch (cause) {
+    // Else the rest would be waited for, and Node with it. A connection that broke has nothing left to end.
+    await reader.cancel().catch(() => {});
+    throw cause;
   }
   if (size !== undefined && at !== size)
     throw interrupted(source, file, at, size, 'the server stopped sending');

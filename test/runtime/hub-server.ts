@@ -9,6 +9,8 @@ import { env } from '@huggingface/transformers';
 export interface Trouble {
   /** Sends so many bytes and breaks the connection. */
   breaksAfter?: number;
+  /** Sends so many bytes and then nothing, the connection left open. */
+  stallsAfter?: number;
   /** Sends so many bytes without having said how many there are, and ends as if these were all. */
   endsAfter?: number;
   /** Answers with this status, and the Hub's word for it. */
@@ -26,6 +28,8 @@ export interface Asked {
 /** A server over HTTP that holds one model as the Hub does: tags, ranges, errors. transformers.js asks it while it is open. */
 export class HubServer {
   readonly asked: Asked[] = [];
+  /** Files of which the rest was not waited for. */
+  readonly dropped: string[] = [];
   /** By the path of a file in the repository, or '*' for every file. */
   readonly trouble: Record<string, Trouble> = {};
   private readonly server = createServer((request, response) => void this.answer(request, response));
@@ -69,6 +73,7 @@ export class HubServer {
       code = '',
       claims,
       breaksAfter,
+      stallsAfter,
       endsAfter,
     } = this.trouble[file] ?? this.trouble['*'] ?? {};
     if (status) return refuse(status, code);
@@ -94,7 +99,12 @@ export class HubServer {
         ? {}
         : { 'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${claims ?? bytes.length}` }),
     });
-    if (breaksAfter === undefined || range === 'bytes=0-0') return void response.end(part);
+    const stops = breaksAfter ?? stallsAfter;
+    if (stops === undefined || range === 'bytes=0-0') return void response.end(part);
+    if (breaksAfter === undefined) {
+      response.on('close', () => this.dropped.push(file));
+      return void response.write(part.subarray(0, stops));
+    }
     response.write(part.subarray(0, breaksAfter), () => setTimeout(() => response.destroy(), 50));
   }
 }

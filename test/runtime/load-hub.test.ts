@@ -103,7 +103,8 @@ describe('a download that breaks off', () => {
     }
   });
 
-  it('by a full disk is reported', async () => {
+  it('by a full disk is reported, and the rest is not waited for', async () => {
+    hub.trouble[DECODER] = { stallsAfter: 50_000 };
     const target = cached(DECODER);
     await mkdir(dirname(target), { recursive: true });
     const remote = (await lookAt(modelSource('tiny/llava', {}), DECODER))!;
@@ -111,6 +112,7 @@ describe('a download that breaks off', () => {
     expect(await refusal(load())).toBe(
       'out-of-space: The disk of /cache/tiny/llava/onnx is full before decoder_model_merged.onnx is fetched; free some space or set cache_dir to another disk, and load again to go on.',
     );
+    await expect.poll(() => hub.dropped).toEqual([DECODER]);
   });
 });
 
