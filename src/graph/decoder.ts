@@ -19,6 +19,8 @@ export interface DecoderSignature {
   positionIds: 'batch-sequence' | 'three-batch-sequence' | 'absent';
   /** Present when the original took no positions and counted tokens from 0: `position_ids` must be that count. */
   countsTokens?: true;
+  /** Present when it takes `text_length`. */
+  textLength?: true;
   /** Inputs of the original decoder that it still needs: `num_logits_to_keep`, or `attention_mask` [B, tokens seen + S] where positions are made of it. */
   otherInputs: string[];
   /** Outputs of the original decoder beside `logits` and the cache. */
@@ -43,6 +45,8 @@ export const contractNames = {
   pastPosition: (layer: number) => `past_position.${layer}`,
   /** int32 [B, S], only of a decoder with such a layer: where the new tokens stand. */
   newPosition: 'new_position',
+  /** int64 [1], only of a decoder that chooses its rotation by it: tokens seen and all those of the running call. */
+  textLength: 'text_length',
   logits: 'logits',
   /** float32 [B, kvHeads, S, headDim], after rotation. */
   newKey: (layer: number) => `new_key.${layer}`,

@@ -11,6 +11,7 @@ import { takeApart } from './patterns/take-apart.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './queries.js';
 import { replaceCacheShapes } from './seen-lengths.js';
 import { oneTokenOnly } from './several-tokens.js';
+import { chooseByTextLength } from './text-length.js';
 
 export type { DecoderLayer, DecoderSignature } from './decoder.js';
 
@@ -84,6 +85,8 @@ function rewriteGraph(model: Model, inputs: readonly string[], traced: boolean):
   const masks = new Masks(builder);
   for (const layer of layers) addAttention(builder, layer, masks);
   removeDead(graph);
+  chooseByTextLength(builder, kept);
+  removeDead(graph);
   graph.node = topologicalOrder(graph);
   refuseLeftovers(graph);
   if (traced) refuseOneToken(graph, layers, kept);
@@ -136,6 +139,7 @@ function contractTensors(layers: readonly AttentionLayer[]): string[] {
   return [
     contractNames.newBias,
     contractNames.newPosition,
+    contractNames.textLength,
     ...layers.flatMap(({ index }) => perLayer.map((name) => name(index))),
   ];
 }
@@ -211,6 +215,7 @@ function signature(
     hiddenInput: contractNames.hidden,
     positionIds: positions ? (rank === 3 ? 'three-batch-sequence' : 'batch-sequence') : 'absent',
     ...(positions && !inputs.includes(positions.name) ? { countsTokens: true } : {}),
+    ...(graph.input.some(({ name }) => name === contractNames.textLength) ? { textLength: true } : {}),
     otherInputs: others(graph.input),
     otherOutputs: others(graph.output),
   };

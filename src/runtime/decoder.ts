@@ -21,6 +21,8 @@ export interface DecoderInput {
 interface Step {
   embeds: Tensor;
   positionIds: Tensor;
+  /** Tokens seen when all parts are run. */
+  textLength: number;
   promptContinues: boolean;
   attention: boolean;
   logits: 'none' | 'last' | 'all';
@@ -78,11 +80,11 @@ export class Decoder {
 
   /** How each layer rotates its keys; measured once, with any token. */
   private rotations(embeds: Tensor): Promise<KeyRotation[]> {
-    const { positionIds, layers } = this.signature;
-    if (positionIds !== 'batch-sequence') {
+    const { positionIds, layers, textLength } = this.signature;
+    if (positionIds !== 'batch-sequence' || textLength) {
       throw new ElasticCacheError(
         'unsupported-model',
-        'This decoder does not rotate keys by one position for each token, so they cannot be turned to another; use mergedKeys "stored".',
+        'This decoder does not rotate keys by one position for each token, whatever the length of the text, so they cannot be turned to another; use mergedKeys "stored".',
       );
     }
     this.keyRotations ??= measureKeyRotations(async (position) => {
@@ -105,6 +107,7 @@ export class Decoder {
     const length = embeds.dims[1]!;
     if (cache.rotationNeeded) cache.noteRotation(await this.rotations(embeds));
     const positions = shifted(positionIds, cache.nextPosition - cache.seen);
+    const textLength = cache.nextPosition + length;
     const kept: Tensor[] = [];
     const parts = cache.parts(length, this.chunk);
     if (parts.length > 1) cache.reserve(length, parts.at(-1)!.tokens);
@@ -115,6 +118,7 @@ export class Decoder {
       const part = await this.step(cache, {
         embeds: sliceSequence(embeds, 1, start, end),
         positionIds: sliceSequence(positions, positions.dims.length - 1, start, end),
+        textLength,
         promptContinues: !last,
         attention,
         logits: logits === 'all' ? 'all' : last ? 'last' : 'none',
@@ -171,6 +175,8 @@ export class Decoder {
       const places = Int32Array.from({ length: batch * tokens }, (_, i) => cache.seen + (i % tokens));
       feeds[names.newPosition] = new Tensor('int32', places, [batch, tokens]);
     }
+    if (this.signature.textLength)
+      feeds[names.textLength] = new Tensor('int64', [BigInt(step.textLength)], [1]);
     for (const name of this.signature.otherInputs) {
       if (name === 'num_logits_to_keep') {
         feeds[name] = new Tensor('int64', [step.logits === 'all' ? 0n : 1n], []);

@@ -9,7 +9,7 @@ import { full } from '../../src/policies/full.js';
 import { local } from '../../src/policies/local.js';
 import { buildAttentionDecoder } from './attention-decoder.js';
 import { CachedRun, OriginalRun, openModel } from './decoder-runs.js';
-import { largestDifference } from './exported-runs.js';
+import { fixture, largestDifference } from './exported-runs.js';
 import { buildGqaDecoder, type GqaDecoderOptions, gaussian } from './gqa-decoder.js';
 import { DEFAULTS } from './gqa-options.js';
 
@@ -40,6 +40,13 @@ const CASES: Record<string, Case> = {
   'int4 weights': { model: gqa({ weights: 'int4' }) },
   'int8 weights': { model: gqa({ weights: 'int8' }), samePasses: true },
   Attention: { model: buildAttentionDecoder() },
+  // The prompt is longer than the 32 tokens that tables for short texts serve, its chunks are not.
+  'LongRoPE, tables under If': { model: await fixture('genai-longrope') },
+  'LongRoPE, positions moved': {
+    model: await fixture('genai-longrope-dml'),
+    half: true,
+    tolerance: 2e-2,
+  },
 };
 
 describe("a rewritten decoder over the library's cache", () => {
@@ -56,6 +63,12 @@ describe("a rewritten decoder over the library's cache", () => {
       expect(actual.every(Number.isFinite)).toBe(true);
     });
   }
+
+  it('turns no keys that it rotates by the length of the text', async () => {
+    const model = await fixture('genai-longrope');
+    const turned = run({ model }, { policy: elastic({ mergedKeys: 'turned' }), budget: 0.5 });
+    await expect(turned).rejects.toThrow(/use mergedKeys "stored"/);
+  });
 
   it('needs no entry that its window hides', async () => {
     const cut = { policy: local({ startSize: 0 }), budget: { tokens: 9 } };
