@@ -1,15 +1,18 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
+import { fixture } from '../../test/graph/exported-runs.js';
 import { buildGqaDecoder, gaussian } from '../../test/graph/gqa-decoder.js';
+import { subgraphsOf } from './attributes.js';
 import { GraphBuilder } from './builder.js';
 import { withLogitsToKeep } from './logits-to-keep.js';
-import { DataType, graphOf, type Model, serializeModel } from './onnx.js';
+import { createNode, DataType, graphOf, type Model, serializeModel } from './onnx.js';
+import { rewriteDecoder } from './rewrite.js';
 
 const HIDDEN = 64;
 const VOCAB = 96;
 const TOKENS = 7;
 
-async function logits(model: Model, keep?: bigint): Promise<number[]> {
+async function logits(model: Model, keep?: bigint, withPast = false): Promise<number[]> {
   const session = await InferenceSession.create(serializeModel(model), { logSeverityLevel: 3 });
   const int64 = (values: bigint[], dims: number[]) => new Tensor('int64', values, dims);
   const feeds: Record<string, Tensor> = {
@@ -25,6 +28,8 @@ async function logits(model: Model, keep?: bigint): Promise<number[]> {
     ),
     ...(keep === undefined ? {} : { num_logits_to_keep: int64([keep], []) }),
   };
+  if (session.inputNames.includes('use_cache_branch'))
+    feeds.use_cache_branch = new Tensor('bool', [withPast], [1]);
   for (const name of session.inputNames.filter((name) => name.startsWith('past'))) {
     feeds[name] = new Tensor('float32', new Float32Array(0), [1, 2, 0, 16]);
   }
@@ -59,6 +64,32 @@ describe('num_logits_to_keep', () => {
     last.forEach((value, i) => {
       expect(value).toBeCloseTo(expected[(TOKENS - 2) * VOCAB + i]!, 5);
     });
+  });
+
+  it.each([false, true])('gives them in both branches of a merged decoder, with a past: %s', async (past) => {
+    const original = await fixture('optimum-merged-grouped');
+    const model = withLogitsToKeep(original);
+    const expected = await logits(original, undefined, past);
+    expect(await logits(model, 0n, past)).toEqual(expected);
+    const last = await logits(model, 1n, past);
+    expect(last).toHaveLength(40);
+    last.forEach((value, i) => {
+      expect(value).toBeCloseTo(expected[(TOKENS - 1) * 40 + i]!, 5);
+    });
+  });
+
+  it('stays when the branches of a merged decoder become one', async () => {
+    const model = withLogitsToKeep(await fixture('optimum-merged'));
+    expect(rewriteDecoder(model).decoder.otherInputs).toEqual(['num_logits_to_keep']);
+  });
+
+  it('leaves a merged decoder as it is when one branch mixes tokens after the projection', async () => {
+    const model = await fixture('optimum-merged-grouped');
+    const [, branch] = subgraphsOf(graphOf(model).node[0]!);
+    const made = branch!.node.find(({ output }) => output[0] === 'logits')!;
+    made.output[0] = 'raw_logits';
+    branch!.node.push(createNode({ opType: 'LogSoftmax', input: ['raw_logits'], output: ['logits'] }));
+    expect(withLogitsToKeep(model)).toBe(model);
   });
 
   it('leaves the original as it was, and a decoder that has the input already', () => {

@@ -56,7 +56,9 @@ export function sizedEvaluator(
   attended.data.forEach((_, i) => {
     attended.data[i] = i % total < padded ? 0 : 1;
   });
-  return new Evaluator(index, { attention_mask: attended, ...values }, shapes);
+  // 0 keeps the logits of all tokens.
+  const known = { attention_mask: attended, num_logits_to_keep: array([], true) };
+  return new Evaluator(index, { ...known, ...values }, shapes);
 }
 
 /** Rows to try: two, unless the graph takes only a certain number. */
