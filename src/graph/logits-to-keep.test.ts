@@ -54,6 +54,7 @@ describe('num_logits_to_keep', () => {
   it.each([
     ['float32 weights', buildGqaDecoder({ vocab: VOCAB })],
     ['int4 weights', buildGqaDecoder({ vocab: VOCAB, weights: 'int4' })],
+    ['int8 weights', buildGqaDecoder({ vocab: VOCAB, weights: 'int8' })],
     ['capped logits', capped(buildGqaDecoder({ vocab: VOCAB }))],
   ])('gives the last logits or all of a decoder with %s', async (_, original) => {
     const model = withLogitsToKeep(original);
@@ -66,8 +67,13 @@ describe('num_logits_to_keep', () => {
     });
   });
 
-  it.each([false, true])('gives them in both branches of a merged decoder, with a past: %s', async (past) => {
-    const original = await fixture('optimum-merged-grouped');
+  it.each([
+    ['optimum-merged-grouped', false],
+    ['optimum-merged-grouped', true],
+    ['quantised-int8-merged', false],
+    ['quantised-int8-merged', true],
+  ])('gives them in both branches of the merged decoder %s, with a past: %s', async (name, past) => {
+    const original = await fixture(name);
     const model = withLogitsToKeep(original);
     const expected = await logits(original, undefined, past);
     expect(await logits(model, 0n, past)).toEqual(expected);

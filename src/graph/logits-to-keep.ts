@@ -20,7 +20,7 @@ import { dimsOf } from './tensors.js';
 const INPUT = 'num_logits_to_keep';
 
 /** Operators that give each token its logits from that token alone. */
-const PROJECTIONS = new Set(['MatMul', 'MatMulNBits', 'DynamicQuantizeMatMul']);
+const PROJECTIONS = new Set(['MatMul', 'MatMulNBits', 'MatMulInteger', 'DynamicQuantizeMatMul']);
 /** Operators that may stand between the weights of a projection and the projection. */
 const OF_WEIGHTS = new Set(['Transpose', 'Cast', 'Identity', 'DequantizeLinear']);
 const UNARY = new Set(['Cast', 'Identity', 'Tanh']);
@@ -109,7 +109,7 @@ function projection({ graph, name: logits, index, constant }: Head): Node[] | un
     if (shared || index.consumers(logits).length > 0) return undefined;
     chain.push(node);
     if (PROJECTIONS.has(node.opType)) return hasWeights(index, constant, node) ? chain : undefined;
-    const next = passedThrough(constant, node);
+    const next = passedThrough(index, constant, node);
     if (next === undefined) return undefined;
     name = next;
   }
@@ -130,12 +130,21 @@ function hasWeights(index: GraphIndex, constant: Head['constant'], node: Node): 
 }
 
 /** The input that an elementwise node carries the logits through, undefined when it is not one of these. */
-function passedThrough(constant: Head['constant'], node: Node): string | undefined {
+function passedThrough(index: GraphIndex, constant: Head['constant'], node: Node): string | undefined {
   if (UNARY.has(node.opType)) return node.input[0];
   if (!BINARY.has(node.opType)) return undefined;
-  const other = node.input.findIndex((name) => {
-    const tensor = constant(name);
-    return tensor !== undefined && dimsOf(tensor).length <= 1;
-  });
+  const other = node.input.findIndex((name) => servesAllTokens(index, constant, name));
   return other < 0 ? undefined : node.input[1 - other];
+}
+
+/** Whether a value is the same for every token: a constant, or the scales of int8 tokens, one for all of them, and weights. */
+function servesAllTokens(index: GraphIndex, constant: Head['constant'], name: string): boolean {
+  const known = (each: string) => {
+    const tensor = constant(each);
+    if (tensor) return dimsOf(tensor).length <= 1;
+    const node = index.producer(each);
+    return node?.opType === 'DynamicQuantizeLinear' && node.output[1] === each;
+  };
+  const node = index.producer(name);
+  return known(name) || (node?.opType === 'Mul' && node.input.every(known));
 }

@@ -98,6 +98,8 @@ export class RewrittenRun {
       const total = this.seen + tokens;
       feeds.attention_mask = new Tensor('int64', new BigInt64Array(total).fill(1n), [1, total]);
     }
+    if (this.decoder.otherInputs.includes('num_logits_to_keep'))
+      feeds.num_logits_to_keep = new Tensor('int64', [0n], []);
     if (this.decoder.textLength)
       feeds[contractNames.textLength] = new Tensor('int64', [BigInt(this.seen + tokens)], [1]);
     if (this.decoder.positionIds !== 'absent')

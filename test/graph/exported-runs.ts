@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { InferenceSession } from 'onnxruntime-node';
 import { GraphBuilder } from '../../src/graph/builder.js';
 import type { DecoderSignature } from '../../src/graph/decoder.js';
+import { withLogitsToKeep } from '../../src/graph/logits-to-keep.js';
 import { cloneModel, DataType, graphOf, type Model, parseModel } from '../../src/graph/onnx.js';
 import { type RewriteReport, rewriteDecoder } from '../../src/graph/rewrite.js';
 import { elastic } from '../../src/policies/elastic.js';
@@ -37,7 +38,7 @@ export class BothDecoders {
 
   /** @param half whether the graph's inputs and outputs are float16 */
   static async open(model: Model, half = false): Promise<BothDecoders> {
-    const { model: rewritten, decoder, report } = rewriteDecoder(model);
+    const { model: rewritten, decoder, report } = rewriteDecoder(withLogitsToKeep(model));
     const original = await openModel(withProbabilities(model, decoder));
     return new BothDecoders(decoder, report, original, await openModel(rewritten), half);
   }
