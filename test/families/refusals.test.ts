@@ -91,6 +91,15 @@ describe('what a family does not take is refused in one sentence', () => {
     await elastic.model.dispose();
   });
 
+  it('Phi-3.5-vision, which is no image-text-to-text class of transformers.js', async () => {
+    const directory = join(root, 'phi3_v');
+    const config = { architectures: ['Phi3VForCausalLM'], model_type: 'phi3_v' };
+    await writeTinyFamily(directory, { ...FAMILIES.SmolVLM!, config, className: 'Phi3VForCausalLM' });
+    await expect(loadElastic(directory)).rejects.toThrow(
+      /is of type "phi3_v", which transformers.js does not run as a decoder over images and text/,
+    );
+  });
+
   it('a decoder that takes more than embeddings, mask and positions', async () => {
     const directory = await directoryOf('Gemma 3');
     const builder = new GraphBuilder(buildGqaDecoder({ vocab: VOCAB }));
