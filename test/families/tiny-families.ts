@@ -103,6 +103,52 @@ const APART = {
   imageTokensOf: (images: number) => images * 16,
 };
 
+/** Layers with a window, and others that see everything. */
+function gemma3(decoder: string, sizes: object): TinyFamily {
+  return {
+    vision: () => patchEncoder(SIDE, 8),
+    imageTokensOf: (images) => images * 4,
+    className: 'Gemma3ForConditionalGeneration',
+    config: {
+      model_type: 'gemma3',
+      image_token_index: 7,
+      text_config: {
+        ...TEXT,
+        model_type: 'gemma3_text',
+        ...sizes,
+      },
+    },
+    decoder,
+    files: {
+      'preprocessor_config.json': pictures('Gemma3ImageProcessor', SIDE, {
+        processor_class: 'Gemma3Processor',
+        image_seq_length: 4,
+      }),
+      'processor_config.json': { processor_class: 'Gemma3Processor', image_seq_length: 4 },
+      'chat_template.jinja': GEMMA,
+      ...tokenizerFiles(
+        [
+          '<pad>',
+          '<eos>',
+          '<bos>',
+          '<start_of_turn>',
+          '<end_of_turn>',
+          '<start_of_image>',
+          '<end_of_image>',
+          '<image_soft_token>',
+        ],
+        WORDS,
+        {
+          bos: '<bos>',
+          boi_token: '<start_of_image>',
+          eoi_token: '<end_of_image>',
+          image_token: '<image_soft_token>',
+        },
+      ),
+    },
+  };
+}
+
 export const FAMILIES: Record<string, TinyFamily> = {
   'LLaVA-1.5': {
     ...APART,
@@ -195,50 +241,12 @@ export const FAMILIES: Record<string, TinyFamily> = {
       ...tokenizerFiles(['<pad>', '<eos>', '<bos>', '<image>'], WORDS, { bos: '<bos>' }),
     },
   },
-  'Gemma 3': {
-    vision: () => patchEncoder(SIDE, 8),
-    imageTokensOf: (images) => images * 4,
-    className: 'Gemma3ForConditionalGeneration',
-    config: {
-      model_type: 'gemma3',
-      image_token_index: 7,
-      text_config: {
-        ...TEXT,
-        model_type: 'gemma3_text',
-        num_hidden_layers: 6,
-        num_attention_heads: 2,
-        num_key_value_heads: 1,
-      },
-    },
-    decoder: 'graph/fixtures/genai-windows.onnx',
-    files: {
-      'preprocessor_config.json': pictures('Gemma3ImageProcessor', SIDE, {
-        processor_class: 'Gemma3Processor',
-        image_seq_length: 4,
-      }),
-      'processor_config.json': { processor_class: 'Gemma3Processor', image_seq_length: 4 },
-      'chat_template.jinja': GEMMA,
-      ...tokenizerFiles(
-        [
-          '<pad>',
-          '<eos>',
-          '<bos>',
-          '<start_of_turn>',
-          '<end_of_turn>',
-          '<start_of_image>',
-          '<end_of_image>',
-          '<image_soft_token>',
-        ],
-        WORDS,
-        {
-          bos: '<bos>',
-          boi_token: '<start_of_image>',
-          eoi_token: '<end_of_image>',
-          image_token: '<image_soft_token>',
-        },
-      ),
-    },
-  },
+  'Gemma 3': gemma3('graph/fixtures/genai-windows.onnx', {
+    num_hidden_layers: 6,
+    num_attention_heads: 2,
+    num_key_value_heads: 1,
+  }),
+  'Gemma 3 by Optimum': gemma3('graph/fixtures/optimum-onnx-gemma3-sdpa.onnx', {}),
 };
 
 /** Writes the family's directory: configs, tokenizer, and three ONNX files. */
