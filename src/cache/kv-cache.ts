@@ -1,6 +1,7 @@
 import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry, largestHeld } from './budget.js';
 import { EntryList, positionsBySlot } from './entry-list.js';
 import { evict } from './evict.js';
+import { sketchKeys } from './key-sketch.js';
 import type { Allowance, CachePolicy } from './policy.js';
 import { PromptNotes } from './prompt-notes.js';
 import { type Part, partsOf, windowedParts } from './prompt-parts.js';
@@ -208,6 +209,7 @@ export class KVCache {
         : undefined,
     );
     if (!this.#prefilled) this.#notes.addPart(this.#seen, tokens, needed, completesPrompt, shape.batch);
+    if (this.policy.needsKeys) this.#sketch(layers, tokens, shape);
 
     // 1. The new rows go into slots; the last part of a prompt is compressed from where it lies.
     if (completesPrompt) this.#addEntries(tokens);
@@ -220,6 +222,12 @@ export class KVCache {
     const allowed = allowance(this.budget, this.#seen, bytesPerEntry(shape), this.policy.minimum);
     if (completesPrompt) this.#compress(layers, tokens, allowed);
     else evict(this.#stores, this.#sequences, allowed, (slots) => this.#roomFor(slots));
+  }
+
+  #sketch(layers: readonly LayerRows[], tokens: number, shape: Required<CacheShape>): void {
+    const keys = this.#sequences.map((_, row) => sketchKeys(layers, row, tokens, shape));
+    if (this.#prefilled) this.#sequences.forEach(({ policy }, row) => void policy.added?.(keys[row]!));
+    else this.#notes.addKeys(keys);
   }
 
   #addEntries(tokens: number): void {
@@ -244,14 +252,7 @@ export class KVCache {
   #compress(layers: readonly LayerRows[], tokens: number, allowed: Allowance): void {
     const { layers: count, ...shape } = this.#shape!;
     const edits = this.#sequences.map(({ policy, entries }, row) =>
-      policy.prefill(
-        entries.map((list) => ({
-          tokens: this.#seen,
-          importance: list.scores.subarray(0, this.#seen),
-          image: this.#notes.image[row],
-          allowed,
-        })),
-      ),
+      policy.prefill(this.#notes.views(row, entries, allowed)),
     );
     for (let layer = 0; layer < count; layer++) {
       const { keys, values } = layers[layer]!;
@@ -273,6 +274,7 @@ export class KVCache {
       );
     }
     this.#prefilled = true;
+    this.#notes.reset();
   }
 
   /** Whether these rows must have attention: before the window of a policy that has one there is none to bring. */

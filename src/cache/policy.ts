@@ -16,6 +16,8 @@ export interface CachePolicy {
   readonly window?: number | undefined;
   /** Whether it must know which tokens of the prompt stand for a part of an image. */
   readonly needsImage?: boolean;
+  /** Whether it must know what the keys are like: {@link PromptView.keys} and {@link SequencePolicy.added}. */
+  readonly needsKeys?: boolean;
   /** New tokens get the number of entries held (the most of any layer) as their position instead of the number of tokens seen. */
   readonly compactPositions?: boolean;
   /** Add log(count) to the scores of an entry that stands for several tokens. */
@@ -41,6 +43,8 @@ export interface PromptView {
   readonly importance: Float64Array;
   /** [tokens] 1 for a token that stands for a part of an image, 0 for text; undefined where nobody told the cache, unless the policy needs it. */
   readonly image?: Uint8Array | undefined;
+  /** [tokens] of [channels]: sketches of their keys over all layers (the same in each view), length 1; undefined unless the policy needs them. */
+  readonly keys?: readonly Float32Array[] | undefined;
   readonly allowed: Allowance;
 }
 
@@ -85,6 +89,8 @@ export interface Entries {
 export interface SequencePolicy {
   /** Called once, when the prompt is complete; one view and one edit for each layer. */
   prefill(prompts: readonly PromptView[]): PromptEdit[];
+  /** Policies that need keys: after new rows were appended behind the prompt, the sketches of their keys, [tokens] of [channels]. */
+  added?(keys: readonly Float32Array[]): void;
   /** attention 'always': after new rows were appended, what each entry received from them, by slot, for every layer. */
   observe?(layers: readonly Entries[], received: readonly Float32Array[]): void;
   /** Called after each append until it returns -1: the slot of the entry to evict, or -1 when nothing more has to go. */

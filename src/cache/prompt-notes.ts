@@ -1,4 +1,5 @@
-import type { CachePolicy } from './policy.js';
+import type { EntryList } from './entry-list.js';
+import type { Allowance, CachePolicy, PromptView } from './policy.js';
 import { ObservedWindow } from './prompt-parts.js';
 import type { KeyRotation } from './rotation.js';
 import { invalidShape } from './shape.js';
@@ -9,17 +10,20 @@ export class PromptNotes {
   image: readonly Uint8Array[] = [];
   /** [layers] how the model rotates keys */
   rotations: readonly KeyRotation[] | undefined;
+  /** [batch] of [tokens] what the keys of the prompt are like, as far as it was read */
+  #keys: Float32Array[][] = [];
   #window: ObservedWindow | undefined;
 
   constructor(private readonly policy: CachePolicy) {
     this.reset();
   }
 
-  /** Forgets the prompt, not the model. */
+  /** Forgets the prompt, not the model: before the next one, and when what was noted of this one has served. */
   reset(): void {
     const { window } = this.policy;
     this.#window = window === undefined ? undefined : new ObservedWindow(window);
     this.image = [];
+    this.#keys = [];
   }
 
   get rotationNeeded(): boolean {
@@ -35,6 +39,24 @@ export class PromptNotes {
     this.#window?.check(seen, tokens, attention, completes);
     if (completes) this.#checkWhole(seen + tokens, batch);
     if (attention) this.#window?.add(tokens);
+  }
+
+  /** Sketches of the keys of that part, [batch] of [tokens]. */
+  addKeys(rows: readonly Float32Array[][]): void {
+    rows.forEach((keys, row) => {
+      this.#keys[row] = [...(this.#keys[row] ?? []), ...keys];
+    });
+  }
+
+  /** The whole prompt of a row as its policy sees it, one view for each layer. */
+  views(row: number, lists: readonly EntryList[], allowed: Allowance): PromptView[] {
+    return lists.map((list) => ({
+      tokens: list.length,
+      importance: list.scores.subarray(0, list.length),
+      image: this.image[row],
+      keys: this.#keys[row],
+      allowed,
+    }));
   }
 
   #checkWhole(tokens: number, batch: number): void {

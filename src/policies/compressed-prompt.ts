@@ -7,8 +7,8 @@ import { LayerBudgets } from './layer-budgets.js';
 export interface RankedPrompt extends PromptView {
   /** [tokens] what tokens are ranked by */
   readonly scores: Float64Array;
-  /** [tokens] tokens in the order in which they are kept */
-  readonly ranked: Int32Array;
+  /** [tokens] tokens in the order in which they are kept; those that do not fit in any order. Worked out when first asked for. */
+  readonly ranked: () => Int32Array;
 }
 
 /** The steps of a method that ranks the tokens of a prompt, keeps the first of them, and removes one entry after another while decoding. */
@@ -21,6 +21,8 @@ export interface Method {
   /** What becomes of the tokens that are not kept; dropped without it. */
   merge?(prompt: RankedPrompt, keep: Int32Array): PromptEdit;
   evictor(prompt: RankedPrompt, keep: Int32Array): Evictor;
+  /** What it makes of the keys that come after the prompt, if anything. */
+  added?: SequencePolicy['added'];
 }
 
 /** One sequence under such a method. */
@@ -35,7 +37,7 @@ export function compressedPrompt(method: Method): SequencePolicy {
       const entries = whole ? prompts.map(() => tokens) : method.entries(prompts);
       const edits = prompts.map((prompt, layer) => {
         if (whole) return keepAll(tokens);
-        const keep = prompt.ranked.slice(0, entries[layer]!).sort();
+        const keep = prompt.ranked().slice(0, entries[layer]!).sort();
         return method.merge?.(prompt, keep) ?? { keep };
       });
       budgets = new LayerBudgets(Int32Array.from(entries), tokens, method.minimum);
@@ -44,7 +46,8 @@ export function compressedPrompt(method: Method): SequencePolicy {
     },
     evict(entries, allowed, layer) {
       const held = budgets.of(layer, entries.seen, allowed.entries);
-      return entries.length > held ? evictors[layer]!(entries) : -1;
+      return entries.length > held ? evictors[layer]!(entries, held) : -1;
     },
+    ...(method.added && { added: method.added }),
   };
 }

@@ -14,6 +14,7 @@ const options = fc.record({
   merging: fc.constantFrom(...CHOICES.merging),
   layerBudgets: fc.constantFrom(...CHOICES.layerBudgets),
   eviction: fc.constantFrom(...CHOICES.eviction),
+  novelty: fc.boolean(),
   protectText: fc.boolean(),
   endSize: fc.integer({ min: 1, max: 5 }),
 });
@@ -24,6 +25,12 @@ function afterPrompt(importance: number[], options: PolicyOptions & { budget: Bu
   const keys = Float32Array.from(importance, (_, token) => 10 * (token + 1));
   cache.append([{ keys, values: keys, attention: Float32Array.from(importance) }], importance.length);
   return cache;
+}
+
+/** Rows of one head of two dimensions whose keys have length 2 and these directions (radians). */
+function towards(directions: number[], attention: number[]) {
+  const keys = Float32Array.from(directions.flatMap((angle) => [2 * Math.cos(angle), 2 * Math.sin(angle)]));
+  return { keys, values: keys, attention: Float32Array.from(attention) };
 }
 
 const positions = (cache: ElasticCache) => Array.from(cache.entries(0).positions);
@@ -96,6 +103,40 @@ describe('elastic with its options', () => {
     expect(step(cache)).toEqual([0, 4, 5, 6, 7]);
     expect(step(cache)).toEqual([0, 5, 6, 7, 8]);
     expect(step(cache)).toEqual([0, 5, 7, 8, 9]);
+  });
+
+  it('with novelty, chooses what is attended to and unlike what was chosen before', () => {
+    const directions = [0, 0.1, 1.5, 0.2, 1.6, 3];
+    const importance = [9, 8, 3, 7, 2, 0];
+    const held = (options: PolicyOptions) => {
+      const cache = new ElasticCache({ ...options, budget: 0.5, layers: 1, kvHeads: 1, headDim: 2 });
+      cache.append([towards(directions, importance)], directions.length);
+      return positions(cache);
+    };
+    expect(held({})).toEqual([0, 1, 5]);
+    expect(held({ novelty: true })).toEqual([0, 2, 5]);
+  });
+
+  it('evicts the prompt to half of what is held, then what was said again', () => {
+    const cache = new ElasticCache({
+      policy: 'elastic-plus',
+      budget: { tokens: 6 },
+      layers: 1,
+      kvHeads: 1,
+      headDim: 2,
+    });
+    cache.append([towards([0, 1, 2, 3, 4, 5], [9, 9, 9, 9, 9, 9])], 6);
+    const said = (direction: number) => {
+      cache.append([towards([direction], [])], 1);
+      return positions(cache).filter((position) => position >= 6);
+    };
+    expect(said(0)).toEqual([6]);
+    expect(said(1.5)).toEqual([6, 7]);
+    expect(said(0)).toEqual([6, 7, 8]);
+    expect(positions(cache)).toHaveLength(6);
+    // 6 was said again as 8; then 8 as 10; 9 and 7 were said once.
+    expect(said(3)).toEqual([7, 8, 9]);
+    expect(said(0)).toEqual([7, 9, 10]);
   });
 
   it('adds log(count) to the scores of merged anchors where asked for', () => {

@@ -1,11 +1,13 @@
 import type { CachePolicy, PromptView } from '../cache/policy.js';
 import { compressedPrompt, type Method, type RankedPrompt } from './compressed-prompt.js';
-import { atPlace, fixedPointOf, lowestFirst } from './evictors.js';
+import { atPlace, fixedPointOf, lowestFirst, repeatedFirst } from './evictors.js';
 import { importanceOf } from './importance.js';
 import { equalShares, uniform } from './layer-budgets.js';
+import { rankByNovelty } from './novelty.js';
 import { type CheckedOptions, checkOptions, type PolicyOptions } from './options.js';
 import { protectedEnds, rankTokens, TIER } from './prompt-ranking.js';
-import { nearest, range } from './ranking.js';
+import { nearest, once, range } from './ranking.js';
+import { Repetition } from './repetition.js';
 
 /** Queries that importance 'window' looks at: the observation window of SnapKV. */
 const WINDOW = 32;
@@ -32,6 +34,7 @@ export function elastic(options: PolicyOptions = {}): CachePolicy {
     minimum: startSize + endSize,
     window: importance === 'window' ? window : undefined,
     needsImage: checked.protectText,
+    needsKeys: checked.novelty || checked.eviction === 'repetition',
     logCountBias,
     turnMergedKeys: mergedKeys === 'turned',
     compactPositions: positions === 'compact',
@@ -42,41 +45,52 @@ export function elastic(options: PolicyOptions = {}): CachePolicy {
 function methodOf(options: CheckedOptions): Method {
   const { startSize, endSize, distance, layerBudgets, merging, eviction } = options;
   const minimum = startSize + endSize;
+  let repetition: Repetition;
   const method: Method = {
     minimum,
-    rank: (prompts) => rank(prompts, options),
+    rank(prompts) {
+      repetition = new Repetition(prompts.length, prompts[0]!.tokens);
+      return rank(prompts, options);
+    },
     entries(prompts) {
       const { allowed } = prompts[0]!;
       if (layerBudgets === 'uniform') return uniform(prompts.length, allowed.entries);
       const importance = prompts.map(({ scores, ranked }) =>
-        Float64Array.from(ranked, (token) => scores[token]!),
+        Float64Array.from(ranked(), (token) => scores[token]!),
       );
       return equalShares(importance, allowed.entries, minimum);
     },
     evictor({ ranked }, keep) {
       const place = fixedPointOf(keep.length, startSize, distance);
-      return eviction === 'fixed-point' ? atPlace(place) : lowestFirst(keep, ranked, place);
+      if (eviction === 'fixed-point') return atPlace(place);
+      if (eviction === 'importance') return lowestFirst(keep, ranked, place);
+      return repeatedFirst(keep, ranked, startSize, repetition);
     },
+    added: (keys) => eviction === 'repetition' && repetition.add(keys),
   };
   return merging === 'none' ? method : { ...method, merge: mergeWith(merging) };
 }
 
 function rank(prompts: readonly PromptView[], options: CheckedOptions): RankedPrompt[] {
-  const { startSize, endSize, importance, selection, protectText } = options;
-  const tiers = protectedEnds(prompts[0]!.tokens, startSize, endSize);
-  if (protectText) protect(tiers, prompts[0]!.image!);
+  const { startSize, endSize, importance, selection, protectText, novelty, layerBudgets } = options;
+  const { tokens, image, keys, allowed } = prompts[0]!;
+  const tiers = protectedEnds(tokens, startSize, endSize);
+  if (protectText) protect(tiers, image!);
+  const most = layerBudgets === 'uniform' ? Math.min(tokens, allowed.entries) : tokens;
+  const order = (scores: Float64Array) =>
+    once(() => (novelty ? rankByNovelty(scores, tiers, keys!, most) : rankTokens(scores, tiers)));
   const scores = prompts.map((prompt) => importanceOf(prompt, importance));
   if (selection === 'per-layer') {
     return prompts.map((prompt, layer) => ({
       ...prompt,
       scores: scores[layer]!,
-      ranked: rankTokens(scores[layer]!, tiers),
+      ranked: order(scores[layer]!),
     }));
   }
   const mean = scores[0]!.map(
     (_, token) => scores.reduce((sum, layer) => sum + layer[token]!, 0) / scores.length,
   );
-  const ranked = rankTokens(mean, tiers);
+  const ranked = order(mean);
   return prompts.map((prompt) => ({ ...prompt, scores: mean, ranked }));
 }
 

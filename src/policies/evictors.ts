@@ -1,7 +1,8 @@
 import type { Entries } from '../cache/policy.js';
+import type { Repetition } from './repetition.js';
 
-/** The slot of the entry that a layer gives up next. */
-export type Evictor = (entries: Entries) => number;
+/** The slot of the entry that a layer gives up next; `held` is how many it may hold. */
+export type Evictor = (entries: Entries, held: number) => number;
 
 /**
  * The place in a compressed prompt at which entries are removed (Elastic Cache, section 3.3): `distance` entries before its end, or after
@@ -22,18 +23,60 @@ export function atPlace(place: number): Evictor {
  * @param keep [kept] tokens of the prompt that are held, ascending
  * @param ranked tokens of the prompt in the order in which they are kept; the first `keep.length` are those held
  */
-export function lowestFirst(keep: Int32Array, ranked: Int32Array, place: number): Evictor {
-  // Ascending in rank, so that the next to go is the last.
-  const queue = Array.from(ranked.subarray(Math.min(place, keep.length), keep.length));
-  let slots = new Map(Array.from(keep, (token, slot) => [token, slot]));
+export function lowestFirst(keep: Int32Array, ranked: () => Int32Array, place: number): Evictor {
+  const prompt = new HeldPrompt(keep, ranked);
   const fixed = atPlace(place);
-  return (entries) => {
-    const token = queue.pop();
-    if (token === undefined) return fixed(entries);
-    // A turn of many tokens moves entries to other slots.
-    if (entries.position(slots.get(token)!) !== token) slots = slotsOf(entries);
-    return slots.get(token)!;
+  return (entries, held) => (prompt.left > place ? prompt.lowest(entries) : fixed(entries, held));
+}
+
+/**
+ * Removes the lowest ranked entries of the prompt while they are more than half of what is held and more than `startSize`, and else, of the entries that came after it,
+ * the one most repeated by those after it; of equal ones the earliest. Never the newest entry. O(held) for each removal.
+ */
+export function repeatedFirst(
+  keep: Int32Array,
+  ranked: () => Int32Array,
+  startSize: number,
+  repetition: Repetition,
+): Evictor {
+  const prompt = new HeldPrompt(keep, ranked);
+  return (entries, held) => {
+    if (prompt.left > Math.max(startSize, held / 2)) return prompt.lowest(entries);
+    // A prompt may be shorter than the tokens that must stay.
+    let most = entries.at(Math.max(startSize, prompt.left));
+    let repeated = repetition.of(entries.position(most));
+    for (let slot = entries.next(most); slot !== entries.last; slot = entries.next(slot)) {
+      const other = repetition.of(entries.position(slot));
+      if (other > repeated) [most, repeated] = [slot, other];
+    }
+    repetition.letGo(entries.position(most));
+    return most;
   };
+}
+
+/** The entries of a prompt that a layer still holds, the lowest ranked to go first. */
+class HeldPrompt {
+  left: number;
+  #slots: Map<number, number>;
+  #ranked: Int32Array | undefined;
+
+  /** @param ranked called when the first has to go */
+  constructor(
+    keep: Int32Array,
+    private readonly ranked: () => Int32Array,
+  ) {
+    this.left = keep.length;
+    this.#slots = new Map(Array.from(keep, (token, slot) => [token, slot]));
+  }
+
+  /** The slot of the lowest ranked, which is then no longer counted. */
+  lowest(entries: Entries): number {
+    this.#ranked ??= this.ranked();
+    const token = this.#ranked[--this.left]!;
+    // A turn of many tokens moves entries to other slots.
+    if (entries.position(this.#slots.get(token)!) !== token) this.#slots = slotsOf(entries);
+    return this.#slots.get(token)!;
+  }
 }
 
 /** The slot of each entry by its position. */

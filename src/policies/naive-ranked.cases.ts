@@ -22,6 +22,11 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
   let places: number[] = [];
   /** [layers] the tokens of the prompt that go before the place does, the next one first. */
   let doomed: number[][] = [];
+  /** [layers] the tokens of the prompt, those to be kept longest first. */
+  let orders: number[][] = [];
+  let prompt = 0;
+  /** Every token after the prompt, with how much of it came again. */
+  const said: { position: number; key: Float32Array; repeated: number }[] = [];
 
   return {
     received(layers, attention) {
@@ -34,9 +39,11 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
 
     prompt(layers, share, image) {
       const tokens = layers[0]!.length;
+      prompt = tokens;
       const mean = Math.min(tokens, Math.max(least, Math.floor(share)));
       const scores = scoresOf(layers, options);
-      const orders = scores.map((own) => inOrder(own, image, options));
+      const keys = times(tokens, (token) => directionOf(layers, token));
+      orders = scores.map((own) => inOrder(own, image, keys, options));
       held =
         mean < tokens ? entriesOf(orders, scores, mean, least, options) : times(layers.length, () => tokens);
       parts = held.map((count) => count / mean);
@@ -63,15 +70,43 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
         );
         lengths[above.indexOf(Math.max(...above))]!--;
       }
+      layers[0]!.forEach(({ position }, index) => {
+        if (position < prompt + said.length) return;
+        const fromEnd = layers[0]!.length - index;
+        const key = directionOf(layers, -fromEnd);
+        for (const before of said) before.repeated += Math.max(0, cosine(before.key, key)) ** 2;
+        said.push({ position, key, repeated: 0 });
+      });
       layers.forEach((list, layer) => {
         while (list.length > lengths[layer]!) {
-          const position = doomed[layer]!.shift();
+          const position =
+            options.eviction === 'repetition'
+              ? mostRepeated(list, orders[layer]!, lengths[layer]!, said, startSize)
+              : doomed[layer]!.shift();
           const index = list.findIndex((entry) => entry.position === position);
           list.splice(index >= 0 ? index : Math.min(places[layer]!, list.length - 2), 1);
         }
       });
     },
   };
+}
+
+/** Which token a layer that may hold `target` lets go: of the prompt while that is more than half, then what came again most. */
+function mostRepeated(
+  list: NaiveEntry[],
+  order: number[],
+  target: number,
+  said: { position: number; repeated: number }[],
+  startSize: number,
+): number {
+  const held = list.map(({ position }) => position);
+  const prompt = order.filter((token) => held.includes(token));
+  if (prompt.length > Math.max(startSize, target / 2)) return prompt.at(-1)!;
+  const candidates = said.filter(
+    ({ position }) => position >= startSize && position !== held.at(-1) && held.includes(position),
+  );
+  const most = Math.max(...candidates.map(({ repeated }) => repeated));
+  return candidates.find(({ repeated }) => repeated === most)!.position;
 }
 
 function scoresOf(layers: NaiveEntry[][], options: NaiveOptions): number[][] {
@@ -89,8 +124,8 @@ function scoresOf(layers: NaiveEntry[][], options: NaiveOptions): number[][] {
 }
 
 /** Tokens in the order in which they are kept. */
-function inOrder(scores: number[], image: Uint8Array, options: NaiveOptions): number[] {
-  const { startSize, endSize = 1, protectText, scoresOf } = options;
+function inOrder(scores: number[], image: Uint8Array, keys: Float32Array[], options: NaiveOptions): number[] {
+  const { startSize, endSize = 1, protectText, scoresOf, novelty } = options;
   const all = scores.map((_, token) => token);
   const groups = [
     (token: number) => token < startSize,
@@ -99,7 +134,32 @@ function inOrder(scores: number[], image: Uint8Array, options: NaiveOptions): nu
     () => true,
   ];
   const groupOf = (token: number) => groups.findIndex((belongs) => belongs(token));
-  return all.sort((a, b) => groupOf(a) - groupOf(b) || scores[b]! - scores[a]! || a - b);
+  if (!novelty) return all.sort((a, b) => groupOf(a) - groupOf(b) || scores[b]! - scores[a]! || a - b);
+  const chosen: number[] = [];
+  while (all.length > 0) {
+    const worth = (token: number) => {
+      const likest = Math.max(0, ...chosen.map((other) => cosine(keys[token]!, keys[other]!)));
+      return scores[token]! * Math.max(0, 1 - likest) ** 2;
+    };
+    const group = Math.min(...all.map(groupOf));
+    const candidates = all.filter((token) => groupOf(token) === group);
+    const most = Math.max(...candidates.map(worth));
+    const best = candidates.find((token) => worth(token) === most)!;
+    chosen.push(best);
+    all.splice(all.indexOf(best), 1);
+  }
+  return chosen;
+}
+
+/** The keys of one token in all layers, one after the other, at length 1. */
+function directionOf(layers: NaiveEntry[][], token: number): Float32Array {
+  const key = layers.flatMap((list) => list.at(token)!.key);
+  const length = Math.sqrt(key.reduce((sum, value) => sum + value * value, 0));
+  return Float32Array.from(key, (value) => (length > 0 ? value / length : value));
+}
+
+function cosine(a: Float32Array, b: Float32Array): number {
+  return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
 }
 
 function entriesOf(

@@ -7,7 +7,7 @@ export const CHOICES = {
   merging: ['mean', 'weighted', 'none'],
   mergedKeys: ['stored', 'turned'],
   layerBudgets: ['uniform', 'adaptive'],
-  eviction: ['fixed-point', 'importance'],
+  eviction: ['fixed-point', 'importance', 'repetition'],
   positions: ['original', 'compact'],
 } as const;
 
@@ -31,6 +31,8 @@ export interface PolicyOptions {
   readonly importance?: Choices['importance'][number] | undefined;
   /** elastic: anchors of each layer by itself, or the same in all layers, by the mean of their importance. */
   readonly selection?: Choices['selection'][number] | undefined;
+  /** elastic: anchors are chosen one after the other, and count less the more their key is like that of one chosen before. */
+  readonly novelty?: boolean | undefined;
   /** elastic: text is kept before any token of an image. */
   readonly protectText?: boolean | undefined;
   /** elastic: tokens are averaged into their anchor, averaged by importance, or dropped. */
@@ -41,7 +43,10 @@ export interface PolicyOptions {
   readonly logCountBias?: boolean | undefined;
   /** elastic: every layer holds the same, or each the same share of its importance, within the same sum. */
   readonly layerBudgets?: Choices['layerBudgets'][number] | undefined;
-  /** elastic: while decoding, whatever stands at the fixed point goes, or first the least important of as many prompt entries. */
+  /**
+   * elastic: while decoding, whatever stands at the fixed point goes, or first the least important of as many prompt entries, or the least important of the
+   * prompt until it is half of what is held, then the new entry most like those after it.
+   */
   readonly eviction?: Choices['eviction'][number] | undefined;
   /** elastic: new tokens are rotated to the number of tokens seen, or of entries held (as the released code). */
   readonly positions?: Choices['positions'][number] | undefined;
@@ -65,6 +70,7 @@ export function checkOptions(options: PolicyOptions): CheckedOptions {
     window: options.window === undefined ? undefined : tokens('window', options.window, 1),
     importance: choice('importance'),
     selection: choice('selection'),
+    novelty: flag('novelty', options.novelty ?? false),
     protectText: flag('protectText', options.protectText ?? false),
     merging: choice('merging'),
     mergedKeys: choice('mergedKeys'),

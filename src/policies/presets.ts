@@ -14,11 +14,11 @@ const presets = {
     options: {
       importance: 'mean',
       selection: 'shared',
-      protectText: true,
+      novelty: true,
       merging: 'none',
-      eviction: 'importance',
+      eviction: 'repetition',
     },
-    description: 'the best options found: text and what all layers attend to most is kept, the rest dropped',
+    description: 'the best options found: keeps what is attended to and new, drops what was said again',
   },
   'elastic-evict': {
     options: { merging: 'none' },

@@ -41,3 +41,12 @@ export function concat(...parts: readonly Int32Array[]): Int32Array {
   }
   return joined;
 }
+
+/** What `make` gives, made when it is first asked for. */
+export function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}

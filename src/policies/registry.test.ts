@@ -51,9 +51,12 @@ describe('a policy named with its options', () => {
   });
 
   it('changes a preset', () => {
-    expect(createPolicy('elastic-plus')).toMatchObject({ needsImage: true });
-    expect(createPolicy('elastic-plus:protectText=false')).toMatchObject({ needsImage: false });
-    expect(createPolicy('elastic-plus', { protectText: undefined })).toMatchObject({ needsImage: true });
+    expect(createPolicy('elastic-plus')).toMatchObject({ needsKeys: true });
+    expect(createPolicy('elastic-plus:protectText=true')).toMatchObject({
+      needsImage: true,
+      needsKeys: true,
+    });
+    expect(createPolicy('elastic-plus', { novelty: undefined })).toMatchObject({ needsKeys: true });
   });
 
   it.each([

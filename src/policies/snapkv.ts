@@ -5,6 +5,7 @@ import { maxPooled } from './importance.js';
 import { uniform } from './layer-budgets.js';
 import { checkOptions, type PolicyOptions } from './options.js';
 import { protectedEnds, rankTokens, TIER } from './prompt-ranking.js';
+import { once } from './ranking.js';
 
 /** Last tokens of the prompt that are looked at, and the tokens pooled, in the paper's LongBench runs. */
 const WINDOW = 32;
@@ -59,5 +60,5 @@ function rankByWindow(prompt: PromptView, startSize: number, window: number): Ra
     // The window slides: the later a token, the longer it stays.
     scores[token] = token;
   }
-  return { ...prompt, scores, ranked: rankTokens(scores, tiers) };
+  return { ...prompt, scores, ranked: once(() => rankTokens(scores, tiers)) };
 }

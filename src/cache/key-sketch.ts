@@ -1,0 +1,48 @@
+import type { CacheShape, LayerRows } from './shape.js';
+
+/** Numbers in a sketch at the most: enough for the cosine of two keys, little beside the keys of all layers. */
+const CHANNELS = 1024;
+
+/** Where to look next, as a share of what a number of the sketch stands for: never the same channel of every head. */
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
+
+/**
+ * What the keys of each new token are like, over all layers and heads: the keys themselves, one after the other, or 1,024 of their channels spread
+ * evenly, scaled to length 1, so that the product of two sketches is (about) the cosine of their keys.
+ * @param layers [layers] keys [batch, kvHeads, tokens, headDim], after rotation
+ * @returns [tokens] of [channels], of one row of the batch
+ */
+export function sketchKeys(
+  layers: readonly Pick<LayerRows, 'keys'>[],
+  row: number,
+  tokens: number,
+  { kvHeads, headDim }: CacheShape,
+): Float32Array[] {
+  const perLayer = kvHeads * headDim;
+  const all = layers.length * perLayer;
+  const channels = Math.min(all, CHANNELS);
+  const places = Array.from({ length: channels }, (_, index) => {
+    const channel = all <= CHANNELS ? index : Math.floor(((index + ((index * GOLDEN) % 1)) * all) / channels);
+    const inLayer = channel % perLayer;
+    const head = row * kvHeads + Math.floor(inLayer / headDim);
+    return {
+      keys: layers[Math.floor(channel / perLayer)]!.keys,
+      start: head * tokens * headDim + (inLayer % headDim),
+    };
+  });
+  return Array.from({ length: tokens }, (_, token) =>
+    unit(Float32Array.from(places, ({ keys, start }) => keys[start + token * headDim]!)),
+  );
+}
+
+/** Cosine of two keys by their sketches, from -1 to 1. */
+export function similarity(a: Float32Array, b: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+  return sum;
+}
+
+function unit(sketch: Float32Array): Float32Array {
+  const length = Math.sqrt(similarity(sketch, sketch));
+  return length > 0 ? sketch.map((value) => value / length) : sketch;
+}

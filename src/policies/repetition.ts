@@ -1,0 +1,48 @@
+import { similarity } from '../cache/key-sketch.js';
+
+interface Said {
+  readonly key: Float32Array;
+  repeated: number;
+  /** Layers that have let it go. */
+  gone: number;
+}
+
+/**
+ * How much of each token after the prompt came again later: the sum of the squared cosines of its key and every later one (those that point the other way count
+ * nothing). A text repeats its small words over and over, and what is said once is what will be needed; age counts by itself, since every
+ * token adds to the sums of all before it. R-KV (arXiv 2505.24133) evicts by the similarity of keys too.
+ */
+export class Repetition {
+  readonly #said = new Map<number, Said>();
+
+  /**
+   * @param layers of the cache; a token that all of them have let go is forgotten
+   * @param next position of the first token after the prompt
+   */
+  constructor(
+    private readonly layers: number,
+    private next: number,
+  ) {}
+
+  /** @param keys [tokens] of [channels], length 1 */
+  add(keys: readonly Float32Array[]): void {
+    for (const key of keys) {
+      for (const before of this.#said.values()) {
+        before.repeated += Math.max(0, similarity(before.key, key)) ** 2;
+      }
+      this.#said.set(this.next++, { key, repeated: 0, gone: 0 });
+    }
+  }
+
+  /** How much of the token at `position`, held by one layer or more, came again. */
+  of(position: number): number {
+    return this.#said.get(position)!.repeated;
+  }
+
+  /** One more layer has let the token at `position` go. */
+  letGo(position: number): void {
+    const said = this.#said.get(position)!;
+    said.gone++;
+    if (said.gone === this.layers) this.#said.delete(position);
+  }
+}
