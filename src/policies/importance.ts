@@ -15,7 +15,7 @@ export function importanceOf(
 
 /**
  * Each number replaced by the largest of its `kernel` neighbours (an odd count, itself in the middle), those beyond the ends left out: what stands beside an
- * attended token is kept with it (SnapKV, arXiv 2404.14469, section 4.2).
+ * attended token is kept with it (SnapKV, arXiv 2404.14469, section 4.3).
  */
 export function maxPooled(scores: Float64Array, kernel: number): Float64Array {
   const reach = (kernel - 1) / 2;

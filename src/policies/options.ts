@@ -52,6 +52,17 @@ export interface PolicyOptions {
   readonly positions?: Choices['positions'][number] | undefined;
 }
 
+/** Whole numbers of tokens; and what is on or off. */
+export const NUMBERS = ['startSize', 'endSize', 'distance', 'window'] as const;
+export const FLAGS = ['novelty', 'protectText', 'logCountBias'] as const;
+
+/** The name of every option. */
+export const OPTIONS: readonly (keyof PolicyOptions)[] = [
+  ...NUMBERS,
+  ...FLAGS,
+  ...(Object.keys(CHOICES) as Choice[]),
+];
+
 /** Every option with its value. */
 export type CheckedOptions = {
   readonly [Name in Exclude<keyof PolicyOptions, 'window'>]-?: NonNullable<PolicyOptions[Name]>;

@@ -64,7 +64,12 @@ describe('a policy named with its options', () => {
     ['elastic:window', /gives window no value/],
     ['elastic:window=', /gives window no value/],
     ['elastic:window=1=2', /gives window no value/],
-    ['elastic:window=many', /window is NaN/],
+    ['elastic:window=many', /window is many; it must be a whole number/],
+    ['elastic:startSize= ', /startSize is {2}; it must be a whole number/],
+    ['elastic:window=0x10', /window is 0x10; it must be a whole number/],
+    ['elastic:window=9:window=10', /sets window twice/],
+    ['local:importance=mean', /sets importance, which local has no use for; it takes startSize\./],
+    ['full:startSize=9', /sets startSize, which full has no use for; it takes no options\./],
     ['elastic:protectText=1', /protectText is "1"; it must be true or false/],
     ['elastic:merging=all', /merging is "all"; choose one of mean, weighted, none/],
   ])('refuses %s in one sentence', (spec, message) => {

@@ -1,28 +1,34 @@
-import { CHOICES, invalid, type PolicyOptions } from './options.js';
+import { FLAGS, invalid, NUMBERS, OPTIONS, type PolicyOptions } from './options.js';
 
-const NUMBERS = ['startSize', 'endSize', 'distance', 'window'];
-const FLAGS = ['protectText', 'logCountBias'];
-const NAMES = [...NUMBERS, ...FLAGS, ...Object.keys(CHOICES)];
+const WHOLE = /^-?\d+$/;
 
 /**
  * Takes a policy apart as it is typed: its name, or its name and options, `elastic:importance=mean:distance=-40`. Values are checked
  * when the policy is made.
- * @throws ElasticCacheError 'invalid-option' for an option that no policy has, or without a value
+ * @throws ElasticCacheError 'invalid-option' for an option that no policy has, without a value, or given twice
  */
 export function parsePolicySpec(spec: string): { name: string; options: PolicyOptions } {
   const [name = '', ...settings] = spec.split(':');
-  return { name, options: Object.fromEntries(settings.map((setting) => parseSetting(setting, spec))) };
+  const options = settings.map((setting) => parseSetting(setting, spec));
+  const names = options.map(([option]) => option);
+  const twice = names.find((option, index) => names.indexOf(option) < index);
+  if (twice !== undefined) throw invalid(`policy "${spec}" sets ${twice} twice; give it once.`);
+  return { name, options: Object.fromEntries(options) };
 }
 
 function parseSetting(setting: string, spec: string): [string, number | boolean | string] {
   const [name = '', value = '', ...rest] = setting.split('=');
-  if (!NAMES.includes(name)) {
-    throw invalid(`policy "${spec}" sets "${name}", which is no option; choose among ${NAMES.join(', ')}.`);
+  if (!isOne(OPTIONS, name)) {
+    throw invalid(`policy "${spec}" sets "${name}", which is no option; choose among ${OPTIONS.join(', ')}.`);
   }
   if (value === '' || rest.length > 0) {
     throw invalid(`policy "${spec}" gives ${name} no value; write for example elastic:distance=-25.`);
   }
-  if (NUMBERS.includes(name)) return [name, Number(value)];
-  if (FLAGS.includes(name) && ['true', 'false'].includes(value)) return [name, value === 'true'];
+  if (isOne(NUMBERS, name) && WHOLE.test(value)) return [name, Number(value)];
+  if (isOne(FLAGS, name) && ['true', 'false'].includes(value)) return [name, value === 'true'];
   return [name, value];
+}
+
+function isOne(names: readonly string[], name: string): boolean {
+  return names.includes(name);
 }
