@@ -19,6 +19,7 @@ export function watchPrompt(policy: CachePolicy, watcher: PromptWatcher): CacheP
           watcher(prompts, edits);
           return edits;
         },
+        added: (keys) => sequence.added?.(keys),
         observe: (entries, received) => sequence.observe?.(entries, received),
         evict: (entries, allowed, layer) => sequence.evict(entries, allowed, layer),
       };
