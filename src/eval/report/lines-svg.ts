@@ -25,18 +25,24 @@ const COLOURS = [
 const SYMBOLS = ['circle', 'rect', 'triangle', 'diamond', 'emptyCircle', 'emptyRect', 'emptyTriangle'];
 const FULL = 'full';
 const DASHES = { color: '#333333', lineStyle: { type: 'dashed' as const, width: 1 } };
+/** The panels' part of the width; the legend stands beside them. */
 const WIDTH = 820;
 const HEIGHT = 300;
-const TOP = 84;
+const TOP = 70;
 const GAP = 70;
 /** Half the width of the foot of an interval bar, in pixels. */
 const FOOT = 3;
 
-/** Panels below one another under one legend, as SVG. */
+/** Pixels beside a name in the legend, and for each of its letters at most. */
+const KEY = 60;
+const LETTER = 7;
+
+/** Panels below one another beside one legend, as SVG. */
 export function linesSvg(title: string, panels: readonly Panel[]): string {
   const height = TOP + panels.length * (HEIGHT + GAP);
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
   const names = [...new Set(panels.flatMap(({ series }) => series.map(({ name }) => name)))];
+  const legend = KEY + LETTER * Math.max(...names.map((name) => name.length));
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: WIDTH + legend, height });
   const budgets = [
     ...new Set(panels.flatMap(({ series }) => series.flatMap(({ points }) => points.map((p) => p.budget)))),
   ];
@@ -68,8 +74,13 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
         textStyle: { fontSize: 13, fontWeight: 'normal' as const },
       })),
     ],
-    legend: { top: 32, left: 60, right: 20, data: [FULL, ...names] },
-    grid: panels.map((_, index) => ({ top: top(index), height: HEIGHT - 20, left: 60, right: 30 })),
+    legend: { orient: 'vertical', top: TOP - 6, left: WIDTH, data: [FULL, ...names] },
+    grid: panels.map((_, index) => ({
+      top: top(index),
+      height: HEIGHT - 20,
+      left: 60,
+      right: legend + 30,
+    })),
     xAxis: panels.map((_, gridIndex) =>
       shares
         ? { type: 'value' as const, gridIndex, name: 'budget', nameLocation: 'middle', nameGap: 26, min: 0 }
