@@ -30,9 +30,13 @@ export function sketchKeys(
       start: head * tokens * headDim + (inLayer % headDim),
     };
   });
-  return Array.from({ length: tokens }, (_, token) =>
-    unit(Float32Array.from(places, ({ keys, start }) => keys[start + token * headDim]!)),
-  );
+  return Array.from({ length: tokens }, (_, token) => {
+    const sketch = new Float32Array(channels);
+    places.forEach(({ keys, start }, index) => {
+      sketch[index] = keys[start + token * headDim]!;
+    });
+    return unit(sketch);
+  });
 }
 
 /** Cosine of two keys by their sketches, from -1 to 1. */
