@@ -2,8 +2,9 @@ import type { Budget } from '../cache/budget.js';
 import { KVCache } from '../cache/kv-cache.js';
 import type { CachePolicy, PromptEdit, PromptView } from '../cache/policy.js';
 import { ElasticCacheError } from '../errors.js';
+import { imageTokensOf } from '../models/families/registry.js';
 import type { LoadedModel } from '../models/load.js';
-import { type Inputs, imageTokenId, prepareInputs, type Question } from '../models/prepare-inputs.js';
+import { type Inputs, prepareInputs, type Question } from '../models/prepare-inputs.js';
 import { type ImageProcessorFacts, type PatchGrid, patchGrid } from './patch-grid.js';
 import { watchPrompt } from './watch-prompt.js';
 
@@ -84,8 +85,8 @@ function placeImage(
   { images }: Question,
   inputs: Inputs,
 ): { grid: PatchGrid | string; places: number[] } {
-  const image = BigInt(imageTokenId(loaded));
-  const places = idsOf(inputs).flatMap((id, place) => (id === image ? [place] : []));
+  const isImage = imageTokensOf(loaded.model);
+  const places = idsOf(inputs).flatMap((id, place) => (isImage?.(id) ? [place] : []));
   const processor = loaded.processor.image_processor as unknown as ImageProcessorFacts;
   return { grid: patchGrid(inputs, processor, images[0]!, places.length), places };
 }

@@ -2,8 +2,7 @@ import { DynamicCache, type PreTrainedModel, Tensor } from '@huggingface/transfo
 import { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError } from '../errors.js';
 import { type ElasticSession, HANDLE, NEXT_HANDLE, refusePadding } from '../runtime/elastic-session.js';
-import { familyOf } from './families/registry.js';
-import { imageTokenId } from './image-token.js';
+import { familyOf, imageTokensOf } from './families/registry.js';
 import { SeenTokens } from './seen-tokens.js';
 
 type Generate = PreTrainedModel['generate'];
@@ -33,7 +32,7 @@ type Inputs = Record<string, unknown>;
 export function withElasticCache(model: PreTrainedModel, session: ElasticSession): ElasticModel {
   const generate = model.generate.bind(model);
   const forward = model.forward.bind(model);
-  const imageToken = BigInt(imageTokenId({ model }));
+  const isImage = imageTokensOf(model);
   const family = familyOf(model.config.model_type);
   family.mend?.(model);
   const seen = new SeenTokens();
@@ -79,7 +78,7 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
     const cache = cacheIn(session, inputs) ?? session.running;
     if (ids && cache?.seen === 0) {
       const rows = ids.tolist() as bigint[][];
-      cache.noteImage(rows.map((row) => Uint8Array.from(row, (id) => (id === imageToken ? 1 : 0))));
+      cache.noteImage(rows.map((row) => Uint8Array.from(row, (id) => (isImage?.(id) ? 1 : 0))));
     }
     return forward(inputs);
   }
@@ -95,14 +94,15 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
         `input_ids are ${ids.dims[1]} new tokens alone, and this model's positions follow from those before them; pass the whole conversation.`,
       );
     }
-    const fresh = countOf(imageToken, seen.newPart(cache, ids, mask));
-    if (imageToken < 0n) return options;
-    if (fresh === 0) {
+    const fresh = seen.newPart(cache, ids, mask);
+    if (!isImage) return options;
+    const unseen = fresh.filter(isImage).length;
+    if (unseen === 0) {
       const { pixel_values: _seen, ...rest } = options;
       return rest;
     }
-    const all = countOf(imageToken, ids.data as BigInt64Array);
-    return ids.dims[0] === 1 ? family.unseenImages(options, { seen: all - fresh, all }) : options;
+    const all = (ids.data as BigInt64Array).filter(isImage).length;
+    return ids.dims[0] === 1 ? family.unseenImages(options, { seen: all - unseen, all }) : options;
   }
 
   return elastic;
@@ -117,8 +117,4 @@ function cacheIn(session: ElasticSession, { past_key_values: given }: Inputs): K
 
 function idsOf(inputs: Inputs): Tensor | undefined {
   return (inputs.input_ids ?? inputs.inputs ?? undefined) as Tensor | undefined;
-}
-
-function countOf(token: bigint, ids: ArrayLike<bigint>): number {
-  return Array.prototype.filter.call(ids, (id) => id === token).length;
 }

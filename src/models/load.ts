@@ -13,7 +13,7 @@ import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
 import { sessionOptions } from '../runtime/session-options.js';
 import { type ElasticModel, withElasticCache } from './elastic-model.js';
 import { lookAt } from './hub-file.js';
-import { DECODER, type Dtype, modelFiles } from './model-files.js';
+import { type Dtype, modelFiles } from './model-files.js';
 import { isOffline, type ModelSource, modelSource, pathOnDisk, type SourceOptions } from './model-source.js';
 import { openSession } from './sessions.js';
 import { fetchWeights } from './weights.js';
@@ -65,11 +65,11 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
 
   const { processor, tokenizer } = await loadProcessor(source);
   if (!source.local) await fetchWeights(source, files.weights);
-  const decoder = await openDecoder(pathOnDisk(source, files.decoder), settings);
+  const decoder = await openDecoder(pathOnDisk(source, files.decoder.file), settings);
   const session = new ElasticSession(decoder, () => new KVCache({ policy: full(), budget: 1 }));
-  const sessions: Record<string, unknown> = { [DECODER]: session };
+  const sessions: Record<string, unknown> = { [files.decoder.session]: session };
   let configs: Record<string, object> = {};
-  for (const name of files.sessions.filter((other) => other !== DECODER)) {
+  for (const name of files.others) {
     const opened = await openSession(source, config, name, openOptions);
     sessions[name] = opened.session;
     configs = opened.configs;
@@ -118,9 +118,12 @@ function withDeviceConfig(config: PretrainedConfig, device: string): PretrainedC
   return config;
 }
 
+/** A class for images and text that transformers.js lists among those for text. */
+const LISTED_FOR_TEXT = new Map([['phi3_v', 'Phi3VForCausalLM']]);
+
 /** The class transformers.js chooses for `model_type`. */
 function modelClass(source: ModelSource, config: PretrainedConfig): ModelClass {
-  const names = transformers.AutoModelForImageTextToText.MODEL_CLASS_MAPPINGS;
+  const names = [...transformers.AutoModelForImageTextToText.MODEL_CLASS_MAPPINGS, LISTED_FOR_TEXT];
   const type = config.model_type ?? '';
   const name = names.map((mapping) => mapping.get(type)).find((found) => found !== undefined);
   const Model = name && (transformers as unknown as Record<string, ModelClass | undefined>)[name];

@@ -1,11 +1,9 @@
 import { type DataType, ModelRegistry, type PretrainedConfig } from '@huggingface/transformers';
 import { ElasticCacheError } from '../errors.js';
+import { familyOf } from './families/registry.js';
 import type { ModelSource } from './model-source.js';
 import { memoryLeft, sizeName } from './sizes.js';
 import { dropDamaged, findWeights, type WeightFile } from './weights.js';
-
-/** The session whose place our decoder takes. */
-export const DECODER = 'decoder_model_merged';
 
 /** Number format of the weights: one for all sessions, or one for each by the name of its file. */
 export type Dtype = DataType | Record<string, DataType>;
@@ -15,10 +13,10 @@ const DTYPES = ['fp32', 'fp16', 'q8', 'int8', 'uint8', 'q4', 'q4f16', 'bnb4', 'q
 
 /** The ONNX files of a model. */
 export interface ModelFiles {
-  /** Names of the sessions, `decoder_model_merged` among them. */
-  sessions: string[];
-  /** The decoder's file, relative to the model: `onnx/decoder_model_merged_q4.onnx`. */
-  decoder: string;
+  /** The session whose place our decoder takes, and its file relative to the model: `onnx/decoder_model_merged_q4.onnx`. */
+  decoder: { session: string; file: string };
+  /** Names of the other sessions. */
+  others: string[];
   /** Everything under onnx/ that these sessions take. */
   weights: WeightFile[];
 }
@@ -41,15 +39,16 @@ export async function modelFiles(
     device: device as 'cpu',
   });
   const graphs = files.filter((file) => file.endsWith('.onnx'));
-  const decoder = graphs.find((file) => file.startsWith(`onnx/${DECODER}`));
-  if (!decoder) {
-    throw new ElasticCacheError(
-      'unsupported-model',
-      `${source.id} (${config.model_type}) has no ${DECODER} session; give a vision-language model in transformers.js layout.`,
-    );
-  }
   const suffixes = /(_(fp16|quantized|int8|uint8|q4f16|q4|bnb4|q2f16|q2|q1f16|q1))?\.onnx$/;
   const sessions = graphs.map((file) => file.slice('onnx/'.length).replace(suffixes, ''));
+  const session = familyOf(config.model_type).decoder ?? 'decoder_model_merged';
+  const file = graphs[sessions.indexOf(session)];
+  if (file === undefined) {
+    throw new ElasticCacheError(
+      'unsupported-model',
+      `${source.id} (${config.model_type}) has no ${session} session; give a vision-language model in transformers.js layout.`,
+    );
+  }
   checkNames(dtype, sessions);
   const names = files.filter((name) => name.startsWith('onnx/'));
   await dropDamaged(source, graphs, names);
@@ -60,7 +59,7 @@ export async function modelFiles(
     weights.push(found);
   }
   await refuseTooLarge(source, config, weights);
-  return { sessions, decoder, weights };
+  return { decoder: { session, file }, others: sessions.filter((other) => other !== session), weights };
 }
 
 async function refuseTooLarge(

@@ -1,12 +1,10 @@
 import type { RawImage } from '@huggingface/transformers';
 import { ElasticCacheError } from '../errors.js';
 import { encode, type Inputs } from './families/family.js';
-import { familyOf } from './families/registry.js';
-import { imageTokenId } from './image-token.js';
+import { familyOf, imageTokensOf } from './families/registry.js';
 import type { LoadedModel } from './load.js';
 
 export type { Inputs } from './families/family.js';
-export { imageTokenId } from './image-token.js';
 
 /** What a model is asked: one turn of a conversation. */
 export interface Question {
@@ -28,9 +26,9 @@ export async function prepareInputs(loaded: LoadedModel, { images, prompt }: Que
 }
 
 /** How many tokens of a prompt stand after its last image, the question and what introduces the answer; all without one. */
-export function tokensAfterImage(loaded: LoadedModel, { input_ids }: Inputs): number {
-  const ids = Array.from(input_ids.data as BigInt64Array);
-  return ids.length - 1 - ids.lastIndexOf(BigInt(imageTokenId(loaded)));
+export function tokensAfterImage({ model }: LoadedModel, { input_ids }: Inputs): number {
+  const ids = input_ids.data as BigInt64Array;
+  return ids.length - 1 - ids.findLastIndex(imageTokensOf(model) ?? (() => false));
 }
 
 /**
@@ -42,10 +40,11 @@ export function promptText(loaded: LoadedModel, images: number, prompt: string):
   const { processor, tokenizer } = loaded;
   const template = processor.chat_template ?? tokenizer.chat_template;
   const mark = family.mark(loaded);
-  if (prompt.includes(mark)) {
+  const held = prompt.includes(mark) ? mark : family.otherMarks?.exec(prompt)?.[0];
+  if (held !== undefined) {
     throw new ElasticCacheError(
       'invalid-prompt',
-      `The prompt holds "${mark}", which stands for an image in this model's text; leave it out, images are put in by themselves.`,
+      `The prompt holds "${held}", which stands for an image in this model's text; leave it out, images are put in by themselves.`,
     );
   }
   const marks = new Array<string>(images).fill(mark);

@@ -3,7 +3,6 @@ import { ElasticCacheError } from '../errors.js';
 import type { Decoder, DecoderInput } from '../runtime/decoder.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import type { LoadedModel } from './load.js';
-import { DECODER } from './model-files.js';
 
 type Append = Parameters<KVCache['appendSlots']>;
 type Logits = Awaited<ReturnType<Decoder['run']>>;
@@ -33,8 +32,8 @@ export class SharedPrompts {
   private reads: Read[] = [];
 
   constructor({ model }: LoadedModel) {
-    const session: unknown = model.sessions[DECODER];
-    if (!(session instanceof ElasticSession)) {
+    const session = Object.values<unknown>(model.sessions).find((each) => each instanceof ElasticSession);
+    if (!session) {
       throw new ElasticCacheError('invalid-model', 'only a model from loadElastic() shares its prompts.');
     }
     const { decoder } = session;

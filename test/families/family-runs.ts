@@ -15,14 +15,10 @@ export function followedBy(before: Inputs, output: Tensor, turn: Inputs): Inputs
     input_ids,
     attention_mask: new Tensor('int64', new BigInt64Array(input_ids.size).fill(1n), input_ids.dims),
   };
-  // Tiles are along the second axis, pictures and patches along the first.
-  const axis = (before.pixel_values as Tensor).dims.length === 5 ? 1 : 0;
-  for (const name of ['pixel_values', 'pixel_attention_mask', 'image_grid_thw']) {
-    if (turn[name])
-      inputs[name] = cat(
-        [before[name] as Tensor, turn[name] as Tensor],
-        name === 'image_grid_thw' ? 0 : axis,
-      );
+  // Tiles with a mask are along the second axis, pictures and patches along the first.
+  const axis = before.pixel_attention_mask ? 1 : 0;
+  for (const name of ['pixel_values', 'pixel_attention_mask', 'image_grid_thw', 'image_sizes']) {
+    if (turn[name]) inputs[name] = cat([before[name] as Tensor, turn[name] as Tensor], axis);
   }
   return inputs;
 }
@@ -58,7 +54,7 @@ function positionsIn({ position_ids, attention_mask, inputs_embeds }: Record<str
 
 /** The session of ONNX Runtime that decodes: of an unmodified model, or the one behind our cache. */
 export function decoderOf(model: PreTrainedModel): { run: Run } {
-  const session = model.sessions.decoder_model_merged;
+  const session = model.sessions.decoder_model_merged ?? model.sessions.model;
   return session instanceof ElasticSession
     ? (session.decoder as unknown as { session: { run: Run } }).session
     : session;

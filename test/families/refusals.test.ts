@@ -91,12 +91,25 @@ describe('what a family does not take is refused in one sentence', () => {
     await elastic.model.dispose();
   });
 
-  it('Phi-3.5-vision, which is no image-text-to-text class of transformers.js', async () => {
+  it('Phi-3.5-vision in the files of another family', async () => {
     const directory = join(root, 'phi3_v');
-    const config = { architectures: ['Phi3VForCausalLM'], model_type: 'phi3_v' };
+    const config = { ...FAMILIES['Phi-3.5-vision']!.config };
     await writeTinyFamily(directory, { ...FAMILIES.SmolVLM!, config, className: 'Phi3VForCausalLM' });
     await expect(loadElastic(directory)).rejects.toThrow(
-      /is of type "phi3_v", which transformers.js does not run as a decoder over images and text/,
+      /phi3_v has no onnx\/prepare_inputs_embeds.onnx; fetch or convert it again.$/,
+    );
+  });
+
+  it('a model of text alone, which has the same class list as Phi-3.5-vision', async () => {
+    const directory = join(root, 'phi3');
+    const config = { ...FAMILIES['Phi-3.5-vision']!.config, model_type: 'phi3' };
+    await writeTinyFamily(directory, {
+      ...FAMILIES['Phi-3.5-vision']!,
+      config,
+      className: 'Phi3ForCausalLM',
+    });
+    await expect(loadElastic(directory)).rejects.toThrow(
+      /is of type "phi3", which transformers.js does not run as a decoder over images and text; .*, phi3_v\.$/,
     );
   });
 

@@ -11,12 +11,15 @@ import {
   tileEncoder,
   tokenizerFiles,
 } from './tiny-parts.js';
+import { phi3V } from './tiny-phi3-v.js';
 
 /** A model directory of one family with random weights, as the Hub lays it out. */
 export interface TinyFamily {
   /** Its class in transformers.js. */
   className: string;
   config: Record<string, unknown>;
+  /** The session that makes embeddings, when it is not `embed_tokens`, and the decoder's, when it is not `decoder_model_merged`. */
+  sessions?: { embeds: [name: string, model: () => Model]; decoder: string };
   vision: () => Model;
   /** The decoder: a file under test/ as an exporter wrote it. */
   decoder: string;
@@ -247,18 +250,24 @@ export const FAMILIES: Record<string, TinyFamily> = {
     num_key_value_heads: 1,
   }),
   'Gemma 3 by Optimum': gemma3('graph/fixtures/optimum-onnx-gemma3-sdpa.onnx', {}),
+  'Phi-3.5-vision': phi3V('graph/fixtures/genai-longrope.onnx'),
+  'Phi-3.5-vision by torch.onnx': phi3V('graph/fixtures/torch-longrope.onnx'),
 };
 
 /** Writes the family's directory: configs, tokenizer, and three ONNX files. */
 export async function writeTinyFamily(
   directory: string,
-  { className, config, vision, decoder, files }: TinyFamily,
+  { className, config, sessions, vision, decoder, files }: TinyFamily,
 ): Promise<void> {
   const onnx = join(directory, 'onnx');
   await mkdir(onnx, { recursive: true });
-  await writeFile(join(onnx, 'embed_tokens.onnx'), serializeModel(embedTokens()));
+  const [embeds, makeEmbeds] = sessions?.embeds ?? ['embed_tokens', embedTokens];
+  await writeFile(join(onnx, `${embeds}.onnx`), serializeModel(makeEmbeds()));
   await writeFile(join(onnx, 'vision_encoder.onnx'), serializeModel(vision()));
-  await copyFile(new URL(`../${decoder}`, import.meta.url), join(onnx, 'decoder_model_merged.onnx'));
+  await copyFile(
+    new URL(`../${decoder}`, import.meta.url),
+    join(onnx, `${sessions?.decoder ?? 'decoder_model_merged'}.onnx`),
+  );
   const all = {
     'config.json': { architectures: [className], ...config },
     'generation_config.json': {},

@@ -19,7 +19,7 @@ export function embedTokens(vocab = VOCAB): Model {
 export function patchEncoder(side: number, patch: number): Model {
   const g = GraphBuilder.create('vision_encoder', { '': 21 });
   g.input('pixel_values', DataType.FLOAT, ['batch_size', 3, side, side]);
-  patches(g, 'pixel_values', patch);
+  patches(g, 'pixel_values', patch, ['image_features']);
   g.output('image_features', DataType.FLOAT, ['batch_size', (side / patch) ** 2, HIDDEN]);
   return g.model;
 }
@@ -31,7 +31,9 @@ export function tileEncoder(side: number, patch: number): Model {
   g.input('pixel_attention_mask', DataType.BOOL, ['batch_size', 'tiles', side, side]);
   const shown = g.op('Cast', ['pixel_attention_mask'], { attributes: { to: DataType.FLOAT } });
   const pixels = g.op('Mul', ['pixel_values', g.op('Unsqueeze', [shown, g.int64('axis', [1], [2])])]);
-  patches(g, g.op('Reshape', [pixels, g.int64('tiles', [4], [-1, 3, side, side])]), patch);
+  patches(g, g.op('Reshape', [pixels, g.int64('tiles', [4], [-1, 3, side, side])]), patch, [
+    'image_features',
+  ]);
   g.output('image_features', DataType.FLOAT, ['pictures', (side / patch) ** 2, HIDDEN]);
   return g.model;
 }
@@ -54,14 +56,15 @@ export function gridEncoder(size: number, gridName: 'grid_thw' | 'image_grid_thw
   return g.model;
 }
 
-function patches(g: GraphBuilder, pixels: string, patch: number): void {
+/** Rows [B, rows, hidden] for the squares of pictures [B, 3, height, width]. */
+export function patches(g: GraphBuilder, pixels: string, patch: number, outputs?: readonly string[]): string {
   const weight = numbers(g, 'weight', [HIDDEN, 3, patch, patch], 12, 0.1);
   const conv = g.op('Conv', [pixels, weight], { attributes: { strides: [patch, patch] } });
   const flat = g.op('Reshape', [conv, g.int64('flat', [3], [0, HIDDEN, -1])]);
-  g.ops('Transpose', [flat], { attributes: { perm: [0, 2, 1] }, outputs: ['image_features'] });
+  return g.op('Transpose', [flat], { attributes: { perm: [0, 2, 1] }, ...(outputs ? { outputs } : {}) });
 }
 
-function numbers(g: GraphBuilder, name: string, dims: number[], seed: number, scale = 1): string {
+export function numbers(g: GraphBuilder, name: string, dims: number[], seed: number, scale = 1): string {
   const random = gaussian(seed);
   const count = dims.reduce((product, dim) => product * dim, 1);
   return g.float32(

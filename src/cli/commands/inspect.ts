@@ -44,11 +44,11 @@ async function decoderFile(path: string): Promise<string> {
   });
   if (!found.isDirectory()) return path;
   const files = await readdir(join(path, 'onnx')).catch(() => []);
-  const decoder = files.sort().find((file) => /^decoder_model_merged.*\.onnx$/.test(file));
+  const decoder = files.sort().find((file) => /^(decoder_model_merged|model)(_\w+)?\.onnx$/.test(file));
   if (decoder !== undefined) return join(path, 'onnx', decoder);
   throw new ElasticCacheError(
     'missing-file',
-    `${path} holds no onnx/decoder_model_merged*.onnx, so it is no model directory; give one in transformers.js layout, or an .onnx file.`,
+    `${path} holds no onnx/decoder_model_merged*.onnx or onnx/model*.onnx, so it is no model directory; give one in transformers.js layout, or an .onnx file.`,
   );
 }
 

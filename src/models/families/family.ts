@@ -9,6 +9,8 @@ export type Inputs = { input_ids: Tensor } & Record<string, unknown>;
 export interface Family {
   /** What a prompt's text holds in the place of each image. */
   mark(loaded: LoadedModel): string;
+  /** What else stands for an image in its models' texts. */
+  otherMarks?: RegExp;
   /** A prompt's text for a model that came without a chat template; `marks` has one mark for each image. */
   plainPrompt(marks: readonly string[], prompt: string): string;
   /** The text in full of a prompt without images, where that is more than the text. */
@@ -17,6 +19,10 @@ export interface Family {
   inputs(loaded: LoadedModel, text: string, images: readonly RawImage[]): Promise<Inputs>;
   /** Leaves out of a conversation's inputs the images that a cache has seen. */
   unseenImages(inputs: Record<string, unknown>, count: ImageTokens): Record<string, unknown>;
+  /** Whether an id is of an image's tokens, where that is not the one the config names. */
+  isImageToken?(id: bigint): boolean;
+  /** Its decoder's session, where that is not `decoder_model_merged`. */
+  decoder?: string;
   /** Whether positions of new tokens follow from the tokens before them, so that these must be passed again. */
   needsWholePrompt?: true;
   /** Mends in place what the family's class does wrong. */
@@ -50,16 +56,19 @@ export function withoutSeen(
     const tensor = inputs[name] as Tensor;
     const count = tensor.dims[axis]!;
     const skip = (seen * count) / all;
-    if (!Number.isInteger(skip)) {
-      throw new ElasticCacheError(
-        'invalid-prompt',
-        `The prompt has ${all} image tokens, ${seen} of them seen before, and ${name} holds ${count} pictures, which does not fit; pass the images of the whole conversation.`,
-      );
-    }
+    if (!Number.isInteger(skip)) throw picturesDoNotFit({ seen, all }, name, count);
     const whole = tensor.dims.slice(0, axis).map(() => null);
     return [name, tensor.slice(...whole, [skip, count])] as const;
   });
   return { ...inputs, ...Object.fromEntries(rest) };
+}
+
+/** What to throw for a tensor `name` that does not hold the pictures of the whole conversation. */
+export function picturesDoNotFit({ seen, all }: ImageTokens, name: string, count: number): ElasticCacheError {
+  return new ElasticCacheError(
+    'invalid-prompt',
+    `The prompt has ${all} image tokens, ${seen} of them seen before, and ${name} holds ${count} pictures, which does not fit; pass the images of the whole conversation.`,
+  );
 }
 
 /** As {@link withoutSeen}, where the pictures, or their patches, are rows of `pixel_values`. */
@@ -69,6 +78,12 @@ export const withoutSeenRows: Family['unseenImages'] = (inputs, count) =>
 /** The image token that a processor is set to, LLaVA's unless it is set to one. */
 export function imageMark({ processor }: LoadedModel): string {
   return (processor.config as { image_token?: string } | undefined)?.image_token ?? '<image>';
+}
+
+/** A text with the mark of each image as often as the image has tokens. */
+export function withRepeated(text: string, mark: string, tokens: readonly number[]): string {
+  const [first, ...others] = text.split(mark);
+  return first + others.map((part, i) => mark.repeat(tokens[i] ?? 1) + part).join('');
 }
 
 /** A text as the tokenizer takes it. */

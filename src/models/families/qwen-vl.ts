@@ -1,5 +1,5 @@
 import { cat, type PreTrainedModel, type Tensor } from '@huggingface/transformers';
-import { encode, type Family, llavaPrompt, withoutSeenRows } from './family.js';
+import { encode, type Family, llavaPrompt, withoutSeenRows, withRepeated } from './family.js';
 
 const MARK = '<|image_pad|>';
 
@@ -22,10 +22,8 @@ export const qwenVl: Family = {
     for (const image of images) pictures.push(await processor(image));
     const { merge_size } = processor.config as unknown as { merge_size: number };
     const tokens = pictures.map(({ pixel_values }) => pixel_values.dims[0] / merge_size ** 2);
-    const [first, ...others] = text.split(MARK);
-    const whole = first + others.map((part, i) => MARK.repeat(tokens[i] ?? 1) + part).join('');
     return {
-      ...encode(loaded, whole),
+      ...encode(loaded, withRepeated(text, MARK, tokens)),
       pixel_values: cat(
         pictures.map(({ pixel_values }) => pixel_values),
         0,

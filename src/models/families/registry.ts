@@ -1,8 +1,10 @@
-import { PixtralProcessor } from '@huggingface/transformers';
+import { PixtralProcessor, type PreTrainedModel } from '@huggingface/transformers';
+import { imageTokenId } from '../image-token.js';
 import { counted, moondream } from './counted.js';
 import { type Family, imageMark, llavaPrompt, withoutSeenRows } from './family.js';
 import { gemma3, paligemma } from './gemma.js';
 import { idefics3 } from './idefics3.js';
+import { phi3V } from './phi3-v.js';
 import { qwenVl } from './qwen-vl.js';
 
 /** Any other family: what its processor makes of text and images, one picture to a row of `pixel_values`. */
@@ -28,9 +30,17 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   smolvlm: idefics3,
   paligemma,
   gemma3,
+  phi3_v: phi3V,
 };
 
 /** The family of a model by the `model_type` of its config. */
 export function familyOf(modelType: string | null | undefined): Family {
   return FAMILIES[modelType ?? ''] ?? other;
+}
+
+/** Tells the tokens whose places in a prompt a model's images take; undefined when nothing says which these are. */
+export function imageTokensOf(model: Pick<PreTrainedModel, 'config'>): ((id: bigint) => boolean) | undefined {
+  const token = BigInt(imageTokenId({ model }));
+  const one = token < 0n ? undefined : (id: bigint) => id === token;
+  return familyOf(model.config.model_type).isImageToken ?? one;
 }
