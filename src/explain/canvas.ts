@@ -1,4 +1,4 @@
-import type { Box, PatchGrid } from './patch-grid.js';
+import { type Box, extentOf, type PatchGrid, tilesOf } from './patch-grid.js';
 import { tag } from './svg.js';
 
 /** The photo as it is drawn, many times on one page from one copy. */
@@ -15,6 +15,9 @@ export interface Canvas {
   readonly grid: PatchGrid;
   readonly view: 'whole' | 'seen';
 }
+
+/** The ground of what the processor adds around the photo. */
+export const PADDING = '#e2e8f0';
 
 /** Definitions that panels refer to; once a page. */
 export function definitions({ width, height, href }: Photo): string {
@@ -53,21 +56,30 @@ export function panel(
   colors: 'own' | 'grey' = 'own',
 ): string {
   const frame = frameOf(canvas);
-  const { rows, columns, box } = canvas.grid;
+  const { box } = canvas.grid;
+  const [columns, rows] = extentOf(canvas.grid);
   const [across, down] = [box.width / columns, box.height / rows];
   const scale = place.width / frame.width;
   return tag(
     'svg',
     { ...place, viewBox: `${frame.x} ${frame.y} ${frame.width} ${frame.height}` },
     tag('title', {}, name),
+    ...(isPadded(canvas) ? [tag('rect', { class: 'padding', ...box, fill: PADDING })] : []),
     tag('use', { href: '#photo', filter: colors === 'grey' ? 'url(#grey)' : undefined }),
     ...unseen(frame, box, scale),
     tag(
       'g',
       { transform: `translate(${box.x} ${box.y}) scale(${across} ${down})` },
+      ...gaps(canvas.grid),
       ...cells(across * scale),
     ),
   );
+}
+
+/** Whether the grid reaches beyond the photo, by more than rounding. */
+export function isPadded({ photo, grid: { box } }: Omit<Canvas, 'view'>): boolean {
+  const [right, bottom] = [box.x + box.width, box.y + box.height];
+  return Math.min(box.x, box.y, photo.width - right, photo.height - bottom) < -1;
 }
 
 /** What a panel shows, in pixels of the photo. */
@@ -79,6 +91,20 @@ function frameOf({ photo, grid: { box }, view }: Canvas): Box {
     Math.max(photo.height, box.y + box.height),
   ];
   return { x, y, width: right - x, height: bottom - y };
+}
+
+/** What lies between tiles, which no patch covers: as pale as the stripes, for which it is too narrow. */
+function gaps(grid: PatchGrid): string[] {
+  const { rows, columns, gap } = tilesOf(grid);
+  if (gap === 0) return [];
+  const [across, down] = extentOf(grid);
+  const starts = (tiles: number, patches: number) =>
+    Array.from({ length: tiles - 1 }, (_, tile) => ((tile + 1) * patches) / tiles + tile * gap);
+  const d = [
+    ...starts(columns, grid.columns).map((x) => `M${x} 0h${gap}v${down}h${-gap}z`),
+    ...starts(rows, grid.rows).map((y) => `M0 ${y}h${across}v${gap}h${-across}z`),
+  ].join('');
+  return [tag('path', { class: 'unseen', d, fill: '#f1f5f9', 'fill-opacity': 0.85 })];
 }
 
 function unseen(frame: Box, box: Box, scale: number): string[] {

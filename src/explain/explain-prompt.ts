@@ -5,7 +5,9 @@ import { ElasticCacheError } from '../errors.js';
 import { imageTokensOf } from '../models/families/registry.js';
 import type { LoadedModel } from '../models/load.js';
 import { type Inputs, prepareInputs, type Question } from '../models/prepare-inputs.js';
-import { type ImageProcessorFacts, type PatchGrid, patchGrid } from './patch-grid.js';
+import { imageLayout } from './image-layout.js';
+import type { ImageLayout, Patch, PatchGrid } from './patch-grid.js';
+import type { ImageProcessorFacts } from './seen-part.js';
 import { watchPrompt } from './watch-prompt.js';
 
 export interface ExplainOptions {
@@ -19,8 +21,8 @@ export interface ExplainOptions {
 export interface PromptToken {
   readonly id: number;
   readonly text: string;
-  /** Which patch of the grid it is, for a token of the image. */
-  readonly patch?: readonly [row: number, column: number];
+  /** Which patch it is, for a token of the image; null for one that lies on no grid. */
+  readonly patch?: Patch | null;
 }
 
 /** What one layer made of the prompt. */
@@ -39,8 +41,8 @@ export interface Explanation {
   /** Whose attention counts: the last so many tokens of the prompt, all of them for most policies. */
   readonly queries: number;
   readonly tokens: readonly PromptToken[];
-  /** Where the image tokens lie on the photo, or null. */
-  readonly grid: PatchGrid | null;
+  /** Where the image tokens lie on the photo: on one grid, or on one of tiles and one of the whole photo, or none. */
+  readonly grids: readonly PatchGrid[];
   /** Why there is no grid. */
   readonly noGrid?: string;
   readonly layers: readonly ExplainedLayer[];
@@ -63,7 +65,9 @@ export async function explainPrompt(
     );
   }
   const inputs = await prepareInputs(loaded, question);
-  const { grid, places } = placeImage(loaded, question, inputs);
+  const places = imagePlaces(loaded, inputs);
+  const processor = loaded.processor.image_processor as unknown as ImageProcessorFacts;
+  const layout = imageLayout(inputs, processor, question.images[0]!, places.length);
   let layers: ExplainedLayer[] = [];
   const watched = watchPrompt(policy, (prompts, edits) => {
     layers = prompts.map((prompt, index) => explainLayer(index, prompt, edits[index]!));
@@ -73,38 +77,27 @@ export async function explainPrompt(
     budget,
   });
   await loaded.model.generate({ ...inputs, past_key_values: cache, max_new_tokens: 1, do_sample: false });
-  const tokens = tokensOf(loaded, inputs, typeof grid === 'string' ? undefined : { grid, places });
+  const { grids, patches }: ImageLayout =
+    typeof layout === 'string' ? { grids: [], patches: places.map(() => null) } : layout;
+  const tokens = tokensOf(loaded, inputs);
+  places.forEach((place, index) => {
+    tokens[place] = { ...tokens[place]!, patch: patches[index]! };
+  });
   const queries = Math.min(policy.window ?? tokens.length, tokens.length);
-  const read = { queries, tokens, layers };
-  return typeof grid === 'string' ? { ...read, grid: null, noGrid: grid } : { ...read, grid };
+  return { queries, tokens, grids, ...(typeof layout === 'string' ? { noGrid: layout } : {}), layers };
 }
 
-/** The grid, or why there is none, and the places of the image tokens in the prompt. */
-function placeImage(
-  loaded: LoadedModel,
-  { images }: Question,
-  inputs: Inputs,
-): { grid: PatchGrid | string; places: number[] } {
-  const isImage = imageTokensOf(loaded.model);
-  const places = idsOf(inputs).flatMap((id, place) => (isImage?.(id) ? [place] : []));
-  const processor = loaded.processor.image_processor as unknown as ImageProcessorFacts;
-  return { grid: patchGrid(inputs, processor, images[0]!, places.length), places };
+/** The places of the image tokens in the prompt. */
+function imagePlaces({ model }: LoadedModel, inputs: Inputs): number[] {
+  const isImage = imageTokensOf(model);
+  return idsOf(inputs).flatMap((id, place) => (isImage?.(id) ? [place] : []));
 }
 
-function tokensOf(
-  { tokenizer }: LoadedModel,
-  inputs: Inputs,
-  image: { grid: PatchGrid; places: number[] } | undefined,
-): PromptToken[] {
-  const tokens: PromptToken[] = idsOf(inputs).map((id) => ({
+function tokensOf({ tokenizer }: LoadedModel, inputs: Inputs): PromptToken[] {
+  return idsOf(inputs).map((id) => ({
     id: Number(id),
     text: tokenizer.decode([id], { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
   }));
-  image?.places.forEach((place, index) => {
-    const { columns } = image.grid;
-    tokens[place] = { ...tokens[place]!, patch: [Math.floor(index / columns), index % columns] };
-  });
-  return tokens;
 }
 
 function explainLayer(

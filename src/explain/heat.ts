@@ -57,7 +57,7 @@ export function factorScale(values: readonly number[]): Scale {
     share,
     ticks: [
       { share: 0, label: `≤ ${times(low)}` },
-      ...ticks.filter((tick) => tick.share > 0.14 && tick.share < 0.87),
+      ...ticks.filter((tick) => tick.share > 0.18 && tick.share < 0.87),
       { share: 1, label: times(high) },
     ],
   };

@@ -1,7 +1,7 @@
-import type { Photo } from './canvas.js';
+import { isPadded, PADDING, type Photo } from './canvas.js';
 import type { Block } from './layout.js';
 import { GROUP_COLORS, type PatchFate } from './merge-groups.js';
-import { OUTLINE } from './panels.js';
+import { ELSEWHERE, OUTLINE } from './panels.js';
 import type { PatchGrid } from './patch-grid.js';
 import { tag, text } from './svg.js';
 
@@ -36,18 +36,22 @@ export function keptKeys(fates: readonly PatchFate[], grid: PatchGrid, photo: Ph
   return [
     { fill: CLEAR, stroke: OUTLINE, words: 'clear, outlined: stayed' },
     ...(fates.some(({ fate }) => fate !== 'anchor') ? [{ fill: '#fff', words: 'veiled: did not stay' }] : []),
-    ...cutKeys(grid, photo),
+    ...edgeKeys(grid, photo),
   ];
 }
 
-/** What the stripes mean, where there are any. */
-export function cutKeys({ box }: PatchGrid, photo: Photo): Key[] {
+/** What the stripes and the ground around the photo mean, where there are any. */
+export function edgeKeys(grid: PatchGrid, photo: Photo): Key[] {
+  const { box } = grid;
   const cut = box.width < photo.width - 1 || box.height < photo.height - 1;
-  return cut ? [{ fill: 'url(#unseen)', words: 'striped: cut away before the model sees it' }] : [];
+  return [
+    ...(cut ? [{ fill: 'url(#unseen)', words: 'striped: cut away before the model sees it' }] : []),
+    ...(isPadded({ photo, grid }) ? [{ fill: PADDING, words: 'around the photo: added for the model' }] : []),
+  ];
 }
 
 /** What the colours of a merge panel mean, as far as they occur. */
-export function mergeKeys(fates: readonly PatchFate[]): Key[] {
+export function mergeKeys(fates: readonly PatchFate[], { tiles }: PatchGrid): Key[] {
   const has = (fate: PatchFate['fate']) => fates.some((patch) => patch.fate === fate);
   const color = GROUP_COLORS[0]!;
   return [
@@ -57,7 +61,25 @@ export function mergeKeys(fates: readonly PatchFate[]): Key[] {
       words: has('patch') ? 'clear, outlined: stayed, as an anchor' : 'clear, outlined: stayed',
     },
     ...(has('patch') ? [{ fill: color, words: 'tinted: merged into the anchor of the same colour' }] : []),
-    ...(has('text') ? [{ fill: '#475569', words: 'grey: merged into a token of the text' }] : []),
+    ...(has('other-grid')
+      ? [
+          {
+            fill: ELSEWHERE,
+            words: `brown: merged into a patch of ${tiles ? 'the whole photo' : 'the tiles'}`,
+          },
+        ]
+      : []),
+    ...(has('text') || has('separator')
+      ? [{ fill: '#475569', words: `grey: merged into ${greyOnes(has)}` }]
+      : []),
     ...(has('dropped') ? [{ fill: '#fff', words: 'veiled: dropped' }] : []),
   ];
+}
+
+function greyOnes(has: (fate: PatchFate['fate']) => boolean): string {
+  const parts = [
+    ...(has('separator') ? ['a separator'] : []),
+    ...(has('text') ? ['a token of the text'] : []),
+  ];
+  return parts.join(' or ');
 }

@@ -21,6 +21,14 @@ export function stack(y: number, gap: number, blocks: readonly ((y: number) => B
   return { markup: drawn.join('\n'), height: at - gap - y };
 }
 
+/** Above all panels of a grid, where there are several; 18 high. */
+export function sectionHeading(y: number, title: string): Block {
+  return {
+    markup: text(MARGIN, y + 14, title, { class: 'section', 'font-size': 18, 'font-weight': 700, fill: INK }),
+    height: 18,
+  };
+}
+
 /** A heading of a panel and a line of numbers below it; 38 high. */
 export function heading(x: number, y: number, title: string, line: string): string {
   return (

@@ -1,7 +1,10 @@
 import type { PatchGrid } from './patch-grid.js';
 
-/** What became of a patch: it stayed, went into a patch or a text token, or is gone. */
-export type Fate = 'anchor' | 'patch' | 'text' | 'dropped';
+/** Where a patch may have gone that is no patch of its grid. */
+export type Elsewhere = 'other-grid' | 'separator' | 'text';
+
+/** What became of a patch: it stayed, went into a patch of its grid or elsewhere, or is gone. */
+export type Fate = 'anchor' | 'patch' | Elsewhere | 'dropped';
 
 export interface PatchFate {
   readonly fate: Fate;
@@ -9,34 +12,29 @@ export interface PatchFate {
   readonly color?: number | undefined;
 }
 
+type Anchor = number | Elsewhere | null;
+
 /** Told apart beside each other, in light and in dark pictures. */
 export const GROUP_COLORS = ['#0d9488', '#f97316', '#7c3aed', '#facc15', '#ec4899', '#2563eb', '#65a30d'];
 
 /**
  * The fate of each patch, with colours so that an anchor and all that went into it look the same, and groups that touch
  * look different as far as the colours go.
- * @param anchors [rows x columns] the patch whose entry holds each patch, 'text' for a text token, null where it was dropped
+ * @param anchors [rows x columns] the patch whose entry holds each patch, or what else does, null where it was dropped
  */
-export function patchFates(
-  { rows, columns }: PatchGrid,
-  anchors: readonly (number | 'text' | null)[],
-): PatchFate[] {
+export function patchFates({ rows, columns }: PatchGrid, anchors: readonly Anchor[]): PatchFate[] {
   const colors = colorGroups(rows, columns, anchors);
   return anchors.map((anchor, patch) => {
     if (anchor === null) return { fate: 'dropped' };
-    if (anchor === 'text') return { fate: 'text' };
+    if (typeof anchor === 'string') return { fate: anchor };
     return { fate: anchor === patch ? 'anchor' : 'patch', color: colors.get(anchor) };
   });
 }
 
 /** Anchor -> colour, greedily in reading order: the first that no group beside it has, from one further on each time. */
-function colorGroups(
-  rows: number,
-  columns: number,
-  anchors: readonly (number | 'text' | null)[],
-): Map<number, number> {
+function colorGroups(rows: number, columns: number, anchors: readonly Anchor[]): Map<number, number> {
   const touching = new Map<number, Set<number>>();
-  const touch = (one: number | 'text' | null, other: number | 'text' | null) => {
+  const touch = (one: Anchor, other: Anchor) => {
     if (typeof one !== 'number' || typeof other !== 'number' || one === other) return;
     neighbours(one).add(other);
     neighbours(other).add(one);

@@ -1,24 +1,32 @@
 import { type Photo, panelSize } from './canvas.js';
 import { COLUMN, threeColumns } from './columns.js';
 import type { Explanation } from './explain-prompt.js';
-import { countScale, factorScale, legend } from './heat.js';
-import { cutKeys, keys, mergeKeys } from './keys.js';
+import { countScale, factorScale, legend, type Scale } from './heat.js';
+import { edgeKeys, keys, mergeKeys } from './keys.js';
 import { type Block, heading, INNER, MARGIN, SOFT, stack } from './layout.js';
 import { heatPanel, mergePanel, plainPanel } from './panels.js';
-import type { PatchGrid } from './patch-grid.js';
-import { fatesIn, fromWhom, meanReceived, patchPlaces, timesStayed } from './prompt-numbers.js';
+import { type PlacedGrid, sections } from './placed-grids.js';
+import { fatesIn, fromWhom, meanReceived, timesStayed } from './prompt-numbers.js';
 import { promptText } from './prompt-text.js';
 import { text } from './svg.js';
 
 /** All layers: the photo, how often each patch stayed and what it received, each layer small, and the text. */
-export function overviewPage(y: number, photo: Photo, explanation: Explanation, grid: PatchGrid): Block {
+export function overviewPage(
+  y: number,
+  photo: Photo,
+  explanation: Explanation,
+  placed: readonly PlacedGrid[],
+): Block {
   const { tokens, layers } = explanation;
   const stayed = timesStayed(layers);
   const shares = meanReceived(layers);
+  const factors = factorScale(placed.flatMap(({ places }) => places.map((place) => shares[place]!)));
   const often = (token: number) => `stayed in ${stayed[token]} of ${layers.length} layers`;
   return stack(y, 30, [
-    (at) => summary(at, photo, explanation, grid, stayed, shares),
-    (at) => tiles(at, photo, explanation, grid),
+    ...sections(placed, (one) => [
+      (at) => summary(at, photo, explanation, one, stayed, shares, factors),
+      (at) => layerByLayer(at, photo, explanation, one),
+    ]),
     (at) => promptText(at, tokens, layers.length, stayed, shares, often),
   ]);
 }
@@ -27,15 +35,14 @@ function summary(
   y: number,
   photo: Photo,
   { tokens, layers, queries }: Explanation,
-  grid: PatchGrid,
+  { grid, places }: PlacedGrid,
   stayedTokens: readonly number[],
   receivedTokens: readonly number[],
+  factors: Scale,
 ): Block {
-  const places = patchPlaces(tokens);
   const stayed = places.map((place) => stayedTokens[place]!);
   const shares = places.map((place) => receivedTokens[place]!);
   const counts = countScale(layers.length);
-  const factors = factorScale(shares);
   const never = stayed.filter((count) => count === 0).length;
   const always = stayed.filter((count) => count === layers.length).length;
   return threeColumns(y, photo, grid, [
@@ -44,7 +51,7 @@ function summary(
       line: `${grid.rows} x ${grid.columns} patches, each a token`,
       view: 'whole',
       draw: plainPanel,
-      legend: (x, top) => keys(x, top, cutKeys(grid, photo), COLUMN),
+      legend: (x, top) => keys(x, top, edgeKeys(grid, photo), COLUMN),
     },
     {
       title: 'In how many layers each patch stayed',
@@ -63,13 +70,14 @@ function summary(
   ]);
 }
 
-function tiles(y: number, photo: Photo, { tokens, layers }: Explanation, grid: PatchGrid): Block {
+function layerByLayer(y: number, photo: Photo, { tokens, layers }: Explanation, placed: PlacedGrid): Block {
+  const { grid } = placed;
   const canvas = { photo, grid, view: 'seen' } as const;
   const columns = layers.length <= 6 ? Math.max(4, layers.length) : 8;
   const [gap, label] = [16, 20];
   const [width, height] = panelSize(canvas, (INNER - (columns - 1) * gap) / columns, 400);
-  const fates = layers.map((layer) => fatesIn(layer, tokens, grid));
-  const key = keys(MARGIN, y + 42, mergeKeys(fates.flat()), INNER / 3, INNER);
+  const fates = layers.map((layer) => fatesIn(layer, tokens, placed));
+  const key = keys(MARGIN, y + 42, mergeKeys(fates.flat(), grid), INNER / 3, INNER);
   const top = y + 42 + key.height + 12;
   const step = height + label + gap;
   const drawn = layers.map(({ layer, held }, index) => {

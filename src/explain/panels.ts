@@ -1,25 +1,33 @@
 import { type Canvas, panel } from './canvas.js';
 import { heatColor, type Scale } from './heat.js';
 import { GROUP_COLORS, type PatchFate } from './merge-groups.js';
-import type { Box, PatchGrid } from './patch-grid.js';
+import { type Box, cornerOf, type PatchGrid, tilesOf } from './patch-grid.js';
 import { tag } from './svg.js';
 
 /** The outline of what stayed. */
 export const OUTLINE = '#0f172a';
+/** What went into a patch of another grid. */
+export const ELSEWHERE = '#78350f';
 
 /** The photo with the patches of the grid as thin lines. */
 export function plainPanel(canvas: Canvas, place: Box): string {
-  const { rows, columns } = canvas.grid;
-  const across = Array.from({ length: rows + 1 }, (_, row) => `M0 ${row}h${columns}`);
-  const down = Array.from({ length: columns + 1 }, (_, column) => `M${column} 0v${rows}`);
+  const { grid } = canvas;
+  const tiles = tilesOf(grid);
+  const [rows, columns] = [grid.rows / tiles.rows, grid.columns / tiles.columns];
+  const corners = Array.from({ length: tiles.rows * tiles.columns }, (_, tile) =>
+    cornerAt(grid, Math.floor(tile / tiles.columns) * rows, (tile % tiles.columns) * columns),
+  );
+  const lines = corners.flatMap(([x, y]) => [
+    ...Array.from({ length: rows + 1 }, (_, row) => `M${x} ${thousandths(y + row)}h${columns}`),
+    ...Array.from({ length: columns + 1 }, (_, column) => `M${thousandths(x + column)} ${y}v${rows}`),
+  ]);
+  const frames = corners.map(([x, y]) => `M${x} ${y}h${columns}v${rows}h${-columns}z`);
+  const white = { fill: 'none', stroke: '#fff' };
   return panel(canvas, place, 'The photo in patches', (side) => [
-    tag('path', {
-      d: [...across, ...down].join(''),
-      fill: 'none',
-      stroke: '#fff',
-      'stroke-opacity': 0.4,
-      'stroke-width': 0.7 / side,
-    }),
+    tag('path', { d: lines.join(''), ...white, 'stroke-opacity': 0.4, 'stroke-width': 0.7 / side }),
+    ...(grid.tiles
+      ? [tag('path', { class: 'tile', d: frames.join(''), ...white, 'stroke-width': 2 / side })]
+      : []),
   ]);
 }
 
@@ -45,9 +53,14 @@ export function mergePanel(canvas: Canvas, place: Box, fates: readonly PatchFate
       fill: '#fff',
       'fill-opacity': 0.88,
     }),
-    cells(grid, fates, ({ fate }) => fate === 'text', {
+    cells(grid, fates, ({ fate }) => fate === 'text' || fate === 'separator', {
       class: 'to-text',
       fill: '#475569',
+      'fill-opacity': 0.85,
+    }),
+    cells(grid, fates, ({ fate }) => fate === 'other-grid', {
+      class: 'to-other-grid',
+      fill: ELSEWHERE,
       'fill-opacity': 0.85,
     }),
     outlines(grid, fates, ({ color }) => color === undefined, OUTLINE, Math.min(0.12, 1.2 / side)),
@@ -85,21 +98,23 @@ function pale(color: string): string {
 
 /** The chosen cells as one path in units of the grid, a square each; nothing for none. */
 function cells<T>(
-  { columns }: PatchGrid,
+  grid: PatchGrid,
   values: readonly T[],
   chosen: (value: T) => boolean,
   attributes: Record<string, string | number>,
 ): string {
-  const squares = values.map((value, patch) =>
-    chosen(value) ? `M${patch % columns} ${Math.floor(patch / columns)}h1v1h-1z` : '',
-  );
+  const squares = values.map((value, patch) => {
+    if (!chosen(value)) return '';
+    const [x, y] = cornerAt(grid, Math.floor(patch / grid.columns), patch % grid.columns);
+    return `M${x} ${y}h1v1h-1z`;
+  });
   const d = squares.join('');
   return d && tag('path', { ...attributes, d });
 }
 
 /** The chosen of the patches that stayed, outlined within their cells so that neighbours do not cover each other's lines. */
 function outlines(
-  { columns }: PatchGrid,
+  grid: PatchGrid,
   fates: readonly PatchFate[],
   chosen: (patch: PatchFate) => boolean,
   stroke: string,
@@ -108,11 +123,16 @@ function outlines(
   const edge = thousandths(1 - width);
   const squares = fates.map((patch, index) => {
     if (patch.fate !== 'anchor' || !chosen(patch)) return '';
-    const [x, y] = [(index % columns) + width / 2, Math.floor(index / columns) + width / 2];
-    return `M${thousandths(x)} ${thousandths(y)}h${edge}v${edge}h${-edge}z`;
+    const [x, y] = cornerAt(grid, Math.floor(index / grid.columns), index % grid.columns);
+    return `M${thousandths(x + width / 2)} ${thousandths(y + width / 2)}h${edge}v${edge}h${-edge}z`;
   });
   const d = squares.join('');
   return d && tag('path', { class: 'anchor', fill: 'none', stroke, 'stroke-width': width, d });
+}
+
+function cornerAt(grid: PatchGrid, row: number, column: number): [x: number, y: number] {
+  const [x, y] = cornerOf(grid, row, column);
+  return [thousandths(x), thousandths(y)];
 }
 
 function thousandths(value: number): number {

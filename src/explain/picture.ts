@@ -3,7 +3,7 @@ import type { Explanation } from './explain-prompt.js';
 import { layerPage } from './layer-page.js';
 import { INK, INNER, MARGIN, SOFT, WIDTH } from './layout.js';
 import { overviewPage } from './overview-page.js';
-import type { PatchGrid } from './patch-grid.js';
+import { placedGrids } from './placed-grids.js';
 import { escapeXml, tag, text } from './svg.js';
 
 export interface PictureOptions {
@@ -15,10 +15,9 @@ export interface PictureOptions {
   readonly layer?: number | undefined;
 }
 
-/** Draws an explanation whose image tokens are a grid, as a page of SVG. */
+/** Draws an explanation whose image tokens lie on one grid or several, as a page of SVG. */
 export function drawPicture(
   explanation: Explanation,
-  grid: PatchGrid,
   { photo, title, prompt, layer }: PictureOptions,
 ): string {
   const { tokens, layers } = explanation;
@@ -33,11 +32,12 @@ export function drawPicture(
     layer === undefined
       ? `${entries} in each layer`
       : `${entries} in this layer (of 0 to ${layers.length - 1})`;
+  const placed = placedGrids(explanation);
   const top = 116;
   const page =
     layer === undefined
-      ? overviewPage(top, photo, explanation, grid)
-      : layerPage(top, photo, explanation, grid, layers[layer]!);
+      ? overviewPage(top, photo, explanation, placed)
+      : layerPage(top, photo, explanation, placed, layers[layer]!);
   const height = Math.ceil(top + page.height + MARGIN);
   // A policy with many options has a long name.
   const heading = `${title} · ${where}`;

@@ -1,11 +1,6 @@
 import type { ExplainedLayer, PromptToken } from './explain-prompt.js';
-import { type PatchFate, patchFates } from './merge-groups.js';
-import type { PatchGrid } from './patch-grid.js';
-
-/** Places of the patches in the prompt, in reading order. */
-export function patchPlaces(tokens: readonly PromptToken[]): number[] {
-  return tokens.flatMap(({ patch }, place) => (patch ? [place] : []));
-}
+import { type Elsewhere, type PatchFate, patchFates } from './merge-groups.js';
+import type { PlacedGrid } from './placed-grids.js';
 
 /** [tokens] attention received, as a multiple of what a token of this prompt receives on average. */
 export function received({ attention }: ExplainedLayer): number[] {
@@ -29,17 +24,21 @@ export function fromWhom(queries: number, tokens: readonly PromptToken[]): strin
   return queries < tokens.length ? ` from the last ${queries} tokens` : '';
 }
 
-/** The fate of each patch in one layer, in reading order. */
+/** The fate of each patch of a grid in one layer, in reading order. */
 export function fatesIn(
   { anchor }: ExplainedLayer,
   tokens: readonly PromptToken[],
-  grid: PatchGrid,
+  { grid, places }: PlacedGrid,
 ): PatchFate[] {
-  const places = patchPlaces(tokens);
   const patchAt = new Map(places.map((place, patch) => [place, patch]));
   const anchors = places.map((place) => {
     const holder = anchor[place]!;
-    return holder === null ? null : (patchAt.get(holder) ?? 'text');
+    return holder === null ? null : (patchAt.get(holder) ?? elsewhere(tokens[holder]!));
   });
   return patchFates(grid, anchors);
+}
+
+function elsewhere({ patch }: PromptToken): Elsewhere {
+  if (patch === undefined) return 'text';
+  return patch === null ? 'separator' : 'other-grid';
 }

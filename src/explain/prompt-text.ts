@@ -3,7 +3,7 @@ import { times } from './heat.js';
 import { type Block, heading, INNER, MARGIN } from './layout.js';
 import { type Chip, textStrip, visible } from './text-strip.js';
 
-/** The text of the prompt with, for each token, whether it stayed; all tokens of the image are one chip. */
+/** The text of the prompt with, for each token, whether it stayed; the image tokens that follow each other are one chip. */
 export function promptText(
   y: number,
   tokens: readonly PromptToken[],
@@ -14,15 +14,15 @@ export function promptText(
 ): Block {
   const chips: Chip[] = [];
   tokens.forEach((token, place) => {
-    if (token.patch) {
-      if (!tokens[place - 1]?.patch)
-        chips.push({ label: '▦ image', note: 'drawn above', stayed: undefined, tip: 'the image' });
-      return;
+    if (token.patch === undefined) {
+      const share = shareOf(received[place]!);
+      const note = layers === 1 ? share : `${stayed[place]}/${layers} · ${share}`;
+      const tip = `token ${place}: ${whereTo(place)}; received ${share} of the average token's attention`;
+      chips.push({ label: visible(token.text), note, stayed: stayed[place]! / layers, tip });
+    } else if (tokens[place - 1]?.patch === undefined) {
+      chips.push({ label: '▦ image', note: 'drawn above', stayed: undefined, tip: 'the image' });
+      chips.push(...separators(tokens, place, layers, stayed, received));
     }
-    const share = received[place]! < 0.01 ? '< 0.01×' : times(received[place]!);
-    const note = layers === 1 ? share : `${stayed[place]}/${layers} · ${share}`;
-    const tip = `token ${place}: ${whereTo(place)}; received ${share} of the average token's attention`;
-    chips.push({ label: visible(token.text), note, stayed: stayed[place]! / layers, tip });
   });
   const strip = textStrip(MARGIN, y + 50, INNER, chips);
   const line =
@@ -33,4 +33,29 @@ export function promptText(
     markup: heading(MARGIN, y, 'The text of the prompt', line) + strip.markup,
     height: 50 + strip.height,
   };
+}
+
+/** The separators among the image tokens that follow each other from `start` on, which are drawn nowhere else, as one chip. */
+function separators(
+  tokens: readonly PromptToken[],
+  start: number,
+  layers: number,
+  stayed: readonly number[],
+  received: readonly number[],
+): Chip[] {
+  const after = tokens.findIndex(({ patch }, place) => place > start && patch === undefined);
+  const run = tokens.slice(start, after < 0 ? undefined : after);
+  const places = run.flatMap(({ patch }, index) => (patch === null ? [start + index] : []));
+  if (places.length === 0) return [];
+  const mean = (values: readonly number[]) =>
+    places.reduce((sum, place) => sum + values[place]!, 0) / places.length;
+  const held = mean(stayed) / layers;
+  const share = shareOf(mean(received));
+  const few = Number((held * places.length).toFixed(1));
+  const tip = `separators of the image, which end rows of patches: ${few} of ${places.length} stayed${layers === 1 ? '' : ' on average'}; each received ${share} of the average token's attention`;
+  return [{ label: `⏎ ${places.length} separators`, note: `${few} stayed · ${share}`, stayed: held, tip }];
+}
+
+function shareOf(received: number): string {
+  return received < 0.01 ? '< 0.01×' : times(received);
 }

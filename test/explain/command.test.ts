@@ -42,8 +42,8 @@ describe('explain', () => {
     expect((await sharp(at('layer.png')).metadata()).width).toBe(2400);
     const result = JSON.parse(stdout);
     expect(result).toMatchObject({ model: at('model'), policy: 'elastic', budget: 0.5, prompt: 'w1 w2 w3' });
-    expect(result.grid).toMatchObject({ rows: 4, columns: 4, box: { y: 0, height: 30 } });
-    expect(result.tokens.filter(({ patch }: { patch?: number[] }) => patch)).toHaveLength(IMAGE_TOKENS);
+    expect(result.grids).toMatchObject([{ rows: 4, columns: 4, box: { y: 0, height: 30 } }]);
+    expect(result.tokens.filter(({ patch }: { patch?: object }) => patch)).toHaveLength(IMAGE_TOKENS);
     expect(result.layers).toHaveLength(1);
     const [{ layer, held, anchor, attention }] = result.layers;
     expect({ layer, held }).toEqual({ layer: 1, held: Math.floor(result.tokens.length / 2) });
@@ -62,8 +62,9 @@ describe('explain', () => {
       /\nerror: class-token cannot be drawn: its 17 image tokens are no grid of squares over 16 x 16 pixels; --json tells the same in numbers\.\n$/,
     );
     expect(code).toBe(1);
-    const { grid, noGrid, layers, tokens } = JSON.parse(stdout);
-    expect({ grid, noGrid }).toEqual({ grid: null, noGrid: expect.stringMatching(/^its 17 image tokens/) });
+    const { grids, noGrid, layers, tokens } = JSON.parse(stdout);
+    expect({ grids, noGrid }).toEqual({ grids: [], noGrid: expect.stringMatching(/^its 17 image tokens/) });
+    expect(tokens.filter(({ patch }: { patch?: null }) => patch === null)).toHaveLength(17);
     expect(layers[0].anchor).toHaveLength(tokens.length);
     expect(await readdir(directory)).not.toContain('none.svg');
   });

@@ -36,12 +36,19 @@ function anchorsByHand({ attention, held }: Explanation['layers'][number]): numb
 
 describe('what a policy made of a prompt', () => {
   it('has every token: the image as a grid on the photo, the text as it is read', async () => {
-    const { tokens, grid, queries } = elastic;
+    const { tokens, grids, noGrid, queries } = elastic;
     const { input_ids } = await prepareInputs(loaded, question);
     expect(tokens.map(({ id }) => id)).toEqual(Array.from(input_ids.data as BigInt64Array, Number));
-    expect(grid).toEqual({ rows: 24, columns: 24, box: { x: 0, y: 0, width: 336, height: 336 } });
+    expect(grids).toEqual([{ rows: 24, columns: 24, box: { x: 0, y: 0, width: 336, height: 336 } }]);
+    expect(noGrid).toBeUndefined();
     const patches = tokens.flatMap(({ patch }) => (patch ? [patch] : []));
-    expect(patches).toEqual(Array.from({ length: 576 }, (_, index) => [Math.floor(index / 24), index % 24]));
+    expect(patches).toEqual(
+      Array.from({ length: 576 }, (_, index) => ({
+        grid: 0,
+        row: Math.floor(index / 24),
+        column: index % 24,
+      })),
+    );
     const text = tokens.filter(({ patch }) => !patch).map(({ text }) => text.trim());
     expect(text.join(' ')).toContain('Describe the image in detail .');
     expect(queries).toBe(tokens.length);

@@ -5,7 +5,6 @@ import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Explanation, explainPrompt } from '../../src/explain/explain-prompt.js';
-import type { PatchGrid } from '../../src/explain/patch-grid.js';
 import { embedPhoto } from '../../src/explain/photo.js';
 import { drawPicture } from '../../src/explain/picture.js';
 import { checkPicturePath, writePicture } from '../../src/explain/write-picture.js';
@@ -32,8 +31,8 @@ beforeAll(async () => {
 
 afterAll(() => rm(directory, { recursive: true }));
 
-const draw = (explanation: Explanation, layer?: number, grid: PatchGrid = explanation.grid!) =>
-  drawPicture(explanation, grid, { photo, title: 'a <title> & more', prompt: 'a "prompt"\u0007', layer });
+const draw = (explanation: Explanation, layer?: number) =>
+  drawPicture(explanation, { photo, title: 'a <title> & more', prompt: 'a "prompt"\u0007', layer });
 
 /** How many patches are drawn as one of a class: each is a part of a path of its own. */
 function marked(svg: string, name: string): number {
@@ -110,8 +109,8 @@ describe('the picture of all layers', () => {
   });
 
   it('shows what the crop cut away as such', () => {
-    const cropped = { ...elastic.grid!, box: { x: 40, y: 0, width: 250, height: 336 } };
-    expect(draw(elastic, undefined, cropped).match(/class="unseen"/g)).toHaveLength(2);
+    const grids = [{ ...elastic.grids[0]!, box: { x: 40, y: 0, width: 250, height: 336 } }];
+    expect(draw({ ...elastic, grids }).match(/class="unseen"/g)).toHaveLength(2);
     expect(draw(elastic)).not.toContain('class="unseen"');
   });
 });

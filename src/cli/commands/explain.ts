@@ -48,8 +48,8 @@ export async function explain(options: ExplainOptions): Promise<void> {
     process.stdout.write(`${JSON.stringify({ ...asked, ...numbersOf(explanation, layer) })}\n`);
   }
   if (out === undefined) return;
-  const { grid, noGrid } = explanation;
-  if (grid === null) {
+  const { grids, noGrid } = explanation;
+  if (grids.length === 0) {
     throw new ElasticCacheError(
       'unsupported-model',
       `${basename(model)} cannot be drawn: ${noGrid}; --json tells the same in numbers.`,
@@ -57,7 +57,7 @@ export async function explain(options: ExplainOptions): Promise<void> {
   }
   const title = `${policy}, budget ${budget.name}`;
   const photo = await embedPhoto(images[0]!);
-  await writePicture(out, drawPicture(explanation, grid, { photo, title, prompt, layer }));
+  await writePicture(out, drawPicture(explanation, { photo, title, prompt, layer }));
   if (!json) process.stdout.write(`${out}\n`);
 }
 
