@@ -76,9 +76,9 @@ function rank(prompts: readonly PromptView[], options: CheckedOptions): RankedPr
   const { tokens, image, keys, allowed } = prompts[0]!;
   const tiers = protectedEnds(tokens, startSize, endSize);
   if (protectText) protect(tiers, image!);
-  const most = layerBudgets === 'uniform' ? Math.min(tokens, allowed.entries) : tokens;
+  const count = chosenOf(tokens, allowed.entries, layerBudgets);
   const order = (scores: Float64Array) =>
-    once(() => (novelty ? rankByNovelty(scores, tiers, keys!, most) : rankTokens(scores, tiers)));
+    once(() => (novelty ? rankByNovelty(scores, tiers, keys!, count) : rankTokens(scores, tiers)));
   const scores = prompts.map((prompt) => importanceOf(prompt, importance));
   if (selection === 'per-layer') {
     return prompts.map((prompt, layer) => ({
@@ -92,6 +92,15 @@ function rank(prompts: readonly PromptView[], options: CheckedOptions): RankedPr
   );
   const ranked = order(mean);
   return prompts.map((prompt) => ({ ...prompt, scores: mean, ranked }));
+}
+
+/**
+ * How many tokens are chosen for their novelty. A prompt that was kept whole gives way to half of what is held (eviction 'repetition'): in what order the rest of it
+ * goes is not worth the time of choosing, which grows with the square.
+ */
+function chosenOf(tokens: number, entries: number, layerBudgets: CheckedOptions['layerBudgets']): number {
+  if (tokens <= entries) return tokens >> 1;
+  return layerBudgets === 'uniform' ? entries : tokens;
 }
 
 function protect(tiers: Uint8Array, image: Uint8Array): void {

@@ -43,7 +43,7 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
       const mean = Math.min(tokens, Math.max(least, Math.floor(share)));
       const scores = scoresOf(layers, options);
       const keys = times(tokens, (token) => directionOf(layers, token));
-      orders = scores.map((own) => inOrder(own, image, keys, options));
+      orders = scores.map((own) => inOrder(own, image, keys, mean < tokens ? tokens : tokens >> 1, options));
       held =
         mean < tokens ? entriesOf(orders, scores, mean, least, options) : times(layers.length, () => tokens);
       parts = held.map((count) => count / mean);
@@ -123,8 +123,14 @@ function scoresOf(layers: NaiveEntry[][], options: NaiveOptions): number[][] {
   );
 }
 
-/** Tokens in the order in which they are kept. */
-function inOrder(scores: number[], image: Uint8Array, keys: Float32Array[], options: NaiveOptions): number[] {
+/** Tokens in the order in which they are kept, so many of them chosen for their novelty where that is asked for. */
+function inOrder(
+  scores: number[],
+  image: Uint8Array,
+  keys: Float32Array[],
+  count: number,
+  options: NaiveOptions,
+): number[] {
   const { startSize, endSize = 1, protectText, scoresOf, novelty } = options;
   const all = scores.map((_, token) => token);
   const groups = [
@@ -134,9 +140,10 @@ function inOrder(scores: number[], image: Uint8Array, keys: Float32Array[], opti
     () => true,
   ];
   const groupOf = (token: number) => groups.findIndex((belongs) => belongs(token));
-  if (!novelty) return all.sort((a, b) => groupOf(a) - groupOf(b) || scores[b]! - scores[a]! || a - b);
+  all.sort((a, b) => groupOf(a) - groupOf(b) || scores[b]! - scores[a]! || a - b);
+  if (!novelty) return all;
   const chosen: number[] = [];
-  while (all.length > 0) {
+  while (chosen.length < count) {
     const worth = (token: number) => {
       const likest = Math.max(0, ...chosen.map((other) => cosine(keys[token]!, keys[other]!)));
       return scores[token]! * Math.max(0, 1 - likest) ** 2;
@@ -144,11 +151,11 @@ function inOrder(scores: number[], image: Uint8Array, keys: Float32Array[], opti
     const group = Math.min(...all.map(groupOf));
     const candidates = all.filter((token) => groupOf(token) === group);
     const most = Math.max(...candidates.map(worth));
-    const best = candidates.find((token) => worth(token) === most)!;
+    const best = Math.min(...candidates.filter((token) => worth(token) === most));
     chosen.push(best);
     all.splice(all.indexOf(best), 1);
   }
-  return chosen;
+  return [...chosen, ...all];
 }
 
 /** The keys of one token in all layers, one after the other, at length 1. */

@@ -42,11 +42,13 @@ export function concat(...parts: readonly Int32Array[]): Int32Array {
   return joined;
 }
 
-/** What `make` gives, made when it is first asked for. */
+/** What `make` gives, made when it is first asked for; what it is made of is then let go. */
 export function once<T>(make: () => T): () => T {
-  let made: { readonly value: T } | undefined;
+  let toDo: (() => T) | undefined = make;
+  let made: T;
   return () => {
-    made ??= { value: make() };
-    return made.value;
+    if (toDo) made = toDo();
+    toDo = undefined;
+    return made;
   };
 }
