@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { GraphBuilder } from '../../src/graph/builder.js';
 import { DataType, serializeModel } from '../../src/graph/onnx.js';
 import { run } from '../cli/run-cli.js';
+import { FAMILIES, writeTinyFamily } from '../families/tiny-families.js';
 import { IMAGE_TOKENS, writeTinyLlava } from '../runtime/tiny-llava.js';
 
 let directory: string;
@@ -50,6 +51,22 @@ describe('explain', () => {
     for (const holder of anchor) expect(anchor[holder]).toBe(holder);
     expect(attention).toHaveLength(anchor.length);
     expect(attention.reduce((sum: number, value: number) => sum + value, 0)).toBeCloseTo(anchor.length, 2);
+  });
+
+  it('draws a photo that the processor splits in tiles and whole', async () => {
+    await mkdir(at('smolvlm'));
+    await writeTinyFamily(at('smolvlm'), FAMILIES.SmolVLM!);
+    const { stdout, code } = await explain({ model: at('smolvlm'), out: at('tiles.svg') }, '--json');
+    expect(code).toBe(0);
+    const { grids, tokens } = JSON.parse(stdout);
+    expect(grids).toMatchObject([
+      { rows: 4, columns: 4, tiles: { rows: 2, columns: 2, gap: 0 } },
+      { rows: 2, columns: 2 },
+    ]);
+    expect(tokens.filter(({ patch }: { patch?: object }) => patch)).toHaveLength(20);
+    const svg = await readFile(at('tiles.svg'), 'utf8');
+    expect(svg).toContain('>The photo in 2 x 2 tiles<');
+    expect(svg).toContain('>The whole photo<');
   });
 
   it('of a model whose image tokens are no grid draws nothing, and says why; --json still tells', async () => {

@@ -9,6 +9,7 @@ import { embedPhoto } from '../../src/explain/photo.js';
 import { drawPicture } from '../../src/explain/picture.js';
 import { checkPicturePath, writePicture } from '../../src/explain/write-picture.js';
 import { createPolicy, loadElastic, readImage } from '../../src/index.js';
+import { marked } from './marked.js';
 
 const path = (name: string) => fileURLToPath(new URL(`../../demo-model/${name}`, import.meta.url));
 const PATCHES = 576;
@@ -33,12 +34,6 @@ afterAll(() => rm(directory, { recursive: true }));
 
 const draw = (explanation: Explanation, layer?: number) =>
   drawPicture(explanation, { photo, title: 'a <title> & more', prompt: 'a "prompt"\u0007', layer });
-
-/** How many patches are drawn as one of a class: each is a part of a path of its own. */
-function marked(svg: string, name: string): number {
-  const paths = svg.matchAll(new RegExp(`<path class="${name}"[^>]* d="([^"]*)"`, 'g'));
-  return [...paths].reduce((count, [, d]) => count + d!.split('M').length - 1, 0);
-}
 
 /** Patches of a layer by what became of them. */
 function fates({ tokens, layers }: Explanation, layer: number) {

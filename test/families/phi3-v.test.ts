@@ -240,7 +240,8 @@ describe('on the command line', () => {
     expect(code).toBe(0);
     const { promptTokens, tokens, noGrid } = JSON.parse(stdout);
     expect(promptTokens ?? tokens.length).toBe(WIDE + 6);
-    if (command === 'explain') expect(noGrid).toContain('into 2 x 2 tiles where its model takes them for 1 x 2');
+    if (command === 'explain')
+      expect(noGrid).toContain('into 2 x 2 tiles where its model takes them for 1 x 2');
   });
 
   it('inspect finds its decoder', async () => {
