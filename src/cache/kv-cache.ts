@@ -57,10 +57,12 @@ export class KVCache {
 
   /**
    * Gives the cache the shape of a model; binding the same shape again does nothing.
+   * @param windows [layers] how many tokens a query of that layer sees, itself and those before it; undefined for all
    * @throws ElasticCacheError 'invalid-shape' when it was made for another model, or holds another batch
    */
-  bind(shape: CacheShape): void {
+  bind(shape: CacheShape, windows: readonly (number | undefined)[] = []): void {
     const wanted = checkShape(shape);
+    this.#notes.windows = windows;
     const bound = this.#shape;
     if (bound !== undefined) {
       checkSameModel(bound, wanted);

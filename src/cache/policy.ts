@@ -39,6 +39,8 @@ export interface Allowance {
 /** One layer of a complete prompt, before anything is removed. Entry `i` is token `i`. */
 export interface PromptView {
   readonly tokens: number;
+  /** How many tokens a query of this layer sees, itself and those before it; undefined for all. */
+  readonly slidingWindow?: number | undefined;
   /** [tokens] attention received: summed over the queries (of the policy's window), averaged over the heads. Zeros for attention 'never'. */
   readonly importance: Float64Array;
   /** [tokens] 1 for a token that stands for a part of an image, 0 for text; undefined where nobody told the cache, unless the policy needs it. */

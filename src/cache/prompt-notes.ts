@@ -10,6 +10,8 @@ export class PromptNotes {
   image: readonly Uint8Array[] = [];
   /** [layers] how the model rotates keys */
   rotations: readonly KeyRotation[] | undefined;
+  /** [layers] how many tokens a query sees, itself and those before it; undefined for all */
+  windows: readonly (number | undefined)[] = [];
   /** [batch] of [tokens] what the keys of the prompt are like, as far as it was read */
   #keys: Float32Array[][] = [];
   #window: ObservedWindow | undefined;
@@ -50,8 +52,9 @@ export class PromptNotes {
 
   /** The whole prompt of a row as its policy sees it, one view for each layer. */
   views(row: number, lists: readonly EntryList[], allowed: Allowance): PromptView[] {
-    return lists.map((list) => ({
+    return lists.map((list, layer) => ({
       tokens: list.length,
+      slidingWindow: this.windows[layer],
       importance: list.scores.subarray(0, list.length),
       image: this.image[row],
       keys: this.#keys[row],

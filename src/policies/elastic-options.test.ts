@@ -105,6 +105,18 @@ describe('elastic with its options', () => {
     expect(step(cache)).toEqual([0, 5, 7, 8, 9]);
   });
 
+  it('with importance mean, averages over the queries that a sliding window lets see a token', () => {
+    const held = (windows?: number[]) => {
+      const cache = new ElasticCache({ budget: 0.5, importance: 'mean' });
+      cache.bind({ layers: 1, kvHeads: 1, headDim: 2 }, windows);
+      // Each query looks at itself and one before it alike, but none at token 2.
+      cache.append([towards([0, 1, 2, 3, 4, 5], [1, 0.9, 0, 0.8, 0.9, 0.5])], 6);
+      return positions(cache);
+    };
+    expect(held()).toEqual([0, 4, 5]);
+    expect(held([2])).toEqual([0, 1, 5]);
+  });
+
   it('with novelty, chooses what is attended to and unlike what was chosen before', () => {
     const directions = [0, 0.1, 1.5, 0.2, 1.6, 3];
     const importance = [9, 8, 3, 7, 2, 0];

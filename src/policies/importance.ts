@@ -6,11 +6,11 @@ import type { CheckedOptions } from './options.js';
  * those that can see the token. A sum favours early tokens, which every later query sees; the last token of a prompt is seen by one.
  */
 export function importanceOf(
-  { tokens, importance }: PromptView,
+  { tokens, importance, slidingWindow = tokens }: PromptView,
   kind: CheckedOptions['importance'],
 ): Float64Array {
   if (kind !== 'mean') return importance.slice();
-  return importance.map((sum, token) => sum / (tokens - token));
+  return importance.map((sum, token) => sum / Math.min(slidingWindow, tokens - token));
 }
 
 /**

@@ -63,6 +63,11 @@ export class Decoder {
     return { layers: layers.length, kvHeads, headDim };
   }
 
+  /** [layers] how many tokens a query of the layer sees, itself and those before it; undefined for all. */
+  get windows(): (number | undefined)[] {
+    return this.signature.layers.map(({ window }) => window);
+  }
+
   /**
    * Runs the new tokens and appends their rows to `cache`, which then stands at `cache.seen + S`.
    * Returns the logits, [B, 1, vocab] or [B, S, vocab]. A run that fails midway leaves the cache empty: what it
@@ -171,7 +176,7 @@ export class Decoder {
     if (this.mask.dims[0] !== batch || this.mask.dims[2] !== tokens) this.mask = causalBias(batch, tokens);
     const feeds: Record<string, Tensor> = { [names.hidden]: step.embeds, [names.newBias]: this.mask };
     if (this.signature.positionIds !== 'absent') feeds[names.positionIds] = step.positionIds;
-    if (this.signature.layers.some(({ window }) => window !== undefined)) {
+    if (this.windows.some((window) => window !== undefined)) {
       const places = Int32Array.from({ length: batch * tokens }, (_, i) => cache.seen + (i % tokens));
       feeds[names.newPosition] = new Tensor('int32', places, [batch, tokens]);
     }

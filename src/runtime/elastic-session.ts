@@ -134,7 +134,7 @@ export class ElasticSession {
         'This cache holds tokens of another model; reset() it or use a new one.',
       );
     }
-    cache.bind({ ...this.decoder.shape, batch });
+    cache.bind({ ...this.decoder.shape, batch }, this.decoder.windows);
     owners.set(cache, this);
   }
 
