@@ -97,6 +97,14 @@ export class GraphBuilder {
     return [...node.output];
   }
 
+  /** Adds a node like another, over other inputs, and returns its first output's name. */
+  copy({ opType, domain, output, attribute }: Node, inputs: readonly string[]): string {
+    const node = this.makeNode(opType, inputs, { domain, outputs: output.length });
+    node.attribute.push(...attribute);
+    this.graph.node.push(node);
+    return node.output[0]!;
+  }
+
   private makeNode(opType: string, inputs: readonly (string | undefined)[], options: NodeOptions): Node {
     const name = options.name ?? this.fresh(opType);
     const outputs = options.outputs ?? 1;

@@ -1,42 +1,88 @@
 import { describe, expect, it } from 'vitest';
 import { openModel } from '../../test/graph/decoder-runs.js';
 import { fixture } from '../../test/graph/exported-runs.js';
+import { COMPARISONS, longRope } from '../../test/graph/longrope.js';
+import { attributeInit } from './attributes.js';
 import { GraphBuilder } from './builder.js';
 import { inspectDecoder } from './inspect.js';
-import { DataType, graphOf, type Model, type Node } from './onnx.js';
+import { createNode, DataType, graphOf, type Model } from './onnx.js';
 import { rewriteDecoder } from './rewrite.js';
 
-function nodeOf(model: Model, opType: string): Node {
-  return graphOf(model).node.find((node) => node.opType === opType)!;
+async function expectTold(original: Model): Promise<void> {
+  const { decoder, model } = rewriteDecoder(original);
+  expect(decoder.textLength).toBe(true);
+  expect(decoder.otherInputs).toEqual([]);
+  const { input, node } = graphOf(model);
+  expect(input.filter(({ name }) => name === 'text_length')).toHaveLength(1);
+  expect(node.some(({ opType }) => opType === 'ReduceMax')).toBe(false);
+  await (await openModel(model)).release();
 }
 
 describe('a decoder that chooses its rotation by the length of the text', () => {
-  it.each(['genai-longrope', 'genai-longrope-dml'])('is told it, and needs no mask: %s', async (name) => {
-    const { decoder, model } = rewriteDecoder(await fixture(name));
-    expect(decoder.textLength).toBe(true);
-    expect(decoder.otherInputs).toEqual([]);
-    expect(graphOf(model).input.filter(({ name }) => name === 'text_length')).toHaveLength(1);
+  it('is told it, and needs no mask: an If', async () => {
+    await expectTold(await fixture('genai-longrope'));
   });
 
-  it('may compare it in int32, with its dimensions kept', async () => {
-    const model = await fixture('genai-longrope-dml');
-    const builder = new GraphBuilder(model);
-    const int32 = (name: string) => builder.op('Cast', [name], { attributes: { to: DataType.INT32 } });
-    const last = builder.op('ReduceMax', [int32('position_ids')], { attributes: { keepdims: 1 } });
-    nodeOf(model, 'GreaterOrEqual').input = [last, builder.int32('limit', [], [32])];
-    const rewritten = rewriteDecoder(model);
-    expect(rewritten.decoder.textLength).toBe(true);
-    expect(graphOf(rewritten.model).node.some(({ opType }) => opType === 'ReduceMax')).toBe(false);
-    await (await openModel(rewritten.model)).release();
+  it.each(COMPARISONS)('is told it, and needs no mask: moved positions, %s', async (way) => {
+    await expectTold(await longRope(way));
   });
+});
 
-  it('is refused by name when an If chooses by something else made of the mask', async () => {
+describe('a choice by something else made of the mask or the positions is refused by name', () => {
+  const says = 'chooses by the attention mask or the positions';
+
+  it('twice the length, under an If', async () => {
     const model = await fixture('genai-longrope');
     const builder = new GraphBuilder(model);
-    const compared = nodeOf(model, 'Greater');
+    const compared = graphOf(model).node.find(({ opType }) => opType === 'Greater')!;
     compared.input[0] = builder.op('Mul', [compared.input[0], builder.int64('two', [], [2])]);
     const { refusal } = inspectDecoder(model);
-    expect(refusal).toContain('"/model/rotemb_caches_subgraph/If" (If)');
-    expect(refusal).toContain('chooses by the attention mask or the positions');
+    expect(refusal).toContain(`"${compared.name}" (Greater) ${says}`);
+  });
+
+  it('no comparison, under an If', async () => {
+    const model = await fixture('genai-longrope');
+    const compared = graphOf(model).node.find(({ opType }) => opType === 'Greater')!;
+    compared.opType = 'Equal';
+    const { refusal } = inspectDecoder(model);
+    expect(refusal).toContain(`"/model/rotemb_caches_subgraph/If" (If) ${says}`);
+  });
+
+  it('a comparison in a branch of an If', async () => {
+    const model = await longRope((comparison, builder) => {
+      const branch = (name: string) => {
+        const inner = builder.branch(name);
+        inner.output(inner.op(comparison.opType, comparison.input), DataType.BOOL, []);
+        return { graph: inner.graph };
+      };
+      const condition = builder.raw('always', DataType.BOOL, [], Uint8Array.of(1));
+      builder.ops('If', [condition], {
+        attributes: { then_branch: branch('then'), else_branch: branch('else') },
+        outputs: comparison.output,
+      });
+      builder.graph.node = builder.graph.node.filter((node) => node !== comparison);
+    });
+    expect(inspectDecoder(model).refusal).toContain(`(GreaterOrEqual) ${says}`);
+  });
+
+  it.each<[string, number[], number]>([
+    ['of each row', [1], 0],
+    ['of no axes', [], 1],
+  ])('the largest position %s', async (_, axes, noop) => {
+    const model = await longRope((comparison, builder, index) => {
+      const largest = index.producer(comparison.input[0]!)!;
+      largest.input.push(builder.int64('axes', [axes.length], axes));
+      largest.attribute.push(
+        ...createNode({ attribute: [attributeInit('noop_with_empty_axes', noop)] }).attribute,
+      );
+    });
+    expect(inspectDecoder(model).refusal).toContain(`(GreaterOrEqual) ${says}`);
+  });
+
+  it('twice the largest position', async () => {
+    const model = await longRope((comparison, builder) => {
+      comparison.input[0] = builder.op('Mul', [comparison.input[0], builder.int64('two', [], [2])]);
+    });
+    expect(inspectDecoder(model).refusal).toContain(`(GreaterOrEqual) ${says}`);
   });
 });

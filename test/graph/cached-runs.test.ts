@@ -12,6 +12,7 @@ import { CachedRun, OriginalRun, openModel } from './decoder-runs.js';
 import { fixture, largestDifference } from './exported-runs.js';
 import { buildGqaDecoder, type GqaDecoderOptions, gaussian } from './gqa-decoder.js';
 import { DEFAULTS } from './gqa-options.js';
+import { COMPARISONS, longRope } from './longrope.js';
 
 const HIDDEN = 64;
 /** Tokens of the prompt, those run in one pass, and those decoded one at a time after it. */
@@ -42,12 +43,10 @@ const CASES: Record<string, Case> = {
   Attention: { model: buildAttentionDecoder() },
   // The prompt is longer than the 32 tokens that tables for short texts serve, its chunks are not.
   'LongRoPE, tables under If': { model: await fixture('genai-longrope') },
-  'LongRoPE, positions moved': {
-    model: await fixture('genai-longrope-dml'),
-    half: true,
-    tolerance: 2e-2,
-  },
 };
+for (const way of COMPARISONS) {
+  CASES[`LongRoPE, positions moved: ${way}`] = { model: await longRope(way), half: true, tolerance: 2e-2 };
+}
 
 describe("a rewritten decoder over the library's cache", () => {
   for (const [name, { tolerance = 1e-4, ...model }] of Object.entries(CASES)) {
