@@ -1,6 +1,6 @@
 import { ElasticCacheError } from '../errors.js';
-import { attributeOf, subgraphsOf } from './attributes.js';
-import type { Graph, Node, Tensor } from './onnx.js';
+import { subgraphsOf } from './attributes.js';
+import { createTensor, DataType, type Graph, type Node, type Tensor } from './onnx.js';
 import { tensorNumbers } from './tensors.js';
 
 /** Who makes and who reads each value of a graph. A view of one moment: build it again after changing the graph. */
@@ -11,7 +11,7 @@ export class GraphIndex {
 
   constructor(readonly graph: Graph) {
     for (const node of graph.node) {
-      const tensor = node.opType === 'Constant' && attributeOf(node, 'value')?.t;
+      const tensor = node.opType === 'Constant' && constantOf(node);
       if (tensor) this.constants.set(node.output[0] ?? '', tensor);
       for (const output of node.output) if (output) this.producers.set(output, node);
       for (const name of usedNames(node)) {
@@ -43,6 +43,25 @@ export class GraphIndex {
     const tensor = this.constant(name);
     return tensor && tensorNumbers(tensor);
   }
+}
+
+/** The tensor of a Constant, which may be written as one or as numbers; undefined for strings and sparse tensors. */
+function constantOf({ attribute }: Node): Tensor | undefined {
+  for (const { name, t, i, ints, f, floats } of attribute) {
+    switch (name) {
+      case 'value':
+        return t;
+      case 'value_int':
+        return createTensor({ dataType: DataType.INT64, int64Data: [i] });
+      case 'value_ints':
+        return createTensor({ dataType: DataType.INT64, dims: [BigInt(ints.length)], int64Data: ints });
+      case 'value_float':
+        return createTensor({ dataType: DataType.FLOAT, floatData: [f] });
+      case 'value_floats':
+        return createTensor({ dataType: DataType.FLOAT, dims: [BigInt(floats.length)], floatData: floats });
+    }
+  }
+  return undefined;
 }
 
 /** The values a node reads: its inputs and what its subgraphs take from outside; each once, absent inputs left out. */
