@@ -92,6 +92,19 @@ export function checkOptions(options: PolicyOptions): CheckedOptions {
   };
 }
 
+/** Those of `elastic` that make a difference beside the values of the others. */
+export function optionsInForce(options: PolicyOptions): (keyof PolicyOptions)[] {
+  const { importance, selection, merging, eviction } = options;
+  const idle = new Set<keyof PolicyOptions>([
+    ...(importance === 'window' ? [] : (['window'] as const)),
+    // Where all layers have the same anchors, each has the same share of its importance.
+    ...(selection === 'shared' ? (['layerBudgets'] as const) : []),
+    ...(merging === 'none' ? (['mergedKeys', 'logCountBias'] as const) : []),
+    ...(eviction === 'repetition' ? (['distance'] as const) : []),
+  ]);
+  return OPTIONS.filter((name) => !idle.has(name));
+}
+
 function tokens(name: string, value: number, least: number): number {
   if (Number.isSafeInteger(value) && value >= least) return value;
   throw invalid(`${name} is ${value}; it must be a whole number of tokens, ${least} or more.`);

@@ -1,6 +1,6 @@
 import type { CachePolicy } from '../cache/policy.js';
 import { elastic } from './elastic.js';
-import { OPTIONS, type PolicyOptions } from './options.js';
+import { optionsInForce, type PolicyOptions } from './options.js';
 
 /** An `elastic` with other defaults, under a name of its own. */
 interface Preset {
@@ -58,11 +58,15 @@ export const presetPolicies = Object.fromEntries(
     name,
     {
       create: (given: PolicyOptions): CachePolicy => ({ ...elastic({ ...options, ...given }), name }),
-      reads: OPTIONS,
+      reads: (given: PolicyOptions) => optionsInForce({ ...options, ...given }),
       description,
     },
   ]),
 ) as Record<
   PresetName,
-  { create(options: PolicyOptions): CachePolicy; reads: typeof OPTIONS; description: string }
+  {
+    create(options: PolicyOptions): CachePolicy;
+    reads(options: PolicyOptions): (keyof PolicyOptions)[];
+    description: string;
+  }
 >;

@@ -68,8 +68,16 @@ describe('a policy named with its options', () => {
     ['elastic:startSize= ', /startSize is {2}; it must be a whole number/],
     ['elastic:window=0x10', /window is 0x10; it must be a whole number/],
     ['elastic:window=9:window=10', /sets window twice/],
-    ['local:importance=mean', /sets importance, which local has no use for; it takes startSize\./],
-    ['full:startSize=9', /sets startSize, which full has no use for; it takes no options\./],
+    ['local:importance=mean', /sets importance, which makes no difference to it; it takes startSize\./],
+    ['full:startSize=9', /sets startSize, which makes no difference to it; it takes no options\./],
+    [
+      'elastic:window=8',
+      /sets window, which makes no difference to it; it takes startSize, endSize, distance, novelty/,
+    ],
+    ['elastic-plus:distance=-3', /sets distance, which/],
+    ['elastic-plus:layerBudgets=adaptive', /sets layerBudgets, which/],
+    ['elastic-evict:logCountBias=true', /sets logCountBias, which/],
+    ['elastic:merging=none:mergedKeys=turned', /sets mergedKeys, which/],
     ['elastic:protectText=1', /protectText is "1"; it must be true or false/],
     ['elastic:merging=all', /merging is "all"; choose one of mean, weighted, none/],
   ])('refuses %s in one sentence', (spec, message) => {

@@ -7,7 +7,7 @@ import { h2o } from './h2o.js';
 import { h2oReference } from './h2o-reference.js';
 import { local } from './local.js';
 import { localReference } from './local-reference.js';
-import { checkOptions, invalid, OPTIONS, type PolicyOptions } from './options.js';
+import { checkOptions, invalid, optionsInForce, type PolicyOptions } from './options.js';
 import { prefixkv } from './prefixkv.js';
 import { presetPolicies } from './presets.js';
 import { pyramidkv } from './pyramidkv.js';
@@ -16,59 +16,64 @@ import { parsePolicySpec } from './spec.js';
 
 interface Entry {
   create(options: PolicyOptions): CachePolicy;
-  /** The options it has a use for. */
-  readonly reads: readonly (keyof PolicyOptions)[];
+  /** The options it has a use for, beside those that are given. */
+  reads(options: PolicyOptions): readonly (keyof PolicyOptions)[];
   readonly description: string;
 }
 
-/** Options that every method with a fixed point reads. */
-const PLACES = ['startSize', 'distance'] as const;
+/** What some methods read, whatever is given. */
+const reads = {
+  nothing: () => [],
+  start: () => ['startSize'],
+  places: () => ['startSize', 'distance'],
+  window: () => ['startSize', 'distance', 'window'],
+} satisfies Record<string, Entry['reads']>;
 
 const policies = {
   elastic: {
     create: elastic,
-    reads: OPTIONS,
+    reads: optionsInForce,
     description: 'merge into the most attended tokens, then remove at a fixed point (the paper)',
   },
   'elastic-reference': {
     create: elasticReference,
-    reads: PLACES,
+    reads: reads.places,
     description: "the authors' released Elastic Cache, index for index",
   },
-  full: { create: full, reads: [], description: 'keep everything, whatever the budget' },
+  full: { create: full, reads: reads.nothing, description: 'keep everything, whatever the budget' },
   h2o: {
     create: h2o,
-    reads: ['startSize'],
+    reads: reads.start,
     description: 'keep the tokens with the most accumulated attention, and the recent ones',
   },
   'h2o-reference': {
     create: h2oReference,
-    reads: ['startSize'],
+    reads: reads.start,
     description: "the authors' released H2O baseline, index for index",
   },
   local: {
     create: local,
-    reads: ['startSize'],
+    reads: reads.start,
     description: 'keep the first tokens and a recent window (StreamingLLM)',
   },
   'local-reference': {
     create: localReference,
-    reads: ['startSize'],
+    reads: reads.start,
     description: "the authors' released local baseline, index for index",
   },
   snapkv: {
     create: snapkv,
-    reads: [...PLACES, 'window'],
+    reads: reads.window,
     description: 'keep the last tokens and what they attend to (SnapKV)',
   },
   pyramidkv: {
     create: pyramidkv,
-    reads: [...PLACES, 'window'],
+    reads: reads.window,
     description: 'as snapkv, with fewer entries from layer to layer (PyramidKV)',
   },
   prefixkv: {
     create: prefixkv,
-    reads: PLACES,
+    reads: reads.places,
     description: 'keep the most attended tokens, as many as make the same share in every layer (PrefixKV)',
   },
   ...presetPolicies,
@@ -97,14 +102,15 @@ export function createPolicy(spec: string, options: PolicyOptions = {}): CachePo
       `policy "${name}" is unknown; choose one of ${policyNames.join(', ')}.`,
     );
   }
-  const { create, reads }: Entry = policies[name as PolicyName];
-  const idle = Object.keys(own).find((option) => !(reads as readonly string[]).includes(option));
-  if (idle !== undefined) {
-    const takes = reads.length > 0 ? reads.join(', ') : 'no options';
-    throw invalid(`policy "${spec}" sets ${idle}, which ${name} has no use for; it takes ${takes}.`);
-  }
   const given = Object.entries({ ...options, ...own }).filter(([, value]) => value !== undefined);
   const all: PolicyOptions = Object.fromEntries(given);
   checkOptions(all);
+  const { create, reads }: Entry = policies[name as PolicyName];
+  const inForce: readonly string[] = reads(all);
+  const idle = Object.keys(own).find((option) => !inForce.includes(option));
+  if (idle !== undefined) {
+    const takes = inForce.join(', ') || 'no options';
+    throw invalid(`policy "${spec}" sets ${idle}, which makes no difference to it; it takes ${takes}.`);
+  }
   return { ...create(all), name: spec };
 }
