@@ -9,11 +9,13 @@ export interface NumberArray {
 /** More elements than any mask that is worth looking at; a damaged graph may ask for any size. */
 const MOST_ELEMENTS = 2 ** 24;
 
+/** @throws RangeError where there is no such shape, another Error where there is but it is not worth looking at */
 export function sizeOf(dims: readonly number[]): number {
   const size = dims.reduce((product, dim) => product * dim, 1);
-  if (!(size >= 0 && size <= MOST_ELEMENTS && dims.every((dim) => Number.isInteger(dim) && dim >= 0))) {
+  if (!dims.every((dim) => Number.isInteger(dim) && dim >= 0)) {
     throw new RangeError(`the shape [${dims.join(', ')}] is not possible`);
   }
+  if (size > MOST_ELEMENTS) throw new Error(`the shape [${dims.join(', ')}] is too large`);
   return size;
 }
 

@@ -1,5 +1,5 @@
 import { broadcast, type NumberArray } from './arrays.js';
-import { largestConstant } from './largest-constant.js';
+import { constantsBehind, largest } from './constants-behind.js';
 import type { GraphIndex } from './queries.js';
 import { batchOf, type CacheShapes, type Sizes, sharedEvaluator } from './sized-evaluator.js';
 
@@ -42,7 +42,7 @@ export interface Visible {
 /**
  * What causal masks let a token see, with or without padding: all tokens before it or a sliding window of them. Asked by
  * computing the masks from `attention_mask` and lengths at several sizes, one of them longer than every constant they
- * are made of, so that a window shows.
+ * are made of, or as long as the table they are cut from, so that a window shows.
  * @param causal whether the operator itself hides later tokens as well
  * @returns the reason as a string when they are something else
  */
@@ -55,14 +55,20 @@ export function causalMask(
   if (masks.length === 0) {
     return causal ? { window: undefined } : 'it has no mask, so that tokens see those after them';
   }
-  const reach = masks.reduce((most, mask) => Math.max(most, largestConstant(index, mask.value)), 0);
-  const long = { past: reach + 64, tokens: 1, padded: 0, needed: true };
-  const found = tryAll(index, masks, caches, reach > 4 ? [...TRIED, long] : TRIED, causal);
+  const { number, table } = largest(masks.map(({ value }) => constantsBehind(index, value)));
+  const trials = [...TRIED];
+  // The original cannot run more tokens than a table of its masks has rows or columns.
+  if (table > 0) trials.push({ past: table - 1, tokens: 1, padded: 0, needed: true });
+  if (number > 4) trials.push({ past: number + 64, tokens: 1, padded: 0, needed: table === 0 });
+  const found = tryAll(index, masks, caches, trials, causal);
   if (typeof found === 'string' || found.window === undefined) return found;
   // A mask of a prompt and one of a single token may be made differently.
   const { window } = found;
   const longer: Trial[] = [{ past: window - 1, tokens: 3, padded: 0, needed: false }];
-  if (window <= TRIED_AT_ONCE) longer.push({ past: 0, tokens: window + 3, padded: 0, needed: true });
+  if (window <= TRIED_AT_ONCE) {
+    const tokens = Math.min(window + 3, table || Number.POSITIVE_INFINITY);
+    longer.push({ past: 0, tokens, padded: 0, needed: true });
+  }
   const again = tryAll(index, masks, caches, longer, causal);
   if (typeof again === 'string' || again.window === window) return again;
   return `its mask sees ${window} tokens at one length and ${again.window ?? 'all'} at another`;

@@ -55,7 +55,7 @@ export class Evaluator {
     try {
       value = this.compute(name);
       this.left -= value.data.length;
-      if (this.left < 0) throw new RangeError('it takes too much computation');
+      if (this.left < 0) throw new Error('it takes too much computation');
     } catch (cause) {
       this.failures.set(name, cause);
       throw cause;

@@ -1,0 +1,150 @@
+import { describe, expect, it } from 'vitest';
+import { GraphBuilder } from '../../src/graph/builder.js';
+import { bytesSource } from '../../src/graph/byte-source.js';
+import { inspectDecoder } from '../../src/graph/inspect.js';
+import { type Model, serializeModel } from '../../src/graph/onnx.js';
+import { GraphIndex, topologicalOrder } from '../../src/graph/queries.js';
+import { readSkeleton } from '../../src/graph/skeleton.js';
+import { fixture, largestDifference, runBoth } from './exported-runs.js';
+
+/** Rows and columns of the tables, and so the longest text that the original takes. */
+const LONGEST = 128;
+const WINDOW = 100;
+
+interface Lengths {
+  past: string;
+  total: string;
+}
+
+/** Makes a mask, [.., S, T], of the one there was and of lengths [1]. */
+type MakeMask = (builder: GraphBuilder, mask: string, lengths: Lengths) => string;
+
+/** 0 for what the row's token sees, a large negative number for the rest, as float32 [1, 1, LONGEST, LONGEST]. */
+function table(window: number): Float32Array {
+  return Float32Array.from({ length: LONGEST * LONGEST }, (_, i) => {
+    const before = Math.floor(i / LONGEST) - (i % LONGEST);
+    return before >= 0 && before < window ? 0 : -1e9;
+  });
+}
+
+const initializer = (builder: GraphBuilder, window = WINDOW) =>
+  builder.float32('table', [1, 1, LONGEST, LONGEST], table(window));
+
+/** The rows of the new tokens, the columns of all tokens. */
+function cut(builder: GraphBuilder, whole: string, { past, total }: Lengths): string {
+  const rows = builder.op('Slice', [whole, past, total, builder.int64('rows_axis', [1], [2])]);
+  return builder.op('Slice', [rows, zero(builder), total, builder.int64('columns_axis', [1], [3])]);
+}
+
+function constantNode(builder: GraphBuilder, name: string): string {
+  const { graph } = builder;
+  const tensor = graph.initializer.find((each) => each.name === name)!;
+  graph.initializer = graph.initializer.filter((each) => each !== tensor);
+  return builder.op('Constant', [], { attributes: { value: { tensor } } });
+}
+
+/** Hides besides what stands `window` tokens before, or more. */
+function near(builder: GraphBuilder, mask: string, { past, total }: Lengths, window: string): string {
+  const range = (from: string, axis: number) => {
+    const ends = [from, total].map((name) => builder.op('Squeeze', [name]));
+    const places = builder.op('Range', [...ends, builder.int64('step', [], [1])]);
+    return builder.op('Unsqueeze', [places, builder.int64('axis', [1], [axis])]);
+  };
+  const distance = builder.op('Sub', [range(past, 1), range(zero(builder), 0)]);
+  const far = builder.op('GreaterOrEqual', [distance, window]);
+  const numbers = [builder.float32('hidden', [], [-1e9]), builder.float32('seen', [], [0])];
+  return builder.op('Add', [mask, builder.op('Where', [far, ...numbers])]);
+}
+
+const zero = (builder: GraphBuilder) => builder.int64('zero', [1], [0]);
+const number = (builder: GraphBuilder, value: number) => builder.int64('number', [], [value]);
+
+const MASKS: Record<string, { make: MakeMask; window?: number }> = {
+  'a table in a Constant': {
+    make: (builder, _, lengths) => cut(builder, constantNode(builder, initializer(builder)), lengths),
+    window: WINDOW,
+  },
+  'a table among the initializers': {
+    make: (builder, _, lengths) => cut(builder, initializer(builder), lengths),
+    window: WINDOW,
+  },
+  'a table in another shape than its own': {
+    make(builder, _, lengths) {
+      const flat = builder.float32('table', [LONGEST * LONGEST], table(WINDOW));
+      const shape = builder.int64('table_shape', [4], [1, 1, LONGEST, LONGEST]);
+      return cut(builder, builder.op('Reshape', [flat, shape]), lengths);
+    },
+    window: WINDOW,
+  },
+  'a table without a window': {
+    make: (builder, _, lengths) => cut(builder, initializer(builder, LONGEST), lengths),
+  },
+  'a table made of constants': {
+    make(builder, _, lengths) {
+      const size = builder.int64('size', [2], [LONGEST, LONGEST]);
+      const ones = builder.op('Expand', [builder.float32('ones', [], [1]), size]);
+      const seen = builder.op('Trilu', [ones], { attributes: { upper: 0 } });
+      const far = builder.op('Trilu', [ones, number(builder, -WINDOW)], { attributes: { upper: 0 } });
+      const hides = builder.op('Sub', [builder.op('Sub', [ones, seen]), builder.op('Neg', [far])]);
+      const whole = builder.op('Mul', [hides, builder.float32('hidden', [], [-1e9])]);
+      return cut(builder, builder.op('Unsqueeze', [whole, builder.int64('two', [2], [0, 1])]), lengths);
+    },
+    window: WINDOW,
+  },
+  'a product of constants': {
+    make: (builder, mask, lengths) =>
+      near(builder, mask, lengths, builder.op('Mul', [number(builder, 10), number(builder, 10)])),
+    window: WINDOW,
+  },
+  'a sum and a product of constants': {
+    make(builder, mask, lengths) {
+      const product = builder.op('Mul', [number(builder, 9), number(builder, 10)]);
+      return near(builder, mask, lengths, builder.op('Add', [product, number(builder, 10)]));
+    },
+    window: WINDOW,
+  },
+  'one of a list of constants': {
+    make(builder, mask, lengths) {
+      const windows = new Array<number>(26).fill(2 ** 40).with(3, WINDOW);
+      const list = builder.int64('windows', [26], windows);
+      return near(builder, mask, lengths, builder.op('Gather', [list, number(builder, 3)]));
+    },
+    window: WINDOW,
+  },
+};
+
+/** A decoder whose one mask is made in another way. */
+async function masked(make: MakeMask): Promise<Model> {
+  const model = await fixture('torch-eager');
+  const builder = new GraphBuilder(model);
+  const { graph } = builder;
+  const index = new GraphIndex(graph);
+  const adds = graph.node
+    .filter(({ opType }) => opType === 'Softmax')
+    .map((softmax) => index.producer(softmax.input[0]!)!);
+  const sizeOf = (name: string) =>
+    builder.op('Gather', [builder.op('Shape', [name]), builder.int64('sequence_axis', [1], [1])]);
+  const total = sizeOf('attention_mask');
+  const past = builder.op('Sub', [total, sizeOf('inputs_embeds')]);
+  const mask = make(builder, adds[0]!.input[1]!, { past, total });
+  for (const add of adds) add.input[1] = mask;
+  graph.node = topologicalOrder(graph);
+  return model;
+}
+
+describe('a window that shows only in a long text is found in', () => {
+  const chunks = [LONGEST - 28, ...new Array<number>(28).fill(1)];
+
+  it.each(Object.keys(MASKS))('%s', async (name) => {
+    const { make, window } = MASKS[name]!;
+    const { decoder, actual, expected } = await runBoth(await masked(make), { chunks });
+    expect(decoder.layers.map((layer) => layer.window)).toEqual([window, window]);
+    expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(1e-4);
+  });
+});
+
+it('a table beside the model, which cannot be looked at, is refused', async () => {
+  const model = await masked(MASKS['a table among the initializers']!.make);
+  const skeleton = await readSkeleton(bytesSource(serializeModel(model)), 'model.onnx');
+  expect(inspectDecoder(skeleton).refusal).toMatch(/mask cannot be understood .*"table" is not in the model/);
+});
