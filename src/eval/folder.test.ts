@@ -1,8 +1,9 @@
-import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { claimFolder, hashModel, type Manifest } from './manifest.js';
+import { writeReport } from './report/write-report.js';
 import { type ResultLine, ResultsFile } from './results.js';
 
 const manifest: Manifest = {
@@ -62,9 +63,61 @@ describe('results', () => {
   it('with another damaged line are refused with its place', async () => {
     const results = await ResultsFile.open(path);
     results.append(line('a'));
-    await appendFile(path, '{"sample":3}\n');
-    results.append(line('b'));
+    await appendFile(path, `{"sample":3}\n${JSON.stringify(line('b'))}\n`);
     await expect(ResultsFile.open(path)).rejects.toThrow(/results\.jsonl:2 is damaged/);
+  });
+
+  it('may have blank lines between them', async () => {
+    await writeFile(path, `\n${JSON.stringify(line('a'))}\n \r\n${JSON.stringify(line('b'))}\n\n`);
+    expect((await ResultsFile.open(path)).lines).toEqual([line('a'), line('b')]);
+    await appendFile(path, '{}\n');
+    await expect(ResultsFile.open(path)).rejects.toThrow(/results\.jsonl:6 is damaged/);
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY])('are never %s, which JSON cannot hold', async (nats) => {
+    const results = await ResultsFile.open(path);
+    results.append(line('a'));
+    expect(() => results.append({ ...line('b'), perplexity: { nats, tokens: 3 } })).toThrow(
+      /^perplexity\.nats of b, description is no finite number with elastic at budget 0\.2: .*another --dtype/,
+    );
+    results.append(line('c'));
+    expect((await ResultsFile.open(path)).lines).toEqual([line('a'), line('c')]);
+  });
+
+  it('are written by one run at a time', async () => {
+    const [mine, other] = [await ResultsFile.open(path), await ResultsFile.open(path)];
+    mine.append(line('a'));
+    expect(() => other.append(line('a'))).toThrow(/results\.jsonl .*another run writes there/);
+    mine.append(line('b'));
+    expect((await ResultsFile.open(path)).lines).toEqual([line('a'), line('b')]);
+  });
+});
+
+describe('what the disk will not do is told with the file and the way out', () => {
+  const wayOut = 'mend that and run the same command again, which goes on from what is there';
+
+  it.each(['run.json', 'run.json.part'])('%s', async (name) => {
+    await mkdir(join(folder, name));
+    await expect(claimFolder(folder, manifest)).rejects.toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringMatching(`${name} cannot be (read|written) \\(EISDIR\\); ${wayOut}`),
+    });
+  });
+
+  it('results.jsonl', async () => {
+    await symlink(join(folder, 'nowhere', 'file'), path);
+    const results = await ResultsFile.open(path);
+    expect(() => results.append(line('a'))).toThrow(`${path} cannot be written (ENOENT); ${wayOut}`);
+    await rm(path);
+    await mkdir(path);
+    await expect(ResultsFile.open(path)).rejects.toThrow(`${path} cannot be read (EISDIR); ${wayOut}`);
+  });
+
+  it('the reports', async () => {
+    await mkdir(join(folder, 'table.md'));
+    await expect(writeReport(folder, { quality: [], latency: [] }, [])).rejects.toThrow(
+      `table.md cannot be written (EISDIR); ${wayOut}`,
+    );
   });
 });
 

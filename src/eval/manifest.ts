@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
+import { orUndefined, readIfThere, refused } from './disk.js';
 
 /** What all lines of a folder have in common. Samples, policies, budgets and shapes may be added later: each line names its own. */
 const Manifest = z.object({
@@ -37,30 +38,26 @@ const NAMES: Record<keyof Manifest, string> = {
 
 /**
  * Makes the folder of a run, or finds it and checks that what it holds was made in the same way.
- * @throws ElasticCacheError 'invalid-option' when it holds another run, with the first difference, or other files
+ * @throws ElasticCacheError 'invalid-option' when it holds another run, with the first difference, or other files, or cannot be
+ *   read or written
  */
 export async function claimFolder(folder: string, manifest: Manifest): Promise<void> {
   const path = join(folder, 'run.json');
-  const known = await readFile(path, 'utf8').catch(() => undefined);
-  if (known !== undefined) return checkSame(folder, known, manifest);
-  await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
-    throw new ElasticCacheError(
-      'invalid-option',
-      `--out ${folder} cannot be made a folder; choose another.`,
-      {
-        cause,
-      },
-    );
-  });
-  if ((await readdir(folder)).some((file) => file !== 'run.json.part')) {
+  const known = await readIfThere(path);
+  if (known !== undefined) return checkSame(folder, known.toString('utf8'), manifest);
+  await mkdir(folder, { recursive: true }).catch(refused(`--out ${folder}`, 'made a folder'));
+  const files = await readdir(folder).catch(refused(`--out ${folder}`, 'read'));
+  if (files.some((file) => file !== 'run.json.part')) {
     throw new ElasticCacheError(
       'invalid-option',
       `--out ${folder} holds files but no run.json; choose an empty folder, or that of an earlier run.`,
     );
   }
   // Whole or not there: a run killed right here must not leave a folder that no run can take.
-  await writeFile(`${path}.part`, `${JSON.stringify(manifest, null, 2)}\n`);
-  await rename(`${path}.part`, path);
+  await writeFile(`${path}.part`, `${JSON.stringify(manifest, null, 2)}\n`).catch(
+    refused(`${path}.part`, 'written'),
+  );
+  await rename(`${path}.part`, path).catch(refused(path, 'written'));
 }
 
 function checkSame(folder: string, text: string, manifest: Manifest): void {
@@ -90,16 +87,18 @@ const EDGE = 1 << 20;
 /** Tells two states of a model on disk apart: names, sizes and both ends of its ONNX files. Empty for an id of the Hub. */
 export async function hashModel(idOrDirectory: string): Promise<string> {
   const folder = join(idOrDirectory, 'onnx');
-  const files = await readdir(folder).catch(() => []);
-  if (files.length === 0) return '';
+  const files = await readdir(folder).catch(orUndefined).catch(refused(folder, 'read'));
+  if (files === undefined || files.length === 0) return '';
   const hash = createHash('sha256');
   for (const name of files.sort()) {
     const path = join(folder, name);
-    const { size } = await stat(path);
+    const { size } = await stat(path).catch(refused(path, 'read'));
     hash.update(`${name}:${size}\n`);
-    await using file = await open(path);
+    await using file = await open(path).catch(refused(path, 'read'));
     for (const position of [0, Math.max(0, size - EDGE)]) {
-      const { bytesRead, buffer } = await file.read({ buffer: Buffer.alloc(EDGE), position });
+      const { bytesRead, buffer } = await file
+        .read({ buffer: Buffer.alloc(EDGE), position })
+        .catch(refused(path, 'read'));
       hash.update(buffer.subarray(0, bytesRead));
     }
   }

@@ -1,7 +1,8 @@
-import { appendFileSync } from 'node:fs';
-import { readFile, truncate } from 'node:fs/promises';
+import { appendFileSync, statSync } from 'node:fs';
+import { truncate } from 'node:fs/promises';
 import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
+import { readIfThere, refused } from './disk.js';
 
 const ResultLine = z.object({
   sample: z.string(),
@@ -41,23 +42,24 @@ const keyOf = ({ sample, task, policy, budget }: ResultKey) => JSON.stringify([s
 export class ResultsFile {
   private constructor(
     private readonly path: string,
+    /** Bytes of the file as this run left it. */
+    private size: number,
     private readonly known: Map<string, ResultLine>,
   ) {}
 
   /**
    * Opens the lines of an earlier run, or none. A last line that was torn when that run was killed is cut off the file.
-   * @throws ElasticCacheError 'invalid-data' when another line is damaged
+   * @throws ElasticCacheError 'invalid-data' when another line is damaged; when the disk will not, as {@link refused} says
    */
   static async open(path: string): Promise<ResultsFile> {
-    const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return Buffer.alloc(0);
-      throw error;
-    });
+    const bytes = (await readIfThere(path)) ?? Buffer.alloc(0);
     const whole = bytes.lastIndexOf('\n') + 1;
-    if (whole < bytes.length) await truncate(path, whole);
+    if (whole < bytes.length) await truncate(path, whole).catch(refused(path, 'written'));
     const lines = bytes.subarray(0, whole).toString('utf8').split('\n').slice(0, -1);
-    const known = lines.map((line, index) => parseLine(line, `${path}:${index + 1}`));
-    return new ResultsFile(path, new Map(known.map((line) => [keyOf(line), line])));
+    const known = lines.flatMap((line, index) =>
+      line.trim() === '' ? [] : [parseLine(line, `${path}:${index + 1}`)],
+    );
+    return new ResultsFile(path, whole, new Map(known.map((line) => [keyOf(line), line])));
   }
 
   get lines(): ResultLine[] {
@@ -68,11 +70,43 @@ export class ResultsFile {
     return this.known.get(keyOf(key));
   }
 
-  /** Synchronous: an interrupt between two steps of the program finds the line whole or not there. */
+  /**
+   * Synchronous: an interrupt between two steps of the program finds the line whole or not there.
+   * @throws ElasticCacheError 'invalid-model' for a number that is none, 'invalid-option' when another run writes to the file; when
+   *   the disk will not, as {@link refused} says
+   */
   append(line: ResultLine): void {
-    appendFileSync(this.path, `${JSON.stringify(line)}\n`);
+    refuseNoNumber(line);
+    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
+    try {
+      this.refuseOtherWriter();
+      appendFileSync(this.path, bytes);
+    } catch (cause) {
+      refused(this.path, 'written')(cause);
+    }
+    this.size += bytes.length;
     this.known.set(keyOf(line), line);
   }
+
+  /** Not by a lock: one that outlives a killed run would keep the next from going on. */
+  private refuseOtherWriter(): void {
+    if ((statSync(this.path, { throwIfNoEntry: false })?.size ?? 0) === this.size) return;
+    throw new ElasticCacheError(
+      'invalid-option',
+      `${this.path} is not as this run left it: another run writes there, or someone changed it; let one run at a time use a folder, and run the same command again to go on.`,
+    );
+  }
+}
+
+/** JSON has no word for NaN or infinity: the line could not be read again. */
+function refuseNoNumber(line: ResultLine): void {
+  const { error } = ResultLine.safeParse(line);
+  if (!error) return;
+  const { sample, task, policy, budget } = line;
+  throw new ElasticCacheError(
+    'invalid-model',
+    `${error.issues[0]!.path.join('.')} of ${sample}, ${task} is no finite number with ${policy} at budget ${budget}: the model's scores overflowed, or its weights are damaged; try another --dtype, or leave out that policy or budget.`,
+  );
 }
 
 function parseLine(line: string, place: string): ResultLine {

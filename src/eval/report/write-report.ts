@@ -1,12 +1,13 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BrokenRecord } from '../data/dataset.js';
+import { refused } from '../disk.js';
 import type { Summary } from '../summary.js';
 import { latencyChart, qualityChart } from './charts.js';
 import { csv } from './csv.js';
 import { markdownTables } from './markdown.js';
 
-/** Writes `table.md`, `table.csv`, `summary.json`, and of what was measured `quality.svg` and `latency.svg`. */
+/** Writes `table.md`, `table.csv`, `summary.json`, and of what was measured `quality.svg` and `latency.svg`. Throws as {@link refused} says. */
 export async function writeReport(
   folder: string,
   summary: Summary,
@@ -20,8 +21,9 @@ export async function writeReport(
     'latency.svg': latencyChart(summary),
   };
   for (const [name, content] of Object.entries(files)) {
+    const path = join(folder, name);
     // A chart of an earlier run must not stand beside tables of this one.
-    if (content === undefined) await rm(join(folder, name), { force: true });
-    else await writeFile(join(folder, name), content);
+    const change = content === undefined ? rm(path, { force: true }) : writeFile(path, content);
+    await change.catch(refused(path, 'written'));
   }
 }
