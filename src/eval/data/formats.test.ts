@@ -130,6 +130,10 @@ describe('files', () => {
     await expect(open([good], 1, join(folder, 'nowhere'))).rejects.toThrow(/nowhere is not a folder/);
   });
 
+  it('may begin with a byte-order mark', async () => {
+    expect((await open(`\uFEFF${JSON.stringify([good])}`)).samples).toHaveLength(1);
+  });
+
   it('that differ have another fingerprint', async () => {
     const one = await open([good]);
     expect((await open([good])).fingerprint).toBe(one.fingerprint);

@@ -51,7 +51,8 @@ async function openFile(source: string, count: number, images: string | undefine
       { cause },
     );
   });
-  const { records, parse } = recordsOf(source, bytes.toString('utf8'));
+  // A TextDecoder leaves out the byte-order mark that some editors put in front.
+  const { records, parse } = recordsOf(source, new TextDecoder().decode(bytes));
   const folders = await imageFolders(source, images);
   const samples: Sample[] = [];
   const broken: BrokenRecord[] = [];
