@@ -22,11 +22,15 @@ describe('wilson', () => {
         fc.pre(right + wrong > 0);
         const { value, low, high } = wilson(right, right + wrong);
         expect(low).toBeGreaterThanOrEqual(0);
-        expect(low).toBeLessThanOrEqual(value + 1e-12);
-        expect(high).toBeGreaterThanOrEqual(value - 1e-12);
+        expect(low).toBeLessThanOrEqual(value);
+        expect(high).toBeGreaterThanOrEqual(value);
         expect(high).toBeLessThanOrEqual(1);
       }),
     );
+    for (let total = 1; total <= 500; total++) {
+      expect(wilson(total, total).high).toBe(1);
+      expect(wilson(0, total).low).toBe(0);
+    }
   });
 });
 

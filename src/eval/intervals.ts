@@ -31,7 +31,8 @@ export function wilson(right: number, total: number): Estimate {
   const spread = Z ** 2 / total;
   const middle = (share + spread / 2) / (1 + spread);
   const half = (Z * Math.sqrt((share * (1 - share)) / total + spread / (4 * total))) / (1 + spread);
-  return { value: share, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
+  // Rounding must not leave the share itself outside: at 0 and 1 it is an end of the interval.
+  return { value: share, low: right === 0 ? 0 : middle - half, high: right === total ? 1 : middle + half };
 }
 
 export function mean(values: readonly number[]): number {
