@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   parseBatchSizes,
   parseBudgetRanges,
+  parseBudgets,
   parseLengths,
   parseMetrics,
   parsePolicies,
@@ -40,7 +41,17 @@ describe('the options of eval', () => {
 
   it('takes what is named twice once: it would be measured twice', () => {
     expect(parseLengths('own,64+8,own')).toEqual([undefined, { prompt: 64, output: 8 }]);
-    expect(parseBatchSizes('1,4,1')).toEqual([1, 4]);
+    expect(parseLengths('64+8,064+8')).toEqual([{ prompt: 64, output: 8 }]);
+    expect(parseBatchSizes('1,4,1,04')).toEqual([1, 4]);
+    expect(names('0.2,0.20,.2,0.1..0.2,64mb,64MB,64000kb,8tokens,08tokens')).toEqual([
+      '0.2',
+      '0.1',
+      '64mb',
+      '8tokens',
+    ]);
+    expect(parseBudgets('1,0.5,1.0').map(({ name }) => name)).toEqual(['1', '0.5']);
+    // The same budget has one name, by which an earlier run's results are found.
+    expect(names('0.20')).toEqual(names('.2'));
     expect(parseMetrics('ppl,rouge,ppl')).toEqual(['ppl', 'rouge']);
   });
 });

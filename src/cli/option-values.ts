@@ -8,7 +8,7 @@ const BUDGET_FORMS =
   'give a share of the tokens above 0 and at most 1 such as 0.2, tokens such as 256tokens, or memory such as 64mb';
 const UNITS = { kb: 1e3, mb: 1e6, gb: 1e9 };
 
-/** A budget as it was typed, for tables, and as the cache takes it. */
+/** A budget as tables name it and as the cache takes it. */
 export interface NamedBudget {
   name: string;
   budget: Budget;
@@ -19,18 +19,20 @@ export function parseBudget(value: string): NamedBudget {
   const match = /^(\d*\.?\d+(?:e-?\d+)?)(tokens|kb|mb|gb)?$/i.exec(value.trim());
   const amount = match ? Number(match[1]) : Number.NaN;
   const unit = match?.[2]?.toLowerCase();
+  // However it was typed: results are found again by it.
+  const name = `${amount}${unit ?? ''}`;
   if (unit === undefined) {
-    if (amount > 0 && amount <= 1) return { name: value.trim(), budget: amount };
+    if (amount > 0 && amount <= 1) return { name, budget: amount };
   } else if (unit === 'tokens') {
-    if (Number.isSafeInteger(amount) && amount > 0) return { name: value.trim(), budget: { tokens: amount } };
+    if (Number.isSafeInteger(amount) && amount > 0) return { name, budget: { tokens: amount } };
   } else if (amount > 0) {
-    return { name: value.trim(), budget: { bytes: amount * UNITS[unit as keyof typeof UNITS] } };
+    return { name, budget: { bytes: amount * UNITS[unit as keyof typeof UNITS] } };
   }
   throw new ElasticCacheError('invalid-budget', `budget "${value}" is none: ${BUDGET_FORMS}.`);
 }
 
 export function parseBudgets(value: string): NamedBudget[] {
-  return listOf(value, 'budgets').map(parseBudget);
+  return distinct(listOf(value, 'budgets').map(parseBudget), ({ budget }) => budget);
 }
 
 /** Budgets and ranges of shares, `0.05,0.1..0.9` or `0.1..0.5:0.2` with a step (0.1 unless told); each once. */
@@ -38,7 +40,13 @@ export function parseBudgetRanges(value: string): NamedBudget[] {
   const budgets = listOf(value, 'budgets').flatMap((item) =>
     item.includes('..') ? rangeOf(item).map(parseBudget) : [parseBudget(item)],
   );
-  return [...new Map(budgets.map((budget) => [budget.name, budget])).values()];
+  return distinct(budgets, ({ budget }) => budget);
+}
+
+/** Each value once, as it came first: 1mb and 1000kb are one. */
+function distinct<T>(items: readonly T[], value: (item: T) => unknown = (item) => item): T[] {
+  const values = items.map((item) => JSON.stringify(value(item)));
+  return items.filter((_, index) => values.indexOf(values[index]!) === index);
 }
 
 function rangeOf(value: string): string[] {
@@ -65,19 +73,21 @@ export function parseMetrics(value: string): Metric[] {
 
 /** What is timed: `own`, or lengths of prompt and output such as `1024+512`. */
 export function parseLengths(value: string): ({ prompt: number; output: number } | undefined)[] {
-  return listOf(value, 'lengths').map((item) => {
-    if (item === 'own') return undefined;
-    const match = /^(\d+)\+(\d+)$/.exec(item);
-    const [prompt, output] = [Number(match?.[1]), Number(match?.[2])];
-    if (prompt >= 1 && output >= 2) return { prompt, output };
-    throw invalid(
-      `--lengths "${item}" is none; give own, or the tokens of a prompt and of its output (2 or more) such as 1024+512.`,
-    );
-  });
+  return distinct(listOf(value, 'lengths').map(parseLength));
+}
+
+function parseLength(item: string): ReturnType<typeof parseLengths>[number] {
+  if (item === 'own') return undefined;
+  const match = /^(\d+)\+(\d+)$/.exec(item);
+  const [prompt, output] = [Number(match?.[1]), Number(match?.[2])];
+  if (prompt >= 1 && output >= 2) return { prompt, output };
+  throw invalid(
+    `--lengths "${item}" is none; give own, or the tokens of a prompt and of its output (2 or more) such as 1024+512.`,
+  );
 }
 
 export function parseBatchSizes(value: string): number[] {
-  return listOf(value, 'batch-sizes').map(countOf('batch-sizes'));
+  return distinct(listOf(value, 'batch-sizes').map(countOf('batch-sizes')));
 }
 
 export function parseOnError(value: string): 'skip' | 'stop' {
