@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { debuglog } from 'node:util';
+import { debuglog, format } from 'node:util';
 import { CommanderError } from 'commander';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import { createProgram } from './program.js';
@@ -10,6 +10,8 @@ const debug = debuglog('elastic-cache');
 console.log = console.error;
 console.info = console.error;
 console.debug = console.error;
+// What fails is told once, by report(); transformers.js would show all tensors of the failed step before it.
+console.error = (...said: unknown[]) => debug(format(...said));
 
 // Whoever read our output has seen enough (`| head`): not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
