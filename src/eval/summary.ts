@@ -1,5 +1,6 @@
 import { type Cell, REFERENCE } from './cells.js';
 import { bootstrap, type Estimate, mean, median, wilson } from './intervals.js';
+import { type Shape, shapeName } from './metrics/latency.js';
 import { LATENCY } from './metrics/names.js';
 import { perplexity, type Surprise } from './metrics/perplexity.js';
 import type { ResultLine } from './results.js';
@@ -51,16 +52,19 @@ export interface Summary {
   latency: LatencyRow[];
 }
 
-/** Brings the lines of a sweep together, one row for each cell and, of what was timed, each shape; in the order of `cells`. */
-export function summarise(lines: readonly ResultLine[], cells: readonly Cell[]): Summary {
+/** Brings the lines of a sweep together, one row for each cell and, of what was timed, each shape; in the order of both. */
+export function summarise(
+  lines: readonly ResultLine[],
+  cells: readonly Cell[],
+  shapes: readonly Shape[],
+): Summary {
   const of = (cell: Cell) =>
     lines.filter(({ policy, budget }) => policy === cell.policy && budget === cell.budget.name);
   const surprise = ofAnswers(of(REFERENCE), ({ perplexity }) => perplexity);
   const quality = cells.map((cell) => qualityRow(cell, of(cell), surprise));
-  const shapes = [...new Set(lines.filter(({ latency }) => latency).map(({ task }) => task))];
-  const latency = shapes.flatMap((shape) =>
+  const latency = shapes.map(shapeName).flatMap((shape) =>
     cells.flatMap((cell) => {
-      const timed = of(cell).filter(({ task }) => task === shape);
+      const timed = of(cell).filter(({ task }) => task === `${LATENCY}${shape}`);
       return timed.length > 0 ? [latencyRow(cell, shape, timed)] : [];
     }),
   );
@@ -122,13 +126,13 @@ function qualityRow(
   return row;
 }
 
-function latencyRow({ policy, budget }: Cell, task: string, lines: readonly ResultLine[]): LatencyRow {
+function latencyRow({ policy, budget }: Cell, shape: string, lines: readonly ResultLine[]): LatencyRow {
   const runs = lines.flatMap(({ latency }) => latency ?? []);
   const middle = (pick: (run: (typeof runs)[number]) => number) => bootstrap(runs.map(pick), median);
   return {
     policy,
     budget: budget.name,
-    shape: task.slice(LATENCY.length),
+    shape,
     runs: runs.length,
     promptTokens: median(runs.map((run) => run.promptTokens)),
     newTokens: median(runs.map((run) => run.newTokens)),

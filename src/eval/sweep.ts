@@ -5,6 +5,7 @@ import { type Cell, REFERENCE } from './cells.js';
 import type { BrokenRecord, Dataset, Sample, Task } from './data/dataset.js';
 import { reasonOf } from './data/record.js';
 import { measureLatency, type Shape, shapeName } from './metrics/latency.js';
+import { counts } from './metrics/measurable.js';
 import { LATENCY, type Metric } from './metrics/names.js';
 import { type Prepared, prepareSample } from './prepare-sample.js';
 import { measureQuality } from './quality.js';
@@ -38,8 +39,9 @@ export interface SweepProgress {
 /** A line that is still to be made. */
 type Job = { cell: Cell } & ({ task: Task } | { shape: Shape });
 
-/** Samples that cannot be asked about, as against a model or a disk that fails. */
-const BROKEN = ['invalid-image', 'missing-file', 'invalid-prompt'];
+/** Errors of a sample, one that is too long for the model included, as against those of a model or a disk that fails. */
+const OF_SAMPLE = ['invalid-image', 'missing-file', 'invalid-prompt'];
+const isOfSample = (error: unknown) => error instanceof ElasticCacheError && OF_SAMPLE.includes(error.code);
 
 /**
  * Runs every policy and budget on every sample, sample by sample, and appends a line to the results for each. Lines that are
@@ -60,38 +62,33 @@ export async function sweep(options: SweepOptions): Promise<void> {
   let done = found;
   for (const { sample, jobs } of open) {
     if (jobs.length === 0) continue;
+    const before = done;
     onProgress({ done, total, found, sample: sample.name });
-    let prepared: Prepared;
     try {
-      prepared = await prepareSample(loaded, sample);
+      const prepared = await prepareSample(loaded, sample);
+      for (const job of jobs) {
+        const key = keyOf(sample, job);
+        const measured =
+          'task' in job
+            ? await shared.during(() =>
+                measureQuality({ ...options, ...job, ...prepared, fullText: fullText(results, key) }),
+              )
+            : { latency: await timed(options, warm, job, prepared) };
+        results.append({ ...key, ...measured });
+        done++;
+        onProgress({ done, total, found, sample: sample.name });
+      }
     } catch (error) {
-      if (!(error instanceof ElasticCacheError && BROKEN.includes(error.code))) throw error;
+      if (!isOfSample(error)) throw error;
       onBroken({ name: sample.name, reason: reasonOf(error) });
-      total -= jobs.length;
-      continue;
-    }
-    for (const job of jobs) {
-      const key = keyOf(sample, job);
-      const measured =
-        'task' in job
-          ? await shared.during(() =>
-              measureQuality({ ...options, ...job, ...prepared, fullText: fullText(results, key) }),
-            )
-          : { latency: await timed(options, warm, job, prepared) };
-      results.append({ ...key, ...measured });
-      done++;
-      onProgress({ done, total, found, sample: sample.name });
+      total -= jobs.length - (done - before);
     }
   }
 }
 
 /** All lines of a sample: each task with the full cache first; what is timed in an order of chance, so that no drift favours any. */
 function jobsOf(sample: Sample, index: number, { cells, metrics, shapes }: SweepOptions): Job[] {
-  const asked = sample.tasks.filter(
-    ({ reference, accepted }) =>
-      (reference !== undefined && (metrics.has('ppl') || metrics.has('rouge'))) ||
-      (accepted !== undefined && metrics.has('accuracy')),
-  );
+  const asked = sample.tasks.filter((task) => [...metrics].some((metric) => counts(metric, task)));
   const random = new Random(index, 6);
   return [
     ...asked.flatMap((task) => cells.map((cell) => ({ cell, task }))),
@@ -123,8 +120,18 @@ async function timed(
       budget: budget.budget,
     });
   const name = shapeName(shape);
-  // The first run of a shape pays for memory that later ones find allocated.
-  if (!warm.has(name)) await run(REFERENCE);
-  warm.add(name);
-  return run(cell);
+  try {
+    // The first run of a shape pays for memory that later ones find allocated.
+    if (!warm.has(name)) await run(REFERENCE);
+    warm.add(name);
+    return await run(cell);
+  } catch (cause) {
+    if (shape.lengths === undefined || !isOfSample(cause)) throw cause;
+    // Lengths that were asked for are too long for every sample.
+    throw new ElasticCacheError(
+      'invalid-option',
+      `${name} cannot be timed: ${reasonOf(cause)}; give shorter --lengths.`,
+      { cause },
+    );
+  }
 }

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -154,6 +154,91 @@ describe('eval on the embedded model', () => {
   });
 });
 
+describe('a record that is too long for the model', () => {
+  const turns = (question: string, answer: string) => [
+    { from: 'human', value: `<image>\n${question}` },
+    { from: 'gpt', value: answer },
+  ];
+  // The tiny model takes 2,048 tokens. The second of these has no id; the last has its answer too long.
+  const records = [
+    { id: 'short', image: '01.png', conversations: turns('w1 w2', 'w3 w4 w5') },
+    { image: '02.png', conversations: turns('w1 '.repeat(2100), 'w3 w4') },
+    { id: 'last', image: '03.png', conversations: turns('w6 w7', 'w8 w9') },
+    { id: 'tail', image: '03.png', conversations: turns('w6', 'w8 '.repeat(2100)) },
+  ];
+  const options = (folder: string, ...more: string[]) => [
+    ...['eval', '--out', at(folder), '--model', at('tiny'), '--data', at('tail.json'), '--images', samples],
+    ...[
+      '--policies',
+      'local',
+      '--budgets',
+      '0.5',
+      '--max-new-tokens',
+      '4',
+      '--metrics',
+      'ppl,rouge',
+      ...more,
+    ],
+  ];
+  const tooLong =
+    /is broken: The decoder cannot run \d+ tokens after \d+; is the text longer than the model takes\?/;
+
+  beforeAll(() => writeFile(at('tail.json'), JSON.stringify(records)));
+
+  it('is named and left out, and the others are measured, also when the run is taken up again', async () => {
+    const first = await run(...options('tail', '--on-error', 'skip'));
+    const [loading, ...said] = first.stderr.trimEnd().split('\n');
+    expect(loading).toMatch(/^loading /);
+    expect(said).toHaveLength(2);
+    expect(said[0]).toMatch(`skipped: record 2 of ${at('tail.json')} is broken: `);
+    expect(said[1]).toMatch(`skipped: record tail of ${at('tail.json')} is broken: `);
+    for (const line of said) expect(line).toMatch(tooLong);
+    expect(first.code).toBe(0);
+    const measured = await lines('tail');
+    expect(measured.map(({ sample, policy }) => [sample, policy])).toEqual([
+      ['short', 'full'],
+      ['short', 'local'],
+      ['last', 'full'],
+      ['last', 'local'],
+    ]);
+    const { quality, skipped } = JSON.parse(await readFile(at('tail/summary.json'), 'utf8'));
+    expect(quality.map(({ answers }: { answers: number }) => answers)).toEqual([2, 2]);
+    expect(skipped.map(({ name }: { name: string }) => name)).toEqual(['record 2', 'tail']);
+    const again = await run(...options('tail', '--on-error', 'skip'));
+    expect(again).toMatchObject({ code: 0, stdout: first.stdout });
+    expect(await lines('tail')).toEqual(measured);
+  });
+
+  it('ends the run with its name, unless such are to be skipped', async () => {
+    const { stdout, stderr, code } = await run(...options('stopped'));
+    const [, sentence] = stderr.trimEnd().split('\n');
+    expect(sentence).toMatch(`error: record 2 of ${at('tail.json')} is broken: `);
+    expect(sentence).toMatch(/; mend it, or leave such out with --on-error skip\.$/);
+    expect(stderr.split('\n')).toHaveLength(3);
+    expect({ stdout, code }).toEqual({ stdout: '', code: 1 });
+  });
+
+  it('is no disk that fails, and no length that was asked for', async () => {
+    await run(...options('failing', '--samples', '1'));
+    await rm(at('failing/results.jsonl'));
+    await symlink(at('failing/nowhere/file'), at('failing/results.jsonl'));
+    const disk = await run(...options('failing', '--samples', '1', '--on-error', 'skip'));
+    expect(disk.stderr).toMatch(/\nerror: .*results\.jsonl cannot be written \(ENOENT\); [^\n]*\n$/);
+    expect(disk.code).toBe(1);
+    const timed = ['--metrics', 'latency', '--lengths', '3000+2', '--on-error', 'skip'];
+    const lengths = await run(...options('lengths', ...timed));
+    expect(lengths.stderr).toMatch(/\nerror: 3000\+2 cannot be timed: .*; give shorter --lengths\.\n$/);
+    expect(lengths.code).toBe(1);
+  });
+
+  it('when there is no other, ends the run: an empty table is no result', async () => {
+    await writeFile(at('all.json'), JSON.stringify([records[1]]));
+    const { stderr, code } = await run(...options('none', '--data', at('all.json'), '--on-error', 'skip'));
+    expect(stderr).toMatch(/\nskipped: record 1 of .*\nerror: no record of .*all\.json could be measured/);
+    expect(code).toBe(1);
+  });
+});
+
 describe('what cannot be measured is said in one sentence', () => {
   it.each([
     [['--metrics', 'bleu'], /metric "bleu" is unknown; choose among ppl, rouge, accuracy, latency\./],
@@ -179,6 +264,20 @@ describe('what cannot be measured is said in one sentence', () => {
     expect(stderr).toMatch(message);
     expect(stderr).toMatch(/^error: [^\n]+\.\n$/);
     expect({ stdout, code }).toEqual({ stdout: '', code: 1 });
+  });
+
+  it('a metric that the data cannot give; with others that it can, those are measured', async () => {
+    const data = ['--model', at('tiny'), '--data', at('llava.json'), '--images', samples, '--samples', '1'];
+    const only = await run('eval', '--out', at('never'), ...data, '--metrics', 'accuracy');
+    expect(only.stderr).toBe(
+      `error: accuracy needs short answers, which no record of ${at('llava.json')} has (1 read); choose other --metrics (ppl, rouge, accuracy, latency), other data, or more --samples.\n`,
+    );
+    expect(only).toMatchObject({ stdout: '', code: 1 });
+    await expect(readFile(at('never/run.json'))).rejects.toThrow('ENOENT');
+    const both = await run('eval', '--out', at('both'), ...data, '--metrics', 'ppl,accuracy');
+    expect(both.stderr).toMatch(/^not measured: accuracy needs short answers, which no record of .* has /);
+    expect(both.stdout).toContain('perplexity');
+    expect(both.code).toBe(0);
   });
 
   it('a broken record, unless such are to be skipped', async () => {

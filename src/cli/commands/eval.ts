@@ -1,11 +1,12 @@
 import { join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { cellsOf } from '../../eval/cells.js';
-import type { BrokenRecord } from '../../eval/data/dataset.js';
+import type { BrokenRecord, Dataset } from '../../eval/data/dataset.js';
 import { openDataset } from '../../eval/data/open-dataset.js';
 import { claimFolder, hashModel } from '../../eval/manifest.js';
 import type { Shape } from '../../eval/metrics/latency.js';
-import type { Metric } from '../../eval/metrics/names.js';
+import { missing } from '../../eval/metrics/measurable.js';
+import { METRICS, type Metric } from '../../eval/metrics/names.js';
 import { markdownTables } from '../../eval/report/markdown.js';
 import { writeReport } from '../../eval/report/write-report.js';
 import { ResultsFile } from '../../eval/results.js';
@@ -43,7 +44,8 @@ export async function evaluate(options: EvalOptions): Promise<void> {
   const dataset = await openDataset(data, samples, images);
   const skipped: BrokenRecord[] = [];
   const onBroken = (record: BrokenRecord) => {
-    const what = `record ${record.name} of ${data} is broken: ${record.reason}`;
+    const name = /^(record|scene) /.test(record.name) ? record.name : `record ${record.name}`;
+    const what = `${name} of ${data} is broken: ${record.reason}`;
     if (options.onError === 'stop') {
       throw new ElasticCacheError(
         'invalid-data',
@@ -54,6 +56,8 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     process.stderr.write(`skipped: ${what}\n`);
   };
   dataset.broken.forEach(onBroken);
+  if (dataset.samples.length === 0) throw noneMeasured(data);
+  tellMissing(options, dataset);
   const modelHash = await hashModel(model);
   await claimFolder(out, {
     model: modelHash ? resolve(model) : model,
@@ -70,6 +74,9 @@ export async function evaluate(options: EvalOptions): Promise<void> {
   });
   const results = await ResultsFile.open(join(out, 'results.jsonl'));
   const cells = cellsOf(options.policies, options.budgets);
+  const shapes = options.lengths.flatMap((lengths) =>
+    options.batchSizes.map((batch) => ({ lengths, batch })),
+  );
   const loaded = await loadWithProgress(model, options, new Progress());
   const bar = new SweepBar();
   process.prependOnceListener('SIGINT', () => {
@@ -82,7 +89,7 @@ export async function evaluate(options: EvalOptions): Promise<void> {
       dataset,
       cells,
       metrics: new Set(options.metrics),
-      shapes: options.lengths.flatMap((lengths) => options.batchSizes.map((batch) => ({ lengths, batch }))),
+      shapes,
       maxNewTokens: options.maxNewTokens,
       results,
       onBroken: (record) => {
@@ -95,10 +102,35 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     bar.end();
   }
   const names = new Set(dataset.samples.map(({ name }) => name));
+  // A record may break in the midst: what was measured of it before is not compared.
+  for (const { name } of skipped) names.delete(name);
   const summary = summarise(
     results.lines.filter(({ sample }) => names.has(sample)),
     cells,
+    shapes,
   );
+  if (summary.quality.length + summary.latency.length === 0) throw noneMeasured(data);
   await writeReport(out, summary, skipped);
   process.stdout.write(json ? `${JSON.stringify({ ...summary, skipped })}\n` : markdownTables(summary));
+}
+
+/** Says which of the metrics the data cannot give; without any other there is nothing to run for. */
+function tellMissing({ data, metrics }: EvalOptions, { samples }: Dataset): void {
+  const lacks = missing(metrics, samples);
+  if (lacks.length === 0) return;
+  const what = `${lacks.join(' and ')}, which no record of ${data} has (${samples.length} read)`;
+  if (lacks.length === metrics.length) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `${what}; choose other --metrics (${METRICS.join(', ')}), other data, or more --samples.`,
+    );
+  }
+  process.stderr.write(`not measured: ${what}\n`);
+}
+
+function noneMeasured(data: string): ElasticCacheError {
+  return new ElasticCacheError(
+    'invalid-data',
+    `no record of ${data} could be measured, as said above; mend them or choose other data.`,
+  );
 }

@@ -7,8 +7,10 @@ export interface Panel {
   readonly log: boolean;
   /** With the full cache: drawn across. */
   readonly full: number | undefined;
-  readonly series: readonly { name: string; points: readonly { budget: string; estimate: Estimate }[] }[];
+  readonly series: readonly { name: string; points: Points }[];
 }
+
+type Points = readonly { budget: string; estimate: Estimate }[];
 
 const COLOURS = [
   '#1b4965',
@@ -43,14 +45,12 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
   const names = [...new Set(panels.flatMap(({ series }) => series.map(({ name }) => name)))];
   const legend = KEY + LETTER * Math.max(...names.map((name) => name.length));
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: WIDTH + legend, height });
-  const budgets = [
-    ...new Set(panels.flatMap(({ series }) => series.flatMap(({ points }) => points.map((p) => p.budget)))),
-  ];
+  const budgets = inOrder(
+    new Set(panels.flatMap(({ series }) => series.flatMap(({ points }) => points.map((p) => p.budget)))),
+  );
   // Shares stand where their number is; tokens and bytes, which have no common scale with them, side by side.
-  const shares = budgets.every((budget) => Number.isFinite(Number(budget)));
+  const shares = budgets.every((budget) => kindOf(budget) === 0);
   const x = (budget: string) => (shares ? Number(budget) : budget);
-  const inOrder = (points: Panel['series'][number]['points']) =>
-    shares ? points.toSorted((a, b) => Number(a.budget) - Number(b.budget)) : points;
   // From the edge, so that one budget makes a line too; where budgets are names, a dash where its only point is.
   const across = (full: number) => ({
     data: [...(shares ? [[0, full]] : []), ...budgets.map((budget) => [x(budget), full])],
@@ -99,15 +99,15 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
       const lines = series.flatMap(({ name, points }) => {
         const { color, symbol } = look(name);
         return [
-          {
+          ...lineParts(budgets, points).map((part) => ({
             type: 'line' as const,
             name,
             ...axes,
             symbol,
             symbolSize: 7,
             color,
-            data: inOrder(points).map(({ budget, estimate }) => [x(budget), estimate.value]),
-          },
+            data: part.map(({ budget, estimate }) => [x(budget), estimate.value]),
+          })),
           {
             type: 'custom' as const,
             name,
@@ -127,6 +127,24 @@ export function linesSvg(title: string, panels: readonly Panel[]): string {
   const svg = chart.renderToSVGString();
   chart.dispose();
   return svg;
+}
+
+/** Kinds of budgets have no common scale: 0 shares, 1 tokens, 2 memory. */
+function kindOf(budget: string): number {
+  if (Number.isFinite(Number(budget))) return 0;
+  return budget.endsWith('tokens') ? 1 : 2;
+}
+
+/** Kind by kind: shares by size, others as they were asked for. */
+function inOrder(budgets: ReadonlySet<string>): string[] {
+  return [...budgets].sort((a, b) => kindOf(a) - kindOf(b) || (kindOf(a) === 0 ? Number(a) - Number(b) : 0));
+}
+
+/** The points of each line: none goes from one kind of budgets to another. */
+function lineParts(budgets: readonly string[], points: Points): Points[] {
+  const sorted = points.toSorted((a, b) => budgets.indexOf(a.budget) - budgets.indexOf(b.budget));
+  const kinds = new Set(sorted.map(({ budget }) => kindOf(budget)));
+  return [...kinds].map((kind) => sorted.filter(({ budget }) => kindOf(budget) === kind));
 }
 
 /** Draws [budget, low, high] as an upright bar with feet. */

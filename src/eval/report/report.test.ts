@@ -25,6 +25,7 @@ function lineOf(sample: string, { policy, budget }: Cell): ResultLine {
   };
 }
 
+const shape = { lengths: { prompt: 1024, output: 512 }, batch: 4 };
 const answers = ['a', 'b', 'c'].flatMap((sample) => cells.map((cell) => lineOf(sample, cell)));
 const verdicts = [true, true, false, true].map((right, index) => ({
   ...lineOf('a', cells[1]!),
@@ -52,7 +53,7 @@ const timed = cells.flatMap((cell) =>
 );
 
 describe('a summary', () => {
-  const { quality, latency } = summarise([...answers, ...verdicts, ...timed], cells);
+  const { quality, latency } = summarise([...answers, ...verdicts, ...timed], cells, [shape]);
 
   it('has a row for each cell, the full cache once and first', () => {
     expect(quality.map((row) => [row.policy, row.budget, row.held])).toEqual([
@@ -91,10 +92,20 @@ describe('a summary', () => {
     expect(latency[0]!.msPerToken).toEqual({ value: 4, low: 2, high: 9 });
     expect(latency[0]!.tokensPerSecond.value).toBe(1000);
   });
+
+  it('has the shapes that were asked for, in their order, and no others', () => {
+    const own = { lengths: undefined, batch: 1 };
+    const both = [...timed, ...timed.map((line) => ({ ...line, task: 'latency own' }))];
+    const shapes = (asked: (typeof own | typeof shape)[]) =>
+      new Set(summarise(both, cells, asked).latency.map((row) => row.shape));
+    expect([...shapes([own])]).toEqual(['own']);
+    expect([...shapes([own, shape])]).toEqual(['own', '1024+512 x 4']);
+    expect([...shapes([])]).toEqual([]);
+  });
 });
 
 describe('reports', () => {
-  const summary = summarise([...answers, ...verdicts, ...timed], cells);
+  const summary = summarise([...answers, ...verdicts, ...timed], cells, [shape]);
 
   it('are tables of what was measured, in Markdown', () => {
     const text = markdownTables(summary);
@@ -103,10 +114,10 @@ describe('reports', () => {
     expect(text).toMatch(
       /\| 1024\+512 x 4 +\| full +\| 1 +\| 4\.00 \[2\.00, 9\.00\] \| 1000 \[444, 2000\] \| 2500 /,
     );
-    const near = summarise(timed, cells);
+    const near = summarise(timed, cells, [shape]);
     near.latency[0]!.msPerToken = { value: 999.6, low: 0.05, high: 9996 };
     expect(markdownTables(near)).toContain('1000 [0.0500, 9996]');
-    const alone = markdownTables(summarise(timed, cells));
+    const alone = markdownTables(summarise(timed, cells, [shape]));
     expect(alone).not.toContain('perplexity');
     expect(alone.startsWith('| prompt+output')).toBe(true);
   });
@@ -131,11 +142,31 @@ describe('reports', () => {
       [[], 0],
     ] as const) {
       const shown = cellsOf(['h2o'], budgets.map(budget));
-      const chart = qualityChart(summarise(answers, shown)) ?? '';
+      const chart = qualityChart(summarise(answers, shown, [])) ?? '';
       // The full cache is drawn across, whatever the budgets; with nothing to compare it to there is no chart.
       expect(chart.match(/<path d="M[^"]+L[^"]+"[^>]*stroke-dasharray="4,2"/g) ?? []).toHaveLength(2 * drawn);
     }
     expect(qualityChart({ quality: [], latency: [] })).toBeUndefined();
     expect(latencyChart({ quality: [], latency: [] })).toBeUndefined();
+  });
+
+  it.each([
+    [['0.3', '256tokens', '1mb'], 0],
+    [['0.3', '256tokens', '0.5', '1mb'], 1],
+    [['0.3', '256tokens', '0.5', '1mb', '512tokens', '1gb'], 3],
+    [['256tokens', '512tokens'], 1],
+    [['0.5', '0.3'], 1],
+  ])('join %j by %i lines: none between kinds of budgets', (budgets, lines) => {
+    const names = budgets.map((name) => ({ name, budget: 1 }));
+    const shown = cellsOf(['h2o'], names);
+    const summary = summarise(
+      shown.map((cell) => ({ ...lineOf('a', cell), tokensHeld: 50, rouge: undefined })),
+      shown,
+      [],
+    );
+    // A line is a path of its own colour that is not filled; the dots are.
+    const drawn =
+      qualityChart(summary)!.match(/<path d="M[^"]+L[^"]+" fill="none"[^>]+stroke="#1b4965"/g) ?? [];
+    expect(drawn).toHaveLength(lines);
   });
 });
