@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { constants, existsSync } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { ElasticCacheError } from '../errors.js';
 import { networkReason, type RemoteFile, refuse, request } from './hub-file.js';
 import { cachePath, type ModelSource } from './model-source.js';
@@ -38,6 +38,16 @@ export async function fetchFile(
     // Another process fetched the same and was first.
     if (!existsSync(target)) throw cause;
   });
+  await dropOtherParts(target);
+}
+
+/** Removes what is left of downloads of a file as it was before. */
+async function dropOtherParts(target: string): Promise<void> {
+  const name = basename(target);
+  for (const file of await readdir(dirname(target))) {
+    const isPart = file.startsWith(`${name}.`) && /^[0-9a-f]{16}\.part$/.test(file.slice(name.length + 1));
+    if (isPart) await rm(join(dirname(target), file), { force: true });
+  }
 }
 
 /** Where a download lies until it is whole. */
@@ -86,11 +96,16 @@ async function fill(
     at = 0;
   }
   if (at > 0 && at === size) return;
-  const response = await request(
+  let response = await request(
     source,
     file,
     at > 0 && etag ? { Range: `bytes=${at}-`, 'If-Range': etag } : {},
   );
+  if (response.status === 416 && at > 0) {
+    // What is here is no shorter than the file: whole, or not what it should be, and nothing tells which.
+    await response.body?.cancel();
+    response = await request(source, file, {});
+  }
   refuse(source, file, response);
   if (response.status !== 206) at = 0;
   report(at);
@@ -110,8 +125,9 @@ async function fill(
     await reader.cancel().catch(() => {});
     throw cause;
   }
-  if (size !== undefined && at !== size)
-    throw interrupted(source, file, at, size, 'the server stopped sending');
+  // Only now: another process may have made the same part the file, and be reading it.
+  if (size === undefined) await handle.truncate(at);
+  else if (at !== size) throw interrupted(source, file, at, size, 'the server stopped sending');
 }
 
 async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {

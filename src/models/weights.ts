@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, join, posix } from 'node:path';
 import { ElasticCacheError } from '../errors.js';
 import { readSkeleton } from '../graph/skeleton.js';
-import { settleExternalWeights } from '../runtime/external-weights.js';
+import { bytesNeeded, settleExternalWeights } from '../runtime/external-weights.js';
 import { FileSource } from '../runtime/file-source.js';
 import { fetchFile, partPath } from './download.js';
 import { lookAt, type RemoteFile } from './hub-file.js';
@@ -40,9 +40,8 @@ export async function dropDamaged(
 ): Promise<void> {
   if (isOffline(source)) return;
   for (const graph of graphs) {
-    const parts = all.filter((file) => file === graph || file.startsWith(`${graph}_data`));
-    const cached = parts.map((file) => cachePath(source, file));
-    if (!cached.every((path) => existsSync(path)) || (await damage(cached[0]!)) === undefined) continue;
+    const cached = all.filter((file) => isPartOf(graph, file)).map((file) => cachePath(source, file));
+    if (!cached.every((path) => existsSync(path)) || !(await damage(source, graph))) continue;
     for (const path of cached) await rm(path);
   }
 }
@@ -80,16 +79,28 @@ export async function fetchWeights(source: ModelSource, files: readonly WeightFi
     tell?.({ status: 'done', name, file });
   }
   const fetched = files.filter(({ remote }) => remote).map(({ file }) => file);
-  for (const file of fetched.filter((each) => each.endsWith('.onnx'))) {
-    const path = cachePath(source, file);
-    const reason = await damage(path);
-    if (reason === undefined) continue;
-    await rm(path);
-    throw new ElasticCacheError(
-      'download-failed',
-      `${file} of ${name} came incomplete or damaged and was removed; load again to fetch it (${reason})`,
-    );
+  for (const { file: graph } of files.filter(({ file }) => file.endsWith('.onnx'))) {
+    const isNew = fetched.some((file) => isPartOf(graph, file));
+    if (!isNew || !existsSync(cachePath(source, graph))) continue;
+    const found = await damage(source, graph);
+    if (found) await removeDamaged(source, graph, found);
   }
+}
+
+/** Whether a file is a graph's own or one of those that its weights lie in. */
+function isPartOf(graph: string, file: string): boolean {
+  return file === graph || file.startsWith(`${graph}_data`);
+}
+
+/** The graph goes with the weights: either may be the one that is of another time. */
+async function removeDamaged(source: ModelSource, graph: string, { reason, short }: Damage): Promise<never> {
+  const removed = [graph, ...short];
+  for (const file of removed) await rm(cachePath(source, file), { force: true });
+  const [were, them] = removed.length > 1 ? ['were', 'them'] : ['was', 'it'];
+  throw new ElasticCacheError(
+    'download-failed',
+    `${removed.join(' and ')} of ${source.id} came incomplete or damaged and ${were} removed; load again to fetch ${them} (${reason})`,
+  );
 }
 
 async function refuseFullDisk(source: ModelSource, files: readonly WeightFile[]): Promise<void> {
@@ -109,18 +120,32 @@ async function refuseFullDisk(source: ModelSource, files: readonly WeightFile[])
   );
 }
 
+/** What is wrong with an ONNX file or the weights beside it. */
+interface Damage {
+  reason: string;
+  /** Files of its weights, relative to the model, that end before the last of these. */
+  short: string[];
+}
+
 /**
- * What is wrong with an ONNX file or the weights beside it; undefined when nothing is, or when it names weights in a file that
- * the model does not list, which fetching it again would not bring. Only the graph is read.
+ * Undefined when nothing is wrong, or when a graph in the cache folder names weights in a file that the model does not list,
+ * which fetching it again would not bring. Only the graph is read.
  */
-async function damage(path: string): Promise<string | undefined> {
+async function damage(source: ModelSource, graph: string): Promise<Damage | undefined> {
+  const path = cachePath(source, graph);
   const file = await FileSource.open(path);
+  const short: string[] = [];
   try {
-    await settleExternalWeights(await readSkeleton(file, basename(path)), dirname(path));
+    const model = await readSkeleton(file, basename(path));
+    for (const [location, bytes] of bytesNeeded(model)) {
+      const beside = await stat(join(dirname(path), location)).catch(() => undefined);
+      if (beside && beside.size < bytes) short.push(posix.join(posix.dirname(graph), location));
+    }
+    await settleExternalWeights(model, dirname(path));
     return undefined;
   } catch (cause) {
     if (!(cause instanceof ElasticCacheError)) throw cause;
-    return cause.code === 'missing-file' ? undefined : cause.message;
+    return cause.code === 'missing-file' ? undefined : { reason: cause.message, short };
   } finally {
     await file.close();
   }

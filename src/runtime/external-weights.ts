@@ -20,14 +20,8 @@ import { externalDataOf } from '../graph/tensors.js';
  */
 export async function settleExternalWeights(model: Model, directory: string): Promise<string> {
   const tensors = [...externalTensors(graphOf(model))];
-  const needed = new Map<string, number>();
-  for (const tensor of tensors) {
-    const { location, offset, length } = externalDataOf(tensor)!;
-    refuseOutside(tensor, location);
-    needed.set(location, Math.max(needed.get(location) ?? 0, offset + Math.max(0, length)));
-  }
   const paths = new Map<string, string>();
-  for (const [location, end] of needed) {
+  for (const [location, end] of bytesNeeded(model)) {
     paths.set(location, await existingFile(join(directory, location), end));
   }
   const root = commonDirectory([...paths.values()], await realpath(directory));
@@ -36,6 +30,20 @@ export async function settleExternalWeights(model: Model, directory: string): Pr
     entry.value = relative(root, paths.get(entry.value)!).split(sep).join('/');
   }
   return root;
+}
+
+/**
+ * How many bytes each file must have at least that a model's external weights lie in, by its location.
+ * @throws ElasticCacheError `invalid-model` when one is named outside the model's directory
+ */
+export function bytesNeeded(model: Model): Map<string, number> {
+  const needed = new Map<string, number>();
+  for (const tensor of externalTensors(graphOf(model))) {
+    const { location, offset, length } = externalDataOf(tensor)!;
+    refuseOutside(tensor, location);
+    needed.set(location, Math.max(needed.get(location) ?? 0, offset + Math.max(0, length)));
+  }
+  return needed;
 }
 
 /** A model may come from anywhere, and must not name any file of this machine as its weights. */

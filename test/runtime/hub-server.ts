@@ -13,6 +13,8 @@ export interface Trouble {
   stallsAfter?: number;
   /** Sends so many bytes without having said how many there are, and ends as if these were all. */
   endsAfter?: number;
+  /** Answers a look at the file with all of it, and never says how many bytes there are. */
+  saysNoLength?: boolean;
   /** Answers with this status, and the Hub's word for it. */
   status?: number;
   code?: string;
@@ -75,6 +77,7 @@ export class HubServer {
       breaksAfter,
       stallsAfter,
       endsAfter,
+      saysNoLength,
     } = this.trouble[file] ?? this.trouble['*'] ?? {};
     if (status) return refuse(status, code);
     // Whoever may not see a repository is told that it does not exist, with the status of one that he may not see.
@@ -88,6 +91,7 @@ export class HubServer {
       return void response.end(bytes.subarray(0, endsAfter));
     }
     const etag = `"${createHash('sha256').update(bytes).digest('hex')}"`;
+    if (saysNoLength) return answerInChunks(bytes, etag, range, response);
     const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(range ?? '') ?? [];
     const same = [undefined, etag].includes(request.headers['if-range'] as string | undefined);
     const whole = from === undefined || !same;
@@ -107,4 +111,20 @@ export class HubServer {
     }
     response.write(part.subarray(0, breaksAfter), () => setTimeout(() => response.destroy(), 50));
   }
+}
+
+/** As a server that makes its answers as it goes: it knows the end of the file only when it is there. */
+function answerInChunks(
+  bytes: Buffer,
+  etag: string,
+  range: string | undefined,
+  response: ServerResponse,
+): void {
+  const from = Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? 0);
+  if (from >= bytes.length) return void response.writeHead(416).end();
+  response.writeHead(from > 0 ? 206 : 200, {
+    etag,
+    ...(from > 0 ? { 'content-range': `bytes ${from}-${bytes.length - 1}/*` } : {}),
+  });
+  response.end(bytes.subarray(from));
 }

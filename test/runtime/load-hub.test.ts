@@ -1,4 +1,4 @@
-import { copyFile, mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { env, type ProgressInfo, type Tensor } from '@huggingface/transformers';
@@ -13,6 +13,7 @@ import { HubServer } from './hub-server.js';
 import { writeTinyLlava } from './tiny-llava.js';
 
 const DECODER = 'onnx/decoder_model_merged.onnx';
+const DATA = `${DECODER}_data`;
 
 let root: string;
 let directory: string;
@@ -36,6 +37,19 @@ beforeEach(async () => {
 afterEach(async () => {
   await hub.close();
 });
+
+/** Serves another directory. */
+async function serve(other: string): Promise<void> {
+  await hub.close();
+  hub = await HubServer.open(other);
+}
+
+/** The model with its weights in files beside the graphs. */
+async function modelBeside(): Promise<string> {
+  const beside = await mkdtemp(join(root, 'beside-'));
+  await writeTinyLlava(beside, { weightsBeside: true });
+  return beside;
+}
 
 async function tokensOf(id: string, options: LoadOptions): Promise<number[]> {
   const { model, processor } = await loadElastic(id, { threads: 1, ...options });
@@ -82,6 +96,28 @@ describe('a download that breaks off', () => {
     expect(hub.fetched(DECODER)).toEqual([undefined]);
   });
 
+  it('begins again where the part is whole and the server does not say so', async () => {
+    hub.trouble[DECODER] = { saysNoLength: true };
+    const target = cached(DECODER);
+    await mkdir(dirname(target), { recursive: true });
+    const remote = (await lookAt(modelSource('tiny/llava', {}), DECODER))!;
+    expect(remote.size).toBeUndefined();
+    await copyFile(join(directory, DECODER), partPath(target, remote));
+    expect(await load()).toEqual(expected);
+    const { size } = await stat(join(directory, DECODER));
+    expect(hub.fetched(DECODER)).toEqual([`bytes=${size}-`, undefined]);
+  });
+
+  it('leaves no part of what the file was before', async () => {
+    const target = cached(DECODER);
+    await mkdir(dirname(target), { recursive: true });
+    const kept = [`${target}_data.0123456789abcdef.part`, `${target}.mine.part`];
+    for (const path of [partPath(target, { etag: '"before"', size: 9 }), ...kept]) await writeFile(path, 'x');
+    expect(await load()).toEqual(expected);
+    const parts = (await filesIn('onnx')).filter((file) => file.endsWith('.part'));
+    expect(parts.sort()).toEqual(kept.map((path) => basename(path)).sort());
+  });
+
   it('is noticed where the server does not say how much there is', async () => {
     hub.trouble[DECODER] = { endsAfter: 50_000 };
     expect(await refusal(load())).toMatch(
@@ -89,6 +125,29 @@ describe('a download that breaks off', () => {
     );
     delete hub.trouble[DECODER];
     expect(await load()).toEqual(expected);
+  });
+
+  it('of weights in a file of their own is noticed too, and what is left is removed', async () => {
+    await serve(await modelBeside());
+    hub.trouble[DATA] = { endsAfter: 9_000 };
+    const damaged =
+      /^download-failed: onnx\/decoder_model_merged.onnx and onnx\/decoder_model_merged.onnx_data of tiny\/llava came incomplete or damaged and were removed; load again to fetch them \(.* has 9000 bytes/;
+    expect(await refusal(load())).toMatch(damaged);
+    expect((await filesIn('onnx')).filter((file) => file.startsWith(basename(DECODER)))).toEqual([]);
+    delete hub.trouble[DATA];
+    expect(await load()).toEqual(expected);
+  });
+
+  it('of such weights long ago, beside a graph that is missing, is noticed too', async () => {
+    await serve(await modelBeside());
+    expect(await load()).toEqual(expected);
+    await truncate(cached(DATA), 3_000);
+    await rm(cached(DECODER));
+    expect(await refusal(load())).toMatch(
+      /^download-failed: .*onnx_data of tiny\/llava came .* and were removed/,
+    );
+    expect(await load()).toEqual(expected);
+    expect(hub.fetched(DATA)).toEqual([undefined, undefined]);
   });
 
   it('that left half a file in the cache long ago is fetched again, and offline reported', async () => {
@@ -159,11 +218,9 @@ describe('what cannot be fetched is refused in one sentence', () => {
   });
 
   it('weights in a file that the config does not tell of, without fetching the rest again', async () => {
-    const untold = join(root, 'untold');
-    await writeTinyLlava(untold, { weightsBeside: true });
+    const untold = await modelBeside();
     await copyFile(join(directory, 'config.json'), join(untold, 'config.json'));
-    await hub.close();
-    hub = await HubServer.open(untold);
+    await serve(untold);
     for (let times = 0; times < 2; times++) {
       expect(await refusal(load())).toMatch(
         /^missing-file: .*decoder_model_merged.onnx_data, which holds weights of the model, is missing/,
@@ -226,15 +283,12 @@ describe('options as in transformers.js', () => {
   });
 
   it('weights in files of their own are fetched with the graphs', async () => {
-    const beside = join(root, 'beside');
-    await writeTinyLlava(beside, { weightsBeside: true });
-    await hub.close();
-    hub = await HubServer.open(beside);
-    hub.trouble[`${DECODER}_data`] = { breaksAfter: 9_000 };
+    await serve(await modelBeside());
+    hub.trouble[DATA] = { breaksAfter: 9_000 };
     expect(await refusal(load())).toMatch(/broke off after 9.0 kB/);
-    hub.trouble[`${DECODER}_data`] = {};
+    hub.trouble[DATA] = {};
     expect(await load()).toEqual(expected);
-    expect(hub.fetched(`${DECODER}_data`)).toEqual([undefined, 'bytes=9000-']);
+    expect(hub.fetched(DATA)).toEqual([undefined, 'bytes=9000-']);
   });
 
   it('progress_callback: each file from initiate to done, and all of them together', async () => {
