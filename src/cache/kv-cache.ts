@@ -19,6 +19,7 @@ import {
   invalidShape,
   type LayerRows,
   type LayerRowsBySlot,
+  wholeShape,
 } from './shape.js';
 import { type LayerMemory, roomFor, SlotStore } from './slot-store.js';
 import { type CacheStats, collectStats } from './stats.js';
@@ -42,17 +43,12 @@ export class KVCache {
   readonly #notes: PromptNotes;
 
   /** @throws ElasticCacheError 'invalid-budget' or 'invalid-shape' */
-  constructor({ policy, budget, layers, kvHeads, headDim, batch }: KVCacheOptions) {
+  constructor({ policy, budget, ...shape }: KVCacheOptions) {
     this.policy = policy;
     this.budget = checkBudget(budget);
     this.#notes = new PromptNotes(policy);
-    if (layers === undefined && kvHeads === undefined && headDim === undefined) return;
-    if (layers === undefined || kvHeads === undefined || headDim === undefined) {
-      throw invalidShape(
-        'give layers, kvHeads and headDim together, or none of them and let the model bind them.',
-      );
-    }
-    this.bind({ layers, kvHeads, headDim, batch });
+    const whole = wholeShape(shape);
+    if (whole) this.bind(whole);
   }
 
   /**

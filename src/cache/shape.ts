@@ -45,6 +45,20 @@ export interface EntryRows {
   readonly counts: Int32Array;
 }
 
+/**
+ * A shape that may have been left for the model to bind.
+ * @throws ElasticCacheError 'invalid-shape' for a part of one
+ */
+export function wholeShape({ layers, kvHeads, headDim, batch }: Partial<CacheShape>): CacheShape | undefined {
+  if (layers === undefined && kvHeads === undefined && headDim === undefined) return undefined;
+  if (layers === undefined || kvHeads === undefined || headDim === undefined) {
+    throw invalidShape(
+      'give layers, kvHeads and headDim together, or none of them and let the model bind them.',
+    );
+  }
+  return { layers, kvHeads, headDim, batch };
+}
+
 /** @throws ElasticCacheError 'invalid-shape' */
 export function checkShape(shape: CacheShape): Required<CacheShape> {
   const checked = {
