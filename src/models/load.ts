@@ -15,7 +15,7 @@ import { type ElasticModel, withElasticCache } from './elastic-model.js';
 import { lookAt } from './hub-file.js';
 import { type Dtype, modelFiles } from './model-files.js';
 import { isOffline, type ModelSource, modelSource, pathOnDisk, type SourceOptions } from './model-source.js';
-import { openSession } from './sessions.js';
+import { openSession, type Releasable } from './sessions.js';
 import { fetchWeights } from './weights.js';
 
 export interface LoadOptions extends SourceOptions, DecoderSettings {
@@ -67,15 +67,21 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   if (!source.local) await fetchWeights(source, files.weights);
   const decoder = await openDecoder(pathOnDisk(source, files.decoder.file), settings);
   const session = new ElasticSession(decoder, () => new KVCache({ policy: full(), budget: 1 }));
-  const sessions: Record<string, unknown> = { [files.decoder.session]: session };
+  const sessions: Record<string, Releasable> = { [files.decoder.session]: session };
   let configs: Record<string, object> = {};
-  for (const name of files.others) {
-    const opened = await openSession(source, config, name, openOptions);
-    sessions[name] = opened.session;
-    configs = opened.configs;
+  try {
+    for (const name of files.others) {
+      const opened = await openSession(source, config, name, openOptions);
+      sessions[name] = opened.session;
+      configs = opened.configs;
+    }
+    const model = withElasticCache(new Model(config, sessions, configs), session);
+    return { model, processor, tokenizer };
+  } catch (cause) {
+    // Nobody else knows them, and each holds a model's memory.
+    await Promise.allSettled(Object.values(sessions).map((each) => each.release()));
+    throw cause;
   }
-  const model = withElasticCache(new Model(config, sessions, configs), session);
-  return { model, processor, tokenizer };
 }
 
 async function loadProcessor(source: ModelSource): Promise<Pick<LoadedModel, 'processor' | 'tokenizer'>> {

@@ -9,9 +9,15 @@ import type { ModelSource } from './model-source.js';
 /** What transformers.js needs besides the source to open an ONNX file. */
 export type OpenOptions = Pick<PretrainedModelOptions, 'dtype' | 'device' | 'session_options'>;
 
+/** What a session of ONNX Runtime is here: transformers.js runs it. */
+export interface Releasable {
+  /** Frees its memory. */
+  release(): Promise<void>;
+}
+
 /** An opened file, and the model's `generation_config.json` that came with it. */
 export interface OpenedSession {
-  session: unknown;
+  session: Releasable;
   configs: Record<string, object>;
 }
 

@@ -13,7 +13,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Tensor } from '@huggingface/transformers';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { InferenceSession } from 'onnxruntime-node';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { type LoadedModel, type LoadOptions, loadElastic } from '../../src/models/load.js';
 import { picture } from '../picture.js';
@@ -173,6 +174,19 @@ describe('what cannot be loaded is refused in one sentence', () => {
     expect(await refusal(directory)).toMatch(
       /^The processor of \/model cannot be loaded; .*preprocessor_config.json/,
     );
+  });
+
+  it('another session that is damaged, with those that are open released', async () => {
+    await truncate(join(directory, 'onnx', 'vision_encoder.onnx'), 5_000);
+    const opened = vi.spyOn(InferenceSession, 'create');
+    await refusal(directory);
+    const sessions = await Promise.all(
+      opened.mock.results.map(({ value }) => (value as Promise<InferenceSession>).catch(() => undefined)),
+    );
+    const open = sessions.filter((session) => session !== undefined);
+    vi.restoreAllMocks();
+    expect(open).toHaveLength(2);
+    for (const session of open) await expect(session.release()).rejects.toThrow(/disposed/);
   });
 
   it('a decoder whose attention is of no known kind, with the node', async () => {
