@@ -1,6 +1,7 @@
 import { DynamicCache, type PreTrainedModel, Tensor } from '@huggingface/transformers';
 import { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError } from '../errors.js';
+import { refuseNone } from '../runtime/decoder.js';
 import { type ElasticSession, HANDLE, NEXT_HANDLE, refusePadding } from '../runtime/elastic-session.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
 import { SeenTokens } from './seen-tokens.js';
@@ -44,7 +45,9 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
     run: (inputs: Inputs) => Promise<T>,
   ): Promise<T> {
     const mask = inputs.attention_mask as Tensor | undefined;
-    const batch = (idsOf(inputs) ?? (inputs.inputs_embeds as Tensor | undefined))?.dims[0] ?? 1;
+    const tokens = idsOf(inputs) ?? (inputs.inputs_embeds as Tensor | undefined);
+    const batch = tokens?.dims[0] ?? 1;
+    if (tokens) refuseNone(tokens);
     return session.using(cache, batch, () => {
       if (mask) refusePadding(mask);
       if (!(inputs.past_key_values instanceof KVCache)) return run(inputs);

@@ -72,8 +72,10 @@ export class Decoder {
    * Runs the new tokens and appends their rows to `cache`, which then stands at `cache.seen + S`.
    * Returns the logits, [B, 1, vocab] or [B, S, vocab]. A run that fails midway leaves the cache empty: what it
    * holds would be part of a prompt.
+   * @throws ElasticCacheError 'invalid-prompt' for no tokens, and for tokens that the graph does not run
    */
   async run(cache: KVCache, input: DecoderInput): Promise<Tensor> {
+    refuseNone(input.embeds);
     const before = cache.seen;
     try {
       return await this.runInChunks(cache, input);
@@ -192,6 +194,15 @@ export class Decoder {
     }
     return feeds;
   }
+}
+
+/** Throws `invalid-prompt` when a batch of tokens or of their embeddings, [B, S, ..], holds none. */
+export function refuseNone({ dims }: Pick<Tensor, 'dims'>): void {
+  if (dims[0] !== 0 && dims[1] !== 0) return;
+  throw new ElasticCacheError(
+    'invalid-prompt',
+    `There are no tokens to run (the inputs are of shape [${dims.join(', ')}]); pass at least one.`,
+  );
 }
 
 /** Positions moved by `offset`: a policy may number new tokens by what it holds. */

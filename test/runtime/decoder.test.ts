@@ -115,6 +115,16 @@ describe('a run that fails midway', () => {
   });
 });
 
+it('refuses to run no tokens', async () => {
+  const cache = bound(new ElasticCache({ budget: 0.3 }));
+  await decoder.run(cache, input(20));
+  await expect(decoder.run(cache, input(0))).rejects.toMatchObject({
+    code: 'invalid-prompt',
+    message: `There are no tokens to run (the inputs are of shape [1, 0, ${HIDDEN}]); pass at least one.`,
+  });
+  expect(cache.seen).toBe(20);
+});
+
 describe('memory', () => {
   it('is what stats() says, for the process too', async () => {
     setFlagsFromString('--expose_gc');

@@ -233,6 +233,29 @@ describe('the rest of generate()', () => {
     expect(text.trim()).toBe(elastic.tokenizer.decode(fresh).trim());
   });
 
+  it('refuses a prompt of no tokens, before anything is run', async () => {
+    const input_ids = new Tensor('int64', new BigInt64Array(0), [1, 0]);
+    const cache = new ElasticCache();
+    await elastic.model.generate({ ...(await prompt()), max_new_tokens: 2, past_key_values: cache });
+    const { seen } = cache;
+    const attention_mask = new Tensor('int64', new BigInt64Array(seen).fill(1n), [1, seen]);
+    const cases = [
+      { input_ids, attention_mask: input_ids },
+      { input_ids, attention_mask: input_ids, past_key_values: new ElasticCache() },
+      { input_ids, attention_mask, past_key_values: cache },
+      { inputs_embeds: new Tensor('float32', [], [1, 0, 64]), attention_mask: input_ids },
+    ];
+    for (const inputs of cases) {
+      await expect(elastic.model.generate({ ...inputs, max_new_tokens: 2 })).rejects.toMatchObject({
+        code: 'invalid-prompt',
+        message: expect.stringMatching(
+          /^There are no tokens to run \(.* shape \[1, 0.*\]\); pass at least one.$/,
+        ),
+      });
+    }
+    expect(cache.seen).toBe(seen);
+  });
+
   it('refuses prompts padded to one length', async () => {
     const inputs = await prompt();
     const padded = new Tensor(
