@@ -99,13 +99,16 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
     }
     const fresh = seen.newPart(cache, ids, mask);
     if (!isImage) return options;
-    const unseen = fresh.filter(isImage).length;
-    if (unseen === 0) {
+    const unseen = fresh.map((row) => row.filter(isImage).length);
+    if (unseen.every((count) => count === 0)) {
       const { pixel_values: _seen, ...rest } = options;
       return rest;
     }
-    const all = (ids.data as BigInt64Array).filter(isImage).length;
-    return ids.dims[0] === 1 ? family.unseenImages(options, { seen: all - unseen, all }) : options;
+    const all = (ids.tolist() as bigint[][]).map((row) => row.filter(isImage).length);
+    return family.unseenImages(
+      options,
+      all.map((count, row) => ({ seen: count - unseen[row]!, all: count })),
+    );
   }
 
   return elastic;

@@ -21,16 +21,16 @@ export class SeenTokens {
   }
 
   /**
-   * The tokens of a prompt that the cache has not seen, all rows one after the other.
+   * The tokens of each prompt of a batch that the cache has not seen.
    *
    * @param ids [B, n] the whole conversation, or only its new tokens when `mask` [B, seen + n] is longer than that
    * @throws ElasticCacheError `invalid-prompt` when the prompt does not go on from what the cache has seen
    */
-  newPart(cache: KVCache, ids: Tensor, mask: Tensor | undefined): bigint[] {
+  newPart(cache: KVCache, ids: Tensor, mask: Tensor | undefined): bigint[][] {
     const length = ids.dims[1]!;
     const covered = mask?.dims[1] ?? length;
     if (covered > length) {
-      if (covered === cache.seen + length) return rowsOf(ids).flat();
+      if (covered === cache.seen + length) return rowsOf(ids);
       throw new ElasticCacheError(
         'invalid-prompt',
         `attention_mask covers ${covered} tokens, but the cache has seen ${cache.seen} and ${length} are new; pass the whole conversation.`,
@@ -44,7 +44,7 @@ export class SeenTokens {
     }
     const rows = rowsOf(ids);
     this.refuseOther(cache, rows);
-    return rows.flatMap((row) => row.slice(cache.seen));
+    return rows.map((row) => row.slice(cache.seen));
   }
 
   private refuseOther(cache: KVCache, rows: readonly bigint[][]): void {

@@ -11,12 +11,15 @@ import { imageTokenId } from '../../src/models/image-token.js';
 import { type LoadedModel, loadElastic } from '../../src/models/load.js';
 import { type Inputs, prepareInputs, promptText, tokensAfterImage } from '../../src/models/prepare-inputs.js';
 import { picture } from '../picture.js';
-import { decoderOf, followedBy, idsOf, positionsDuring } from './family-runs.js';
+import { decoderOf, followedBy, idsOf, positionsDuring, together } from './family-runs.js';
 import { FAMILIES, writeTinyFamily } from './tiny-families.js';
 
 type Stock = Record<string, { from_pretrained(id: string, options: object): Promise<PreTrainedModel> }>;
 
 const NEW = 12;
+
+/** Classes whose pictures are rows of tiles or patches with sizes beside them, which are not told apart by prompt. */
+const ONE_PROMPT = /^(Qwen|Idefics3|SmolVLM|Phi3V)/;
 
 describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
   let directory: string;
@@ -82,6 +85,27 @@ describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
       const expected = idsOf(await generate(stock, second));
       expect(idsOf(await generate(elastic.model, second, cache))).toEqual(expected);
     }
+  });
+
+  it('goes on with images of two prompts at once, or says that it takes one at a time', async () => {
+    const prompts = [await ask([1], 'w2 w3'), await ask([2], 'w4 w5')];
+    const turns = [await ask([3, 4], 'w7'), await ask([5, 6], 'w8')];
+    const cache = new ElasticCache({ budget: 1 });
+    const one = await generate(elastic.model, together(prompts), cache);
+    const rows = prompts.map((_, row) => one.slice([row, row + 1]));
+    const seconds = rows.map((row, i) => followedBy(prompts[i]!, row, turns[i]!));
+    const { pixel_values } = together(turns);
+    await expect(generate(elastic.model, { ...together(seconds), pixel_values }, cache)).rejects.toThrow(
+      /pass the images of the whole conversation|one prompt at a time/,
+    );
+    const two = generate(elastic.model, together(seconds), cache);
+    if (ONE_PROMPT.test(family.className)) {
+      await expect(two).rejects.toThrow(/^This model takes images in a later turn of one prompt at a time/);
+      return;
+    }
+    const alone: number[][] = [];
+    for (const second of seconds) alone.push(idsOf(await generate(elastic.model, second)));
+    expect((await two).tolist().map((row: bigint[]) => row.map(Number))).toEqual(alone);
   });
 
   it('hands its decoder the positions of transformers.js after evictions, over two turns', async () => {

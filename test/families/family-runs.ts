@@ -23,6 +23,22 @@ export function followedBy(before: Inputs, output: Tensor, turn: Inputs): Inputs
   return inputs;
 }
 
+/** Inputs of several prompts of one length as those of a batch. */
+export function together(prompts: readonly Inputs[]): Inputs {
+  const joined = Object.entries(prompts[0]!).map(([name, first]) =>
+    first instanceof Tensor
+      ? [
+          name,
+          cat(
+            prompts.map((each) => each[name] as Tensor),
+            0,
+          ),
+        ]
+      : [name, first],
+  );
+  return Object.fromEntries(joined);
+}
+
 type Run = (feeds: Record<string, OnnxTensor>) => ReturnType<InferenceSession['run']>;
 
 /** Positions of the new tokens at each run of a session while `task` runs, in one flat list for each run. */

@@ -1,4 +1,4 @@
-import type { PreTrainedModel, RawImage, Tensor } from '@huggingface/transformers';
+import { cat, type PreTrainedModel, type RawImage, type Tensor } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
 import type { LoadedModel } from '../load.js';
 
@@ -17,8 +17,8 @@ export interface Family {
   textOnly?(loaded: LoadedModel, text: string): string;
   /** Makes inputs from a text with marks and its images, one or several. */
   inputs(loaded: LoadedModel, text: string, images: readonly RawImage[]): Promise<Inputs>;
-  /** Leaves out of a conversation's inputs the images that a cache has seen. */
-  unseenImages(inputs: Record<string, unknown>, count: ImageTokens): Record<string, unknown>;
+  /** Leaves out of a conversation's inputs the images that a cache has seen; `prompts` counts those of each row of the batch. */
+  unseenImages(inputs: Record<string, unknown>, prompts: readonly ImageTokens[]): Record<string, unknown>;
   /** Whether an id is of an image's tokens, where that is not the one the config names. */
   isImageToken?(id: bigint): boolean;
   /** Its decoder's session, where that is not `decoder_model_merged`. */
@@ -29,7 +29,7 @@ export interface Family {
   mend?(model: PreTrainedModel): void;
 }
 
-/** Image tokens of a conversation. */
+/** Image tokens of a conversation. `seen` is 0 as well where `input_ids` holds its new tokens alone. */
 export interface ImageTokens {
   seen: number;
   all: number;
@@ -41,26 +41,40 @@ export function llavaPrompt(marks: readonly string[], prompt: string): string {
 }
 
 /**
- * Leaves out the first pictures along `axis` of the tensors `names`: as many as stand for the seen tokens.
- * Throws `invalid-prompt` when the pictures are not those of the whole conversation.
+ * Leaves out of each prompt's pictures the first, as many as stand for its seen tokens: `pixel_values` holds the pictures of all
+ * prompts, or their patches, one after the other.
+ * Throws `invalid-prompt` when the pictures are not those of the whole conversations.
  */
-export function withoutSeen(
-  inputs: Record<string, unknown>,
-  names: readonly string[],
-  axis: number,
-  { seen, all }: ImageTokens,
-): Record<string, unknown> {
-  if (seen === 0) return inputs;
-  const given = names.filter((name) => inputs[name]);
-  const rest = given.map((name) => {
-    const tensor = inputs[name] as Tensor;
-    const count = tensor.dims[axis]!;
-    const skip = (seen * count) / all;
-    if (!Number.isInteger(skip)) throw picturesDoNotFit({ seen, all }, name, count);
-    const whole = tensor.dims.slice(0, axis).map(() => null);
-    return [name, tensor.slice(...whole, [skip, count])] as const;
+export const withoutSeenRows: Family['unseenImages'] = (inputs, prompts) => {
+  const whole = {
+    seen: prompts.reduce((sum, { seen }) => sum + seen, 0),
+    all: prompts.reduce((sum, { all }) => sum + all, 0),
+  };
+  const pixels = inputs.pixel_values as Tensor | undefined;
+  if (whole.seen === 0 || !pixels) return inputs;
+  const count = pixels.dims[0]!;
+  const pictures = (tokens: number) => {
+    const number = (tokens * count) / whole.all;
+    if (!Number.isInteger(number)) throw picturesDoNotFit(whole, 'pixel_values', count);
+    return number;
+  };
+  let end = 0;
+  const rest = prompts.flatMap(({ seen, all }) => {
+    const start = end + pictures(seen);
+    end += pictures(all);
+    return start === end ? [] : [pixels.slice([start, end])];
   });
-  return { ...inputs, ...Object.fromEntries(rest) };
+  return { ...inputs, pixel_values: cat(rest, 0) };
+};
+
+/** The one prompt of a batch. Throws `invalid-prompt` when there are several. */
+export function onlyPrompt(prompts: readonly ImageTokens[]): ImageTokens {
+  const [only] = prompts;
+  if (only && prompts.length === 1) return only;
+  throw new ElasticCacheError(
+    'invalid-prompt',
+    `This model takes images in a later turn of one prompt at a time, not of a batch of ${prompts.length}; give each prompt a generate() call and a cache of its own.`,
+  );
 }
 
 /** What to throw for a tensor `name` that does not hold the pictures of the whole conversation. */
@@ -70,10 +84,6 @@ export function picturesDoNotFit({ seen, all }: ImageTokens, name: string, count
     `The prompt has ${all} image tokens, ${seen} of them seen before, and ${name} holds ${count} pictures, which does not fit; pass the images of the whole conversation.`,
   );
 }
-
-/** As {@link withoutSeen}, where the pictures, or their patches, are rows of `pixel_values`. */
-export const withoutSeenRows: Family['unseenImages'] = (inputs, count) =>
-  withoutSeen(inputs, ['pixel_values'], 0, count);
 
 /** The image token that a processor is set to, LLaVA's unless it is set to one. */
 export function imageMark({ processor }: LoadedModel): string {

@@ -1,9 +1,22 @@
-import { type Family, llavaPrompt, withoutSeen } from './family.js';
+import type { Tensor } from '@huggingface/transformers';
+import { type Family, llavaPrompt, onlyPrompt, picturesDoNotFit } from './family.js';
 
 /** Idefics3 and SmolVLM: an image is split into tiles and a smaller copy of the whole; `pixel_values` [1, tiles, 3, side, side]. */
 export const idefics3: Family = {
   mark: () => '<image>',
   plainPrompt: llavaPrompt,
   inputs: ({ processor }, text, images) => processor(text, [...images]),
-  unseenImages: (inputs, count) => withoutSeen(inputs, ['pixel_values', 'pixel_attention_mask'], 1, count),
+  unseenImages(inputs, prompts) {
+    const count = onlyPrompt(prompts);
+    if (count.seen === 0) return inputs;
+    const given = ['pixel_values', 'pixel_attention_mask'].filter((name) => inputs[name]);
+    const rest = given.map((name) => {
+      const tensor = inputs[name] as Tensor;
+      const tiles = tensor.dims[1]!;
+      const skip = (count.seen * tiles) / count.all;
+      if (!Number.isInteger(skip)) throw picturesDoNotFit(count, name, tiles);
+      return [name, tensor.slice(null, [skip, tiles])] as const;
+    });
+    return { ...inputs, ...Object.fromEntries(rest) };
+  },
 };

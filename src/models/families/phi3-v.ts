@@ -1,6 +1,13 @@
 import type { Tensor } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
-import { encode, type Family, type ImageTokens, picturesDoNotFit, withRepeated } from './family.js';
+import {
+  encode,
+  type Family,
+  type ImageTokens,
+  onlyPrompt,
+  picturesDoNotFit,
+  withRepeated,
+} from './family.js';
 
 const MARK = '<|image|>';
 /** Pixels along the side of a tile. */
@@ -38,7 +45,11 @@ export const phi3V: Family = {
 };
 
 /** Leaves out the first images, which may take more or fewer tokens than the others. */
-function withoutSeenImages(inputs: Record<string, unknown>, count: ImageTokens): Record<string, unknown> {
+function withoutSeenImages(
+  inputs: Record<string, unknown>,
+  prompts: readonly ImageTokens[],
+): Record<string, unknown> {
+  const count = onlyPrompt(prompts);
   const pixels = inputs.pixel_values as Tensor | undefined;
   const sizes = inputs.image_sizes as Tensor | undefined;
   // The class asks for whichever is missing.

@@ -1,5 +1,5 @@
 import { cat, type PreTrainedModel, type Tensor } from '@huggingface/transformers';
-import { encode, type Family, llavaPrompt, withoutSeenRows, withRepeated } from './family.js';
+import { encode, type Family, llavaPrompt, onlyPrompt, withoutSeenRows, withRepeated } from './family.js';
 
 const MARK = '<|image_pad|>';
 
@@ -35,7 +35,7 @@ export const qwenVl: Family = {
     };
   },
   // The grids of all images stay: positions are counted from the first token on.
-  unseenImages: withoutSeenRows,
+  unseenImages: (inputs, prompts) => withoutSeenRows(inputs, [onlyPrompt(prompts)]),
   needsWholePrompt: true,
   mend: takeNewImages,
 };
