@@ -45,7 +45,10 @@ export const contractNames = {
   pastPosition: (layer: number) => `past_position.${layer}`,
   /** int32 [B, S], only of a decoder with such a layer: where the new tokens stand. */
   newPosition: 'new_position',
-  /** int64 [1], only of a decoder that chooses its rotation by it: tokens seen and all those of the running call. */
+  /**
+   * int64 [1], only of a decoder that chooses its rotation by it: tokens seen and all those of the running call. With compact
+   * positions (`positions: 'compact'` and the policies `*-reference`), entries held stand for the tokens seen, as in the positions.
+   */
   textLength: 'text_length',
   logits: 'logits',
   /** float32 [B, kvHeads, S, headDim], after rotation. */

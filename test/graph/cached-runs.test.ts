@@ -13,6 +13,7 @@ import { fixture, largestDifference } from './exported-runs.js';
 import { buildGqaDecoder, type GqaDecoderOptions, gaussian } from './gqa-decoder.js';
 import { DEFAULTS } from './gqa-options.js';
 import { COMPARISONS, longRope } from './longrope.js';
+import { buildMultiHeadDecoder } from './multi-head-decoder.js';
 
 const HIDDEN = 64;
 /** Tokens of the prompt, those run in one pass, and those decoded one at a time after it. */
@@ -40,6 +41,7 @@ const CASES: Record<string, Case> = {
   'float16, int4 weights': { model: gqa({ float: 'float16', weights: 'int4' }), half: true, tolerance: 2e-2 },
   'int4 weights': { model: gqa({ weights: 'int4' }) },
   'int8 weights': { model: gqa({ weights: 'int8' }), samePasses: true },
+  MultiHeadAttention: { model: buildMultiHeadDecoder() },
   Attention: { model: buildAttentionDecoder() },
   // The prompt is longer than the 32 tokens that tables for short texts serve, its chunks are not.
   'LongRoPE, tables under If': { model: await fixture('genai-longrope') },
