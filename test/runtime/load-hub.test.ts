@@ -1,4 +1,4 @@
-import { copyFile, mkdir, mkdtemp, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { env, type ProgressInfo, type Tensor } from '@huggingface/transformers';
@@ -94,28 +94,6 @@ describe('a download that breaks off', () => {
     await writeFile(partPath(target, { etag: '"another"', size: 9 }), 'what it was');
     expect(await load()).toEqual(expected);
     expect(hub.fetched(DECODER)).toEqual([undefined]);
-  });
-
-  it('begins again where the part is whole and the server does not say so', async () => {
-    hub.trouble[DECODER] = { saysNoLength: true };
-    const target = cached(DECODER);
-    await mkdir(dirname(target), { recursive: true });
-    const remote = (await lookAt(modelSource('tiny/llava', {}), DECODER))!;
-    expect(remote.size).toBeUndefined();
-    await copyFile(join(directory, DECODER), partPath(target, remote));
-    expect(await load()).toEqual(expected);
-    const { size } = await stat(join(directory, DECODER));
-    expect(hub.fetched(DECODER)).toEqual([`bytes=${size}-`, undefined]);
-  });
-
-  it('leaves no part of what the file was before', async () => {
-    const target = cached(DECODER);
-    await mkdir(dirname(target), { recursive: true });
-    const kept = [`${target}_data.0123456789abcdef.part`, `${target}.mine.part`];
-    for (const path of [partPath(target, { etag: '"before"', size: 9 }), ...kept]) await writeFile(path, 'x');
-    expect(await load()).toEqual(expected);
-    const parts = (await filesIn('onnx')).filter((file) => file.endsWith('.part'));
-    expect(parts.sort()).toEqual(kept.map((path) => basename(path)).sort());
   });
 
   it('is noticed where the server does not say how much there is', async () => {
