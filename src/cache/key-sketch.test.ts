@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../eval/scenes/random.js';
-import { similarity, sketchKeys } from './key-sketch.js';
+import { KeySketcher, similarity } from './key-sketch.js';
 
 const shape = { layers: 2, kvHeads: 2, headDim: 3 };
 
@@ -18,21 +18,23 @@ function numbered(batch: number, tokens: number) {
   });
 }
 
-describe('sketchKeys', () => {
+const sketcher = new KeySketcher(shape);
+
+describe('KeySketcher', () => {
   it('is the keys of all layers and heads of one token and row, at length 1', () => {
-    const [, second] = sketchKeys(numbered(2, 4), 1, 4, shape);
+    const [, second] = sketcher.sketch(numbered(2, 4), 1, 4);
     const key = [1011, 1012, 1013, 1111, 1112, 1113, 11011, 11012, 11013, 11111, 11112, 11113];
     const length = Math.hypot(...key);
     expect(Array.from(second!)).toEqual(key.map((value) => expect.closeTo(value / length, 6)));
   });
 
   it('says the same of a token whatever comes with it', () => {
-    const both = sketchKeys(numbered(1, 2), 0, 2, shape);
+    const both = sketcher.sketch(numbered(1, 2), 0, 2);
     const whole = numbered(1, 2).map(({ keys }) => keys);
     const alone = whole.map((keys) => ({
       keys: Float32Array.from([...keys.slice(3, 6), ...keys.slice(9, 12)]),
     }));
-    expect(sketchKeys(alone, 0, 1, shape)).toEqual([both[1]]);
+    expect(sketcher.sketch(alone, 0, 1)).toEqual([both[1]]);
   });
 
   it('stays a thousand numbers for a large model, and tells like keys from others', () =>
@@ -51,7 +53,7 @@ describe('sketchKeys', () => {
           );
           return { keys: Float32Array.from(rows.flat()) };
         });
-        const [a, b] = sketchKeys(layers, 0, 2, large) as [Float32Array, Float32Array];
+        const [a, b] = new KeySketcher(large).sketch(layers, 0, 2) as [Float32Array, Float32Array];
         expect(a).toHaveLength(1024);
         const one = keys.filter((_, index) => index % 2 === 0).flat();
         const other = keys.filter((_, index) => index % 2 === 1).flat();
@@ -64,6 +66,6 @@ describe('sketchKeys', () => {
 
   it('takes a key of zeros', () => {
     const zeros = [{ keys: new Float32Array(6) }, { keys: new Float32Array(6) }];
-    expect(sketchKeys(zeros, 0, 1, shape)).toEqual([new Float32Array(12)]);
+    expect(sketcher.sketch(zeros, 0, 1)).toEqual([new Float32Array(12)]);
   });
 });

@@ -7,42 +7,54 @@ const CHANNELS = 1024;
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
 /**
- * What the keys of each new token are like, over all layers and heads: the keys themselves, one after the other, or 1,024 of their channels spread
+ * Tells what the keys of each new token are like, over all layers and heads: the keys themselves, one after the other, or CHANNELS of their channels spread
  * evenly, scaled to length 1, so that the product of two sketches is (about) the cosine of their keys.
- * @param layers [layers] keys [batch, kvHeads, tokens, headDim], after rotation
- * @returns [tokens] of [channels], of one row of the batch
  */
-export function sketchKeys(
-  layers: readonly Pick<LayerRows, 'keys'>[],
-  row: number,
-  tokens: number,
-  { kvHeads, headDim }: CacheShape,
-): Float32Array[] {
-  const perLayer = kvHeads * headDim;
-  const all = layers.length * perLayer;
-  const channels = Math.min(all, CHANNELS);
-  const places = Array.from({ length: channels }, (_, index) => {
-    const channel = all <= CHANNELS ? index : Math.floor(((index + ((index * GOLDEN) % 1)) * all) / channels);
-    const inLayer = channel % perLayer;
-    const head = row * kvHeads + Math.floor(inLayer / headDim);
-    return {
-      keys: layers[Math.floor(channel / perLayer)]!.keys,
-      start: head * tokens * headDim + (inLayer % headDim),
-    };
-  });
-  return Array.from({ length: tokens }, (_, token) => {
-    const sketch = new Float32Array(channels);
-    places.forEach(({ keys, start }, index) => {
-      sketch[index] = keys[start + token * headDim]!;
+export class KeySketcher {
+  readonly #kvHeads: number;
+  readonly #headDim: number;
+  /** [channels] layer, head and place in the head's key of each number of a sketch */
+  readonly #layers: Int32Array;
+  readonly #heads: Int32Array;
+  readonly #places: Int32Array;
+
+  constructor({ layers, kvHeads, headDim }: CacheShape) {
+    const perLayer = kvHeads * headDim;
+    const all = layers * perLayer;
+    const channels = Int32Array.from({ length: Math.min(all, CHANNELS) }, (_, index) =>
+      all <= CHANNELS ? index : ((index + ((index * GOLDEN) % 1)) * all) / CHANNELS,
+    );
+    this.#kvHeads = kvHeads;
+    this.#headDim = headDim;
+    this.#layers = channels.map((channel) => channel / perLayer);
+    this.#heads = channels.map((channel) => (channel % perLayer) / headDim);
+    this.#places = channels.map((channel) => channel % headDim);
+  }
+
+  /**
+   * @param layers [layers] keys [batch, kvHeads, tokens, headDim], after rotation
+   * @returns [tokens] of [channels], of one row of the batch
+   */
+  sketch(layers: readonly Pick<LayerRows, 'keys'>[], row: number, tokens: number): Float32Array[] {
+    const size = tokens * this.#headDim;
+    return Array.from({ length: tokens }, (_, token) => {
+      const start = row * this.#kvHeads * size + token * this.#headDim;
+      const sketch = new Float32Array(this.#places.length);
+      for (let i = 0; i < sketch.length; i++) {
+        sketch[i] = layers[this.#layers[i]!]!.keys[start + this.#heads[i]! * size + this.#places[i]!]!;
+      }
+      return scaledToOne(sketch);
     });
-    return unit(sketch);
-  });
+  }
 }
 
 /** Cosine of two keys by their sketches, from -1 to 1. */
 export function similarity(a: Float32Array, b: Float32Array): number {
   // Four sums side by side: no addition has to wait for the one before it.
-  let [first, second, third, fourth] = [0, 0, 0, 0];
+  let first = 0;
+  let second = 0;
+  let third = 0;
+  let fourth = 0;
   const whole = a.length - (a.length % 4);
   for (let i = 0; i < whole; i += 4) {
     first += a[i]! * b[i]!;
@@ -54,7 +66,8 @@ export function similarity(a: Float32Array, b: Float32Array): number {
   return first + second + third + fourth;
 }
 
-function unit(sketch: Float32Array): Float32Array {
+function scaledToOne(sketch: Float32Array): Float32Array {
   const length = Math.sqrt(similarity(sketch, sketch));
-  return length > 0 ? sketch.map((value) => value / length) : sketch;
+  if (length > 0) for (let i = 0; i < sketch.length; i++) sketch[i] = sketch[i]! / length;
+  return sketch;
 }

@@ -1,7 +1,7 @@
 import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry, largestHeld } from './budget.js';
 import { EntryList, positionsBySlot } from './entry-list.js';
 import { evict } from './evict.js';
-import { sketchKeys } from './key-sketch.js';
+import { KeySketcher } from './key-sketch.js';
 import type { Allowance, CachePolicy } from './policy.js';
 import { PromptNotes } from './prompt-notes.js';
 import { type Part, partsOf, windowedParts } from './prompt-parts.js';
@@ -40,6 +40,7 @@ export class KVCache {
   #sequences: Sequence[] = [];
   #seen = 0;
   #prefilled = false;
+  #sketcher: KeySketcher | undefined;
   readonly #notes: PromptNotes;
 
   /** @throws ElasticCacheError 'invalid-budget' or 'invalid-shape' */
@@ -71,6 +72,7 @@ export class KVCache {
     }
     checkBudgetHoldsAnEntry(this.budget, bytesPerEntry(wanted));
     this.#shape = wanted;
+    if (this.policy.needsKeys) this.#sketcher = new KeySketcher(wanted);
     this.reset();
   }
 
@@ -207,7 +209,7 @@ export class KVCache {
         : undefined,
     );
     if (!this.#prefilled) this.#notes.addPart(this.#seen, tokens, needed, completesPrompt, shape.batch);
-    if (this.policy.needsKeys) this.#sketch(layers, tokens, shape);
+    if (this.#sketcher) this.#sketch(this.#sketcher, layers, tokens);
 
     // 1. The new rows go into slots; the last part of a prompt is compressed from where it lies.
     if (completesPrompt) this.#addEntries(tokens);
@@ -222,8 +224,8 @@ export class KVCache {
     else evict(this.#stores, this.#sequences, allowed, (slots) => this.#roomFor(slots));
   }
 
-  #sketch(layers: readonly LayerRows[], tokens: number, shape: Required<CacheShape>): void {
-    const keys = this.#sequences.map((_, row) => sketchKeys(layers, row, tokens, shape));
+  #sketch(sketcher: KeySketcher, layers: readonly LayerRows[], tokens: number): void {
+    const keys = this.#sequences.map((_, row) => sketcher.sketch(layers, row, tokens));
     if (this.#prefilled) this.#sequences.forEach(({ policy }, row) => void policy.added?.(keys[row]!));
     else this.#notes.addKeys(keys);
   }

@@ -120,13 +120,15 @@ describe('elastic with its options', () => {
   it('with novelty, chooses what is attended to and unlike what was chosen before', () => {
     const directions = [0, 0.1, 1.5, 0.2, 1.6, 3];
     const importance = [9, 8, 3, 7, 2, 0];
-    const held = (options: PolicyOptions) => {
+    const held = (options: PolicyOptions, attention = importance) => {
       const cache = new ElasticCache({ ...options, budget: 0.5, layers: 1, kvHeads: 1, headDim: 2 });
-      cache.append([towards(directions, importance)], directions.length);
+      cache.append([towards(directions, attention)], directions.length);
       return positions(cache);
     };
     expect(held({})).toEqual([0, 1, 5]);
     expect(held({ novelty: true })).toEqual([0, 2, 5]);
+    // A model that overflows must not hang.
+    expect(held({ novelty: true }, directions.fill(Number.NaN))).toHaveLength(3);
   });
 
   it('evicts the prompt to half of what is held, then what was said again', () => {

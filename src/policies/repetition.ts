@@ -13,36 +13,43 @@ interface Said {
  * token adds to the sums of all before it. R-KV (arXiv 2505.24133) evicts by the similarity of keys too.
  */
 export class Repetition {
-  readonly #said = new Map<number, Said>();
+  /** By position, from the first after the prompt. */
+  readonly #said: (Said | undefined)[] = [];
+  /** Those that a layer holds or more. */
+  #held: Said[] = [];
 
   /**
    * @param layers of the cache; a token that all of them have let go is forgotten
-   * @param next position of the first token after the prompt
+   * @param first position of the first token after the prompt
    */
   constructor(
     private readonly layers: number,
-    private next: number,
+    private readonly first: number,
   ) {}
 
   /** @param keys [tokens] of [channels], length 1 */
   add(keys: readonly Float32Array[]): void {
     for (const key of keys) {
-      for (const before of this.#said.values()) {
+      for (const before of this.#held) {
         before.repeated += Math.max(0, similarity(before.key, key)) ** 2;
       }
-      this.#said.set(this.next++, { key, repeated: 0, gone: 0 });
+      const said = { key, repeated: 0, gone: 0 };
+      this.#said.push(said);
+      this.#held.push(said);
     }
   }
 
   /** How much of the token at `position`, held by one layer or more, came again. */
   of(position: number): number {
-    return this.#said.get(position)!.repeated;
+    return this.#said[position - this.first]!.repeated;
   }
 
   /** One more layer has let the token at `position` go. */
   letGo(position: number): void {
-    const said = this.#said.get(position)!;
+    const said = this.#said[position - this.first]!;
     said.gone++;
-    if (said.gone === this.layers) this.#said.delete(position);
+    if (said.gone < this.layers) return;
+    this.#said[position - this.first] = undefined;
+    this.#held = this.#held.filter((other) => other !== said);
   }
 }
