@@ -5,7 +5,7 @@ import type { KeyRotation } from '../cache/rotation.js';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import { contractNames, type DecoderSignature } from '../graph/decoder.js';
 import { measureKeyRotations } from './key-rotation.js';
-import { causalBias, concatSequence, sliceSequence } from './tensors.js';
+import { causalBias, concatSequence, readable, sliceSequence } from './tensors.js';
 
 /** New tokens for the decoder. */
 export interface DecoderInput {
@@ -97,7 +97,7 @@ export class Decoder {
     this.keyRotations ??= measureKeyRotations(async (position) => {
       const cache = new KVCache({ policy: keepingAll, budget: 1, ...this.shape });
       const width = embeds.dims[2]!;
-      const token = new Tensor('float32', (embeds.data as Float32Array).slice(0, width), [1, 1, width]);
+      const token = new Tensor(embeds.type, (embeds.data as Float32Array).slice(0, width), [1, 1, width]);
       const at = new Tensor('int64', [BigInt(position)], [1, 1]);
       await this.runInChunks(cache, { embeds: token, positionIds: at, logits: 'last' });
       return layers.map(({ index }) => cache.entries(index).keys);
@@ -176,7 +176,10 @@ export class Decoder {
   private newFeeds(cache: KVCache, step: Step): Record<string, Tensor> {
     const [batch, tokens] = step.embeds.dims as [number, number, number];
     if (this.mask.dims[0] !== batch || this.mask.dims[2] !== tokens) this.mask = causalBias(batch, tokens);
-    const feeds: Record<string, Tensor> = { [names.hidden]: step.embeds, [names.newBias]: this.mask };
+    const feeds: Record<string, Tensor> = {
+      [names.hidden]: readable(step.embeds),
+      [names.newBias]: this.mask,
+    };
     if (this.signature.positionIds !== 'absent') feeds[names.positionIds] = step.positionIds;
     if (this.windows.some((window) => window !== undefined)) {
       const places = Int32Array.from({ length: batch * tokens }, (_, i) => cache.seen + (i % tokens));

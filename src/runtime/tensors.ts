@@ -23,6 +23,16 @@ export function sliceSequence(tensor: Tensor, axis: number, start: number, end: 
   return new Tensor(tensor.type, part, dims);
 }
 
+/**
+ * The tensor as onnxruntime-node can read it, float16 as bit patterns. Where JavaScript has Float16Array (Node 24), ONNX Runtime's Tensor holds one
+ * whatever it is made of, and its native part finds no bytes in it; transformers.js exchanges the data of its own tensors likewise.
+ */
+export function readable(tensor: Tensor): Tensor {
+  if (tensor.type !== 'float16' || tensor.data instanceof Uint16Array) return tensor;
+  const { buffer, byteOffset, length } = tensor.data as unknown as Uint16Array<ArrayBuffer>;
+  return Object.assign(tensor, { cpuData: new Uint16Array(buffer, byteOffset, length) });
+}
+
 /** Tensors [B, S_j, V] of one type, one after the other along the sequence axis: [B, sum S_j, V]. */
 export function concatSequence(parts: readonly Tensor[]): Tensor {
   const [first] = parts as [Tensor, ...Tensor[]];

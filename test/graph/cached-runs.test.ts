@@ -65,6 +65,12 @@ describe("a rewritten decoder over the library's cache", () => {
     });
   }
 
+  it('turns keys in half precision', async () => {
+    const cut = { policy: elastic({ mergedKeys: 'turned' }), budget: 0.2 };
+    const { held } = await run(CASES.float16!, cut);
+    expect(held.at(-1)).toEqual([16, 16]);
+  });
+
   it('turns no keys that it rotates by the length of the text', async () => {
     const model = await fixture('genai-longrope');
     const turned = run({ model }, { policy: elastic({ mergedKeys: 'turned' }), budget: 0.5 });

@@ -4,6 +4,7 @@ import { contractNames } from '../../src/graph/decoder.js';
 import { type Model, serializeModel } from '../../src/graph/onnx.js';
 import type { DecoderSignature } from '../../src/graph/rewrite.js';
 import { Decoder } from '../../src/runtime/decoder.js';
+import { readable } from '../../src/runtime/tensors.js';
 import { Float16Array } from './float16.js';
 
 /** What one pass over S new tokens gave. */
@@ -53,7 +54,7 @@ export class OriginalRun {
     if (takes('use_cache_branch')) feeds.use_cache_branch = new Tensor('bool', [this.seen > 0], [1]);
     const outputs = await this.session.run(feeds);
     for (const name of Object.keys(this.past))
-      this.past[name] = outputs[name.replace('past_key_values', 'present')]!;
+      this.past[name] = readable(outputs[name.replace('past_key_values', 'present')]!);
     this.seen = total;
     return { logits: numbers(outputs.logits!), attention: this.received(outputs, tokens, total) };
   }
@@ -211,11 +212,13 @@ function places(first: number, tokens: number): Tensor {
 }
 
 function floats(values: Float32Array, dims: number[], half: boolean): Tensor {
-  return half ? new Tensor('float16', Float16Array.from(values), dims) : new Tensor('float32', values, dims);
+  return half
+    ? readable(new Tensor('float16', Float16Array.from(values), dims))
+    : new Tensor('float32', values, dims);
 }
 
 function numbers(tensor: Tensor): Float32Array {
   return tensor.type === 'float16'
-    ? Float16Array.toFloat32(tensor.data as Uint16Array)
+    ? Float16Array.toFloat32(tensor.data as Float32Array)
     : (tensor.data as Float32Array);
 }

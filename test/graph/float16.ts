@@ -5,8 +5,9 @@ export const Float16Array = {
   from(values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
     return Uint16Array.from(values, toHalf);
   },
-  toFloat32(bits: Uint16Array): Float32Array {
-    return Float32Array.from(bits, fromHalf);
+  /** @param halves bit patterns, or numbers where Node has a Float16Array */
+  toFloat32(halves: ArrayLike<number>): Float32Array {
+    return halves instanceof Uint16Array ? Float32Array.from(halves, fromHalf) : Float32Array.from(halves);
   },
 };
 
