@@ -105,10 +105,8 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
       return rest;
     }
     const all = (ids.tolist() as bigint[][]).map((row) => row.filter(isImage).length);
-    return family.unseenImages(
-      options,
-      all.map((count, row) => ({ seen: count - unseen[row]!, all: count })),
-    );
+    const prompts = all.map((count, row) => ({ seen: count - unseen[row]!, all: count }));
+    return prompts.every((prompt) => prompt.seen === 0) ? options : family.unseenImages(options, prompts);
   }
 
   return elastic;

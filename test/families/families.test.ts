@@ -18,7 +18,10 @@ type Stock = Record<string, { from_pretrained(id: string, options: object): Prom
 
 const NEW = 12;
 
-/** Classes whose pictures are rows of tiles or patches with sizes beside them, which are not told apart by prompt. */
+const newTokensOf = (output: Tensor): number[][] =>
+  output.tolist().map((row: bigint[]) => row.slice(-NEW).map(Number));
+
+/** Classes whose pictures are rows of tiles or patches with sizes beside them, which are not told apart by prompt: those seen are left out for one. */
 const ONE_PROMPT = /^(Qwen|Idefics3|SmolVLM|Phi3V)/;
 
 describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
@@ -106,6 +109,43 @@ describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
     const alone: number[][] = [];
     for (const second of seconds) alone.push(idsOf(await generate(elastic.model, second)));
     expect((await two).tolist().map((row: bigint[]) => row.map(Number))).toEqual(alone);
+  });
+
+  /** New tokens of a second turn of each prompt alone, on a cache that has seen its first. */
+  const eachAlone = async (prompts: Inputs[], seconds: Inputs[]) => {
+    const tokens: number[][] = [];
+    for (const [i, first] of prompts.entries()) {
+      const cache = new ElasticCache({ budget: 1 });
+      await generate(elastic.model, first, cache);
+      tokens.push(idsOf(await generate(elastic.model, seconds[i]!, cache)).slice(-NEW));
+    }
+    return tokens;
+  };
+
+  it('goes on with the first images of two prompts at once', async () => {
+    const prompts = [await ask([], 'w2 w3'), await ask([], 'w4 w5')];
+    const turns = [await ask([3], 'w7'), await ask([5], 'w8')];
+    const cache = new ElasticCache({ budget: 1 });
+    const one = await generate(elastic.model, together(prompts), cache);
+    const seconds = turns.map((turn, i) => followedBy(prompts[i]!, one.slice([i, i + 1]), turn));
+    const two = await generate(elastic.model, together(seconds), cache);
+    expect(newTokensOf(two)).toEqual(await eachAlone(prompts, seconds));
+  });
+
+  it('goes on with new tokens alone of two prompts at once, unless its positions follow from all', async () => {
+    const prompts = [await ask([1], 'w2 w3'), await ask([2], 'w4 w5')];
+    const turns = [await ask([3], 'w7'), await ask([5], 'w8')];
+    const cache = new ElasticCache({ budget: 1 });
+    const one = await generate(elastic.model, together(prompts), cache);
+    const seconds = turns.map((turn, i) => followedBy(prompts[i]!, one.slice([i, i + 1]), turn));
+    const { attention_mask, input_ids } = together(seconds);
+    const fresh = input_ids.slice(null, [cache.seen, input_ids.dims[1]!]);
+    const two = generate(elastic.model, { ...together(turns), input_ids: fresh, attention_mask }, cache);
+    if (family.className.startsWith('Qwen')) {
+      await expect(two).rejects.toThrow(/are \d+ new tokens alone, .*; pass the whole conversation\.$/);
+      return;
+    }
+    expect(newTokensOf(await two)).toEqual(await eachAlone(prompts, seconds));
   });
 
   it('hands its decoder the positions of transformers.js after evictions, over two turns', async () => {

@@ -18,7 +18,8 @@ export function followedBy(before: Inputs, output: Tensor, turn: Inputs): Inputs
   // Tiles with a mask are along the second axis, pictures and patches along the first.
   const axis = before.pixel_attention_mask ? 1 : 0;
   for (const name of ['pixel_values', 'pixel_attention_mask', 'image_grid_thw', 'image_sizes']) {
-    if (turn[name]) inputs[name] = cat([before[name] as Tensor, turn[name] as Tensor], axis);
+    const given = [before[name], turn[name]].filter((tensor) => tensor !== undefined) as Tensor[];
+    if (given.length > 0) inputs[name] = cat(given, axis);
   }
   return inputs;
 }

@@ -17,7 +17,10 @@ export interface Family {
   textOnly?(loaded: LoadedModel, text: string): string;
   /** Makes inputs from a text with marks and its images, one or several. */
   inputs(loaded: LoadedModel, text: string, images: readonly RawImage[]): Promise<Inputs>;
-  /** Leaves out of a conversation's inputs the images that a cache has seen; `prompts` counts those of each row of the batch. */
+  /**
+   * Leaves out of a conversation's inputs the images that a cache has seen, which is one at least; `prompts` counts those of each
+   * row of the batch.
+   */
   unseenImages(inputs: Record<string, unknown>, prompts: readonly ImageTokens[]): Record<string, unknown>;
   /** Whether an id is of an image's tokens, where that is not the one the config names. */
   isImageToken?(id: bigint): boolean;
@@ -51,7 +54,7 @@ export const withoutSeenRows: Family['unseenImages'] = (inputs, prompts) => {
     all: prompts.reduce((sum, { all }) => sum + all, 0),
   };
   const pixels = inputs.pixel_values as Tensor | undefined;
-  if (whole.seen === 0 || !pixels) return inputs;
+  if (!pixels) return inputs;
   const count = pixels.dims[0]!;
   const pictures = (tokens: number) => {
     const number = (tokens * count) / whole.all;

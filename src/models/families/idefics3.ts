@@ -8,7 +8,6 @@ export const idefics3: Family = {
   inputs: ({ processor }, text, images) => processor(text, [...images]),
   unseenImages(inputs, prompts) {
     const count = onlyPrompt(prompts);
-    if (count.seen === 0) return inputs;
     const given = ['pixel_values', 'pixel_attention_mask'].filter((name) => inputs[name]);
     const rest = given.map((name) => {
       const tensor = inputs[name] as Tensor;

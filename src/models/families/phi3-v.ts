@@ -53,7 +53,7 @@ function withoutSeenImages(
   const pixels = inputs.pixel_values as Tensor | undefined;
   const sizes = inputs.image_sizes as Tensor | undefined;
   // The class asks for whichever is missing.
-  if (count.seen === 0 || !pixels || !sizes) return inputs;
+  if (!pixels || !sizes) return inputs;
   const images = sizes.dims[0]!;
   const tokens = tokensOfEach(sizes, count.all);
   let skip = 0;
