@@ -1,11 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { constants, existsSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type BigIntStats, constants } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { ElasticCacheError } from '../errors.js';
 import { networkReason, type RemoteFile, refuse, request } from './hub-file.js';
 import { cachePath, type ModelSource } from './model-source.js';
 import { sizeName } from './sizes.js';
+
+/** Milliseconds without a byte after which nobody is taken to fetch a part any more. */
+const DAY = 24 * 60 * 60 * 1000;
 
 /**
  * Fetches a file of the Hub into the cache folder, where transformers.js finds it. A download that breaks off is kept as
@@ -13,7 +16,7 @@ import { sizeName } from './sizes.js';
  *
  * Bytes are written where they belong, so that two processes that fetch the same content write the same.
  * @param report is told the bytes that are here
- * @throws ElasticCacheError `download-failed` with how far it came or why nothing can be written, `out-of-space`, `missing-file`
+ * @throws ElasticCacheError `download-failed` with how far it came or why it cannot be kept, `out-of-space`, `missing-file`
  */
 export async function fetchFile(
   source: ModelSource,
@@ -26,27 +29,41 @@ export async function fetchFile(
   const handle = await opened(part).catch((cause: unknown) => {
     throw ofDisk(cause, target);
   });
+  let written: BigIntStats;
   try {
     await fill(source, file, remote, handle, report);
+    written = await handle.stat({ bigint: true });
   } catch (cause) {
     if (remote.etag === undefined) await rm(part, { force: true });
     throw ofDisk(cause, target);
   } finally {
     await handle.close();
   }
-  await rename(part, target).catch((cause: unknown) => {
-    // Another process fetched the same and was first.
-    if (!existsSync(target)) throw cause;
+  await rename(part, target).catch(async (cause: Error) => {
+    // Another process fetched the same and was first. A file there that is not this one may hold something else.
+    if (await isAt(target, written)) return;
+    throw new ElasticCacheError(
+      'download-failed',
+      `${file} of ${source.id} was fetched but could not be given its name (${cause.message}); see that nothing else changes ${dirname(target)}, and load again.`,
+      { cause },
+    );
   });
-  await dropOtherParts(target);
+  await dropOldParts(target);
 }
 
-/** Removes what is left of downloads of a file as it was before. */
-async function dropOtherParts(target: string): Promise<void> {
+async function isAt(path: string, { dev, ino }: BigIntStats): Promise<boolean> {
+  const there = await stat(path, { bigint: true }).catch(() => undefined);
+  return there?.dev === dev && there.ino === ino;
+}
+
+/** Removes what is left of downloads of a file as it was before, but for those that another process may be at. */
+async function dropOldParts(target: string): Promise<void> {
   const name = basename(target);
   for (const file of await readdir(dirname(target))) {
-    const isPart = file.startsWith(`${name}.`) && /^[0-9a-f]{16}\.part$/.test(file.slice(name.length + 1));
-    if (isPart) await rm(join(dirname(target), file), { force: true });
+    if (!file.startsWith(`${name}.`) || !/^[0-9a-f]{16}\.part$/.test(file.slice(name.length + 1))) continue;
+    const part = join(dirname(target), file);
+    const found = await stat(part).catch(() => undefined);
+    if (found && Date.now() - found.mtimeMs > DAY) await rm(part, { force: true });
   }
 }
 

@@ -11,6 +11,8 @@ export interface Trouble {
   breaksAfter?: number;
   /** Sends so many bytes and then nothing, the connection left open. */
   stallsAfter?: number;
+  /** Sends one byte, and the others when this is fulfilled. */
+  waitsFor?: Promise<void>;
   /** Sends so many bytes without having said how many there are, and ends as if these were all. */
   endsAfter?: number;
   /** Answers a look at the file with all of it, and never says how many bytes there are. */
@@ -76,6 +78,7 @@ export class HubServer {
       claims,
       breaksAfter,
       stallsAfter,
+      waitsFor,
       endsAfter,
       saysNoLength,
     } = this.trouble[file] ?? this.trouble['*'] ?? {};
@@ -103,6 +106,11 @@ export class HubServer {
         ? {}
         : { 'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${claims ?? bytes.length}` }),
     });
+    if (waitsFor && range !== 'bytes=0-0') {
+      response.write(part.subarray(0, 1));
+      await waitsFor;
+      return void response.end(part.subarray(1));
+    }
     const stops = breaksAfter ?? stallsAfter;
     if (stops === undefined || range === 'bytes=0-0') return void response.end(part);
     if (breaksAfter === undefined) {
