@@ -1,13 +1,11 @@
 import { axisOf } from './arrays.js';
-import { attributeOf, intAttribute, subgraphsOf } from './attributes.js';
+import { attributeOf, intAttribute } from './attributes.js';
 import { type GraphBuilder, shapeOf } from './builder.js';
-import { contractNames, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
+import { contractNames } from './decoder.js';
 import { DataType, type Node } from './onnx.js';
-import { GraphIndex, usedNames } from './queries.js';
+import { COMPARES, MASK, refuseOtherChoices } from './other-choices.js';
+import { GraphIndex } from './queries.js';
 
-const MASK = 'attention_mask';
-
-const COMPARES = /^(Greater|Less)(OrEqual)?$/;
 /** Nodes that pass one number on. */
 const PASSES = /^(Cast|Identity|Squeeze|Unsqueeze|Reshape)$/;
 /** Nodes that move a number by another. */
@@ -35,7 +33,7 @@ export function chooseByTextLength(builder: GraphBuilder, nodes: ReadonlySet<Nod
       return chosen;
     });
   }
-  refuseOtherChoices(new GraphIndex(graph), nodes);
+  refuseOtherChoices(graph, nodes);
 }
 
 /**
@@ -131,40 +129,4 @@ function textLength(builder: GraphBuilder): string {
   const name = contractNames.textLength;
   const declared = builder.graph.input.some((input) => input.name === name);
   return declared ? name : builder.input(name, DataType.INT64, [1]);
-}
-
-/** What is left would choose for each chunk by what that chunk shows of the text. */
-function refuseOtherChoices(index: GraphIndex, nodes: ReadonlySet<Node>): void {
-  for (const node of index.graph.node) {
-    if (!nodes.has(node)) continue;
-    const inner = innerChoice(node);
-    const compares = inner !== undefined || COMPARES.test(node.opType);
-    const reads = compares ? usedNames(node) : node.opType === 'If' ? node.input : [];
-    if (!dependsOnText(index, reads)) continue;
-    const { name, opType } = inner ?? node;
-    throw unsupported(
-      `Node "${name}" (${opType}) chooses by the attention mask or the positions in a way that is not supported: ${USE_ANOTHER_EXPORT}.`,
-    );
-  }
-}
-
-/** A comparison or an If inside a node's branches. */
-function innerChoice(node: Node): Node | undefined {
-  for (const { node: inner } of subgraphsOf(node)) {
-    for (const each of inner) {
-      const found = COMPARES.test(each.opType) || each.opType === 'If' ? each : innerChoice(each);
-      if (found) return found;
-    }
-  }
-  return undefined;
-}
-
-function dependsOnText(index: GraphIndex, names: Iterable<string>): boolean {
-  const seen = new Set(names);
-  for (const name of seen) {
-    if (name === MASK || name === contractNames.positionIds) return true;
-    const node = index.producer(name);
-    if (node) for (const each of usedNames(node)) seen.add(each);
-  }
-  return false;
 }
