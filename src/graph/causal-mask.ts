@@ -1,5 +1,5 @@
 import { broadcast, type NumberArray } from './arrays.js';
-import { constantsBehind, largest } from './constants-behind.js';
+import { type ConstantsBehind, constantsBehind, united } from './constants-behind.js';
 import type { GraphIndex } from './queries.js';
 import { batchOf, type CacheShapes, type Sizes, sharedEvaluator } from './sized-evaluator.js';
 
@@ -55,9 +55,10 @@ export function causalMask(
   if (masks.length === 0) {
     return causal ? { window: undefined } : 'it has no mask, so that tokens see those after them';
   }
-  const { number, table } = largest(masks.map(({ value }) => constantsBehind(index, value)));
+  const constants = united(masks.map(({ value }) => constantsBehind(index, value)));
+  const { number } = constants;
   const trials = [...TRIED];
-  // The original cannot run more tokens than a table of its masks has rows or columns.
+  const table = longestText(index, masks, caches, constants);
   if (table > 0) trials.push({ past: table - 1, tokens: 1, padded: 0, needed: true });
   if (number > 4) trials.push({ past: number + 64, tokens: 1, padded: 0, needed: table === 0 });
   const found = tryAll(index, masks, caches, trials, causal);
@@ -72,6 +73,25 @@ export function causalMask(
   const again = tryAll(index, masks, caches, longer, causal);
   if (typeof again === 'string' || again.window === window) return again;
   return `its mask sees ${window} tokens at one length and ${again.window ?? 'all'} at another`;
+}
+
+/**
+ * The longest text that the tables behind masks let the original run: as long as the largest of them, or where a mask cannot be
+ * made of that many tokens because another is shorter, the length after which it cannot be made. 0 without a table.
+ */
+function longestText(
+  index: GraphIndex,
+  masks: readonly Mask[],
+  caches: CacheShapes,
+  { number, tables }: ConstantsBehind,
+): number {
+  const [largest = 0, ...others] = tables;
+  const possible = (total: number) =>
+    tried(index, masks, caches, { past: total - 1, tokens: 1, padded: 0, needed: false }, true) !== undefined;
+  if (largest === 0 || possible(largest)) return largest;
+  // The length may also stand among numbers: in the shape that a table is given.
+  const ends = [...others, number].filter((length) => length > 0);
+  return ends.find((length) => possible(length) && !possible(length + 1)) ?? largest;
 }
 
 function tryAll(

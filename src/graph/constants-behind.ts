@@ -18,68 +18,83 @@ const MOST_COMPUTED = 2 ** 22;
 export interface ConstantsBehind {
   /** The largest number that could be a length, rounded up; 0 when there is none. */
   number: number;
-  /** The largest dimension of the tables that it is cut from, 0 without one: no text can be longer than its table. */
-  table: number;
+  /** The dimensions over 1 of the tables that it is cut from, each once, the largest first: no text can be longer than its table. */
+  tables: readonly number[];
 }
 
-const NONE: ConstantsBehind = { number: 0, table: 0 };
+const NONE: ConstantsBehind = { number: 0, tables: [] };
 
-const known = new WeakMap<GraphIndex, Map<string, ConstantsBehind>>();
+/** What is known of a graph's values so far. */
+interface Known {
+  order: readonly Node[];
+  found: Map<string, ConstantsBehind>;
+  folded: Map<string, NumberArray>;
+}
+
+const known = new WeakMap<GraphIndex, Known>();
 
 /** The constants that a value is made of, those among them that nodes make of other constants. */
 export function constantsBehind(index: GraphIndex, value: string): ConstantsBehind {
-  let all = known.get(index);
-  if (!all) {
-    all = constantsIn(index);
-    known.set(index, all);
-  }
-  return all.get(value) ?? NONE;
-}
-
-/** The larger of each. */
-export function largest(all: readonly ConstantsBehind[]): ConstantsBehind {
-  return all.reduce(
-    (most, { number, table }) => ({
-      number: Math.max(most.number, number),
-      table: Math.max(most.table, table),
-    }),
-    NONE,
-  );
-}
-
-/** For every value of the graph, in one pass: decoders have thousands, and the mask of each layer is asked for. */
-function constantsIn(index: GraphIndex): Map<string, ConstantsBehind> {
-  const found = new Map<string, ConstantsBehind>();
-  const folded = new Map<string, NumberArray>();
-  const of = (name: string): ConstantsBehind => {
-    let each = found.get(name);
-    if (!each) {
-      const tensor = index.constant(name);
-      each = tensor ? ofConstant(dimsOf(tensor), () => index.constantNumbers(name)) : NONE;
-      found.set(name, each);
-    }
-    return each;
+  const graph = known.get(index) ?? {
+    order: topologicalOrder(index.graph),
+    found: new Map(),
+    folded: new Map(),
   };
-  for (const node of topologicalOrder(index.graph)) {
-    if (node.opType === 'Constant') continue;
-    const inputs = largest([...usedNames(node)].map(of));
-    // Of a table or of weights, only a dimension is left.
-    const made = node.opType === 'Shape' ? { ...inputs, table: 0 } : inputs;
-    for (const output of node.output) found.set(output, made);
-    const [output = ''] = node.output;
-    const value = computed(index, folded, node);
-    if (!value) continue;
-    if (value.data.length <= MOST_FOLDED) folded.set(output, value);
-    const { number, table } = ofConstant(value.dims, () => value.data);
-    found.set(output, { number: Math.max(number, inputs.number), table });
+  known.set(index, graph);
+  const nodes = nodesBehind(index, graph, value);
+  if (nodes.size > 0) for (const node of graph.order) if (nodes.has(node)) add(index, graph, node);
+  return behind(index, graph, value);
+}
+
+/** The constants behind any of several values. */
+export function united(all: readonly ConstantsBehind[]): ConstantsBehind {
+  const number = Math.max(0, ...all.map((each) => each.number));
+  const tables = new Set(all.flatMap((each) => each.tables));
+  return { number, tables: [...tables].sort((a, b) => b - a) };
+}
+
+/** The nodes that a value is made by and of which nothing is known yet. */
+function nodesBehind(index: GraphIndex, { found }: Known, value: string): Set<Node> {
+  const nodes = new Set<Node>();
+  const names = new Set([value]);
+  for (const name of names) {
+    const node = index.producer(name);
+    if (!node || found.has(name) || nodes.has(node)) continue;
+    nodes.add(node);
+    for (const each of usedNames(node)) names.add(each);
   }
-  return found;
+  return nodes;
+}
+
+function behind(index: GraphIndex, { found }: Known, name: string): ConstantsBehind {
+  const earlier = found.get(name);
+  if (earlier) return earlier;
+  const tensor = index.constant(name);
+  const constants = tensor ? ofConstant(dimsOf(tensor), () => index.constantNumbers(name)) : NONE;
+  found.set(name, constants);
+  return constants;
+}
+
+function add(index: GraphIndex, graph: Known, node: Node): void {
+  const { found, folded } = graph;
+  if (node.opType === 'Constant') return;
+  const inputs = united([...usedNames(node)].map((name) => behind(index, graph, name)));
+  // Of a table or of weights, only a dimension is left.
+  const made = node.opType === 'Shape' ? { ...inputs, tables: [] } : inputs;
+  for (const output of node.output) found.set(output, made);
+  const [output = ''] = node.output;
+  const value = computed(index, folded, node);
+  if (!value) return;
+  if (value.data.length <= MOST_FOLDED) folded.set(output, value);
+  const { number, tables } = ofConstant(value.dims, () => value.data);
+  found.set(output, { number: Math.max(number, inputs.number), tables });
 }
 
 function ofConstant(dims: readonly number[], numbers: () => ArrayLike<number> | undefined): ConstantsBehind {
-  if (elementCount(dims) > MOST_LENGTHS) return { number: 0, table: Math.max(...dims) };
+  if (elementCount(dims) > MOST_LENGTHS)
+    return united([{ number: 0, tables: dims.filter((dim) => dim > 1) }]);
   const sizes = Array.from(numbers() ?? [], Math.abs).filter((size) => size < LARGEST_WINDOW);
-  return { number: Math.ceil(Math.max(0, ...sizes)), table: 0 };
+  return { number: Math.ceil(Math.max(0, ...sizes)), tables: [] };
 }
 
 /** What a node makes of constants alone; undefined when it reads anything else, or too much. */

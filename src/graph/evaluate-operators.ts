@@ -122,7 +122,7 @@ export const OPERATORS: Readonly<Record<string, Operator>> = {
   },
   Range: (_, [start, limit, delta]) => {
     const [from, to, by] = [start!.data[0]!, limit!.data[0]!, delta!.data[0]!];
-    const result = array([Math.max(0, Math.ceil((to - from) / by))], start!.integer);
+    const result = array([rangeLength(from, to, by)], start!.integer);
     for (let i = 0; i < result.data.length; i++) result.data[i] = from + i * by;
     return result;
   },
@@ -166,6 +166,11 @@ export const OPERATORS: Readonly<Record<string, Operator>> = {
     return { ...x!, data };
   },
 };
+
+/** How many numbers a Range makes. */
+export function rangeLength(from: number, to: number, by: number): number {
+  return Math.max(0, Math.ceil((to - from) / by));
+}
 
 function listed(node: Node, name: string, input: NumberArray | undefined): number[] {
   return input ? [...input.data] : (attributeOf(node, name)?.ints.map(Number) ?? []);

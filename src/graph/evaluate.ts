@@ -1,7 +1,7 @@
 import { reasonOf } from '../errors.js';
-import { array, axisOf, broadcastDims, type NumberArray, reshapedDims } from './arrays.js';
+import { array, axisOf, broadcastDims, type NumberArray, reshapedDims, sizeOf } from './arrays.js';
 import { attributeOf, intAttribute } from './attributes.js';
-import { isInteger, OPERATORS, sliced, squeezed, unsqueezed } from './evaluate-operators.js';
+import { isInteger, OPERATORS, rangeLength, sliced, squeezed, unsqueezed } from './evaluate-operators.js';
 import type { Node, Tensor } from './onnx.js';
 import type { GraphIndex } from './queries.js';
 import { dimsOf, tensorNumbers } from './tensors.js';
@@ -10,7 +10,9 @@ import { dimsOf, tensorNumbers } from './tensors.js';
 const KEEPS_SHAPE =
   /^(Cast|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Erf|Gelu|FastGelu|QuickGelu|Exp|Abs|Clip|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Attention|MultiHeadAttention|Dropout|Trilu|CumSum)$/;
 const BROADCASTS =
-  /^(Add|Sub|Mul|Div|Pow|Max|Min|Where|Equal|Less|LessOrEqual|Greater|GreaterOrEqual|And|Or)$/;
+  /^(Add|Sub|Mul|Div|Mod|Pow|Max|Min|Where|Equal|Less|LessOrEqual|Greater|GreaterOrEqual|And|Or|Xor)$/;
+/** Other nodes that may make more elements than they read. */
+const GROWS = /^(Expand|Tile|ConstantOfShape|Range|Concat|Gather)$/;
 
 /** More elements than any decoder's masks take at all layers together. */
 const MOST_COMPUTED = 2 ** 25;
@@ -55,11 +57,12 @@ export class Evaluator {
     try {
       value = this.compute(name);
       this.left -= value.data.length;
-      if (this.left < 0) throw new Error('it takes too much computation');
+      this.refuseMoreThanLeft(0);
     } catch (cause) {
       this.failures.set(name, cause);
       throw cause;
     }
+    this.shapes.set(name, value.dims);
     if (value.data.length <= KEPT_ELEMENTS || this.index.consumers(name).length > 1)
       this.values.set(name, value);
     return value;
@@ -96,12 +99,19 @@ export class Evaluator {
     );
     const inputs = node.input.map((input) => read.get(input));
     try {
+      if (BROADCASTS.test(node.opType) || GROWS.test(node.opType))
+        this.refuseMoreThanLeft(sizeOf(this.dims(name)));
       return operator(node, inputs as NumberArray[]);
     } catch (cause) {
       throw new Error(`node "${node.name}" (${node.opType}) cannot be computed: ${reasonOf(cause)}`, {
         cause,
       });
     }
+  }
+
+  /** Asked before elements are made as well: their number may be any. */
+  private refuseMoreThanLeft(elements: number): void {
+    if (elements > this.left) throw new Error('it takes too much computation');
   }
 
   private computeDims(name: string): readonly number[] {
@@ -129,6 +139,12 @@ export class Evaluator {
         return reshapedDims(first(), numbers(1), intAttribute(node, 'allowzero', 0) === 1);
       case 'Expand':
         return broadcastDims(first(), numbers(1));
+      case 'Tile':
+        return first().map((dim, i) => dim * numbers(1)[i]!);
+      case 'ConstantOfShape':
+        return numbers(0);
+      case 'Range':
+        return [rangeLength(numbers(0)[0]!, numbers(1)[0]!, numbers(2)[0]!)];
       case 'Unsqueeze':
         return unsqueezed(first(), numbers(1));
       case 'Squeeze':

@@ -19,10 +19,10 @@ interface Lengths {
 /** Makes a mask, [.., S, T], of the one there was and of lengths [1]. */
 type MakeMask = (builder: GraphBuilder, mask: string, lengths: Lengths) => string;
 
-/** 0 for what the row's token sees, a large negative number for the rest, as float32 [1, 1, LONGEST, LONGEST]. */
-function table(window: number): Float32Array {
-  return Float32Array.from({ length: LONGEST * LONGEST }, (_, i) => {
-    const before = Math.floor(i / LONGEST) - (i % LONGEST);
+/** 0 for what the row's token sees, a large negative number for the rest, as float32 [1, 1, longest, longest]. */
+function table(window: number, longest = LONGEST): Float32Array {
+  return Float32Array.from({ length: longest * longest }, (_, i) => {
+    const before = Math.floor(i / longest) - (i % longest);
     return before >= 0 && before < window ? 0 : -1e9;
   });
 }
@@ -33,6 +33,10 @@ const initializer = (builder: GraphBuilder, window = WINDOW) =>
 /** The rows of the new tokens, the columns of all tokens. */
 function cut(builder: GraphBuilder, whole: string, { past, total }: Lengths): string {
   const rows = builder.op('Slice', [whole, past, total, builder.int64('rows_axis', [1], [2])]);
+  return columns(builder, rows, total);
+}
+
+function columns(builder: GraphBuilder, rows: string, total: string): string {
   return builder.op('Slice', [rows, zero(builder), total, builder.int64('columns_axis', [1], [3])]);
 }
 
@@ -73,6 +77,38 @@ const MASKS: Record<string, { make: MakeMask; window?: number }> = {
       const flat = builder.float32('table', [LONGEST * LONGEST], table(WINDOW));
       const shape = builder.int64('table_shape', [4], [1, 1, LONGEST, LONGEST]);
       return cut(builder, builder.op('Reshape', [flat, shape]), lengths);
+    },
+    window: WINDOW,
+  },
+  'a table by the first of a longer list of positions': {
+    make(builder, _, { past, total }) {
+      const list = builder.int64(
+        'positions',
+        [4096],
+        Array.from({ length: 4096 }, (_, i) => i),
+      );
+      const positions = builder.op('Slice', [list, past, total]);
+      const rows = builder.op('Gather', [initializer(builder), positions], { attributes: { axis: 2 } });
+      return columns(builder, rows, total);
+    },
+    window: WINDOW,
+  },
+  'a table with more columns than rows': {
+    make(builder, _, lengths) {
+      const more = builder.float32('more', [1, 1, LONGEST, LONGEST], table(0));
+      const wide = builder.op('Concat', [initializer(builder), more], { attributes: { axis: 3 } });
+      return cut(builder, wide, lengths);
+    },
+    window: WINDOW,
+  },
+  'a table of more numbers than are computed, in another shape': {
+    make(builder, _, lengths) {
+      const flat = builder.float32('table', [300 * 300], table(WINDOW, 300));
+      return cut(
+        builder,
+        builder.op('Reshape', [flat, builder.int64('shape', [4], [1, 1, 300, 300])]),
+        lengths,
+      );
     },
     window: WINDOW,
   },
@@ -141,6 +177,20 @@ describe('a window that shows only in a long text is found in', () => {
     expect(decoder.layers.map((layer) => layer.window)).toEqual([window, window]);
     expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(1e-4);
   });
+});
+
+it('a table with no length at which its mask ends is refused', async () => {
+  const model = await masked((builder, _, { past, total }) => {
+    // The first row and column are never taken, so that the longest text has one token less.
+    const one = builder.int64('one', [1], [1]);
+    const [from, to] = [past, total].map((each) => builder.op('Add', [each, one]));
+    const axis = (value: number) => builder.int64('axis', [1], [value]);
+    const rows = builder.op('Slice', [initializer(builder), from, to, axis(2)]);
+    return builder.op('Slice', [rows, one, to, axis(3)]);
+  });
+  expect(inspectDecoder(model).refusal).toMatch(
+    /mask cannot be understood \(with 127 tokens held and 1 new\)/,
+  );
 });
 
 it('a table beside the model, which cannot be looked at, is refused', async () => {
