@@ -85,4 +85,12 @@ describe('a choice by something else made of the mask or the positions is refuse
     });
     expect(inspectDecoder(model).refusal).toContain(`(GreaterOrEqual) ${says}`);
   });
+
+  it('twice the largest position, in the type of the activations', async () => {
+    const model = await longRope((comparison, builder) => {
+      const twice = builder.op('Mul', [comparison.input[0], builder.int64('two', [], [2])]);
+      comparison.input[0] = builder.op('CastLike', [twice, 'inputs_embeds']);
+    });
+    expect(inspectDecoder(model).refusal).toContain(`(GreaterOrEqual) ${says}`);
+  });
 });
