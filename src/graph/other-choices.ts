@@ -4,7 +4,9 @@ import type { Graph, Node } from './onnx.js';
 import { GraphIndex, topologicalOrder, usedNames } from './queries.js';
 import { batchOf, sizedEvaluator } from './sized-evaluator.js';
 
+/** [B, tokens seen + S], all that is left to tell how many tokens came before once the cache holds fewer. */
 export const MASK = 'attention_mask';
+
 export const COMPARES = /^(Greater|Less)(OrEqual)?$/;
 
 /** Nodes that make each element of those at its place, or set elements side by side. */

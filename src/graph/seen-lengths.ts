@@ -2,13 +2,11 @@ import { intAttribute } from './attributes.js';
 import type { GraphBuilder } from './builder.js';
 import { contractNames } from './decoder.js';
 import type { Node } from './onnx.js';
+import { MASK } from './other-choices.js';
 import type { AttentionLayer } from './patterns/attention-layer.js';
 import { GraphIndex } from './queries.js';
 
 const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
-
-/** [B, tokens seen + S], all that is left to tell how many tokens came before once the cache holds fewer. */
-const MASK = 'attention_mask';
 
 /**
  * Replaces every Shape of a cache input, which the rewritten graph has no more, by the shape a full cache would have:
