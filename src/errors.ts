@@ -33,3 +33,9 @@ export class ElasticCacheError extends Error {
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** Whether an error of the file system is that there is no room left for what is written. */
+export function isDiskFull(error: unknown): boolean {
+  const { code = '' } = Object(error) as { code?: string };
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code);
+}

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, isDiskFull } from '../errors.js';
 
 /**
  * Fills a directory completely or not at all: `fill` works in a temporary sibling, which takes the name `to` at the end
@@ -21,7 +21,7 @@ export async function writeDirectory(to: string, fill: (directory: string) => Pr
     await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) {
+    if (isDiskFull(error)) {
       throw new ElasticCacheError(
         'out-of-space',
         `The disk of ${dirname(target)} is full: free some space or convert to another disk; nothing was left there.`,

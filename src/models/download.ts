@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, isDiskFull } from '../errors.js';
 import { networkReason, type RemoteFile, refuse, request } from './hub-file.js';
 import { cachePath, type ModelSource } from './model-source.js';
 import { sizeName } from './sizes.js';
@@ -83,7 +83,7 @@ async function opened(part: string): Promise<FileHandle> {
 function ofDisk(cause: unknown, target: string): unknown {
   const { code = '', message } = cause as NodeJS.ErrnoException;
   const folder = dirname(target);
-  if (['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code)) {
+  if (isDiskFull(cause)) {
     return new ElasticCacheError(
       'out-of-space',
       `The disk of ${folder} is full before ${basename(target)} is fetched; free some space or set cache_dir to another disk, and load again to go on.`,
