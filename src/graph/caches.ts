@@ -2,7 +2,7 @@ import { intAttribute } from './attributes.js';
 import { shapeOf } from './builder.js';
 import { contractNames, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
 import { DataType, type Graph, type Node } from './onnx.js';
-import type { GraphIndex } from './queries.js';
+import { beforeCasts, type GraphIndex } from './queries.js';
 
 /** One half (keys or values) of a layer's cache: where it enters and leaves the original graph. */
 export interface CacheTensor {
@@ -128,11 +128,7 @@ export function presentSource(
   index: GraphIndex,
   present: string,
 ): { node: Node; output: number } | undefined {
-  let name = present;
-  for (let node = index.producer(name); node; node = index.producer(name)) {
-    if (node.opType !== 'Identity' && node.opType !== 'Cast')
-      return { node, output: node.output.indexOf(name) };
-    name = node.input[0] ?? '';
-  }
-  return undefined;
+  const name = beforeCasts(index, present);
+  const node = index.producer(name);
+  return node && { node, output: node.output.indexOf(name) };
 }

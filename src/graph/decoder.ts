@@ -27,6 +27,9 @@ export interface DecoderSignature {
   otherOutputs: string[];
 }
 
+/** [B, tokens seen + S], all that is left in the original's inputs to tell how many tokens came before once the cache holds fewer. */
+export const MASK = 'attention_mask';
+
 /** Names of the decoder contract's tensors. B = batch, S = new tokens, P = slots of the layer. */
 export const contractNames = {
   /** [B, S, hidden], as the original decoder. */

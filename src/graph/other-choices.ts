@@ -1,11 +1,8 @@
 import { subgraphsOf } from './attributes.js';
-import { contractNames, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
+import { contractNames, MASK, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
 import type { Graph, Node } from './onnx.js';
 import { GraphIndex, topologicalOrder, usedNames } from './queries.js';
-import { batchOf, sizedEvaluator } from './sized-evaluator.js';
-
-/** [B, tokens seen + S], all that is left to tell how many tokens came before once the cache holds fewer. */
-export const MASK = 'attention_mask';
+import { sharedEvaluator } from './sized-evaluator.js';
 
 export const COMPARES = /^(Greater|Less)(OrEqual)?$/;
 
@@ -127,12 +124,7 @@ class Sources {
   /** Every number of one matrix by every number of the other, as frequencies by positions: there is nothing to add up. */
   private isOuterProduct({ input: [a = '', b = ''] }: Node, single: (name: string) => boolean): boolean {
     if (single(a) && single(b)) return false;
-    const batch = batchOf(this.index);
-    const evaluator = sizedEvaluator(
-      this.index,
-      { kvHeads: 1, headDim: 1, whole: [] },
-      { batch, ...LENGTHS },
-    );
+    const evaluator = sharedEvaluator(this.index, { kvHeads: 1, headDim: 1, whole: [] }, LENGTHS);
     try {
       return single(a) ? evaluator.dims(b).at(-2) === 1 : evaluator.dims(a).at(-1) === 1;
     } catch {

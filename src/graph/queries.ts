@@ -64,6 +64,12 @@ function constantOf({ attribute }: Node): Tensor | undefined {
   return undefined;
 }
 
+/** The value that Identity and Cast make another of, through any number of them; the name itself where neither made it. */
+export function beforeCasts(index: GraphIndex, name: string): string {
+  const node = index.producer(name);
+  return node && /^(Cast|Identity)$/.test(node.opType) ? beforeCasts(index, node.input[0] ?? '') : name;
+}
+
 /** The values a node reads: its inputs and what its subgraphs take from outside; each once, absent inputs left out. */
 export function usedNames(node: Node): Set<string> {
   const names = new Set(node.input);

@@ -1,10 +1,9 @@
 import { intAttribute } from './attributes.js';
 import type { GraphBuilder } from './builder.js';
-import { contractNames } from './decoder.js';
+import { contractNames, MASK } from './decoder.js';
 import type { Node } from './onnx.js';
-import { MASK } from './other-choices.js';
 import type { AttentionLayer } from './patterns/attention-layer.js';
-import { GraphIndex } from './queries.js';
+import { beforeCasts, GraphIndex } from './queries.js';
 
 const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
 
@@ -19,7 +18,9 @@ export function replaceCacheShapes(builder: GraphBuilder, layers: readonly Atten
   const index = new GraphIndex(graph);
   const shapes = new Map<Node, AttentionLayer>();
   for (const node of graph.node) {
-    const layer = node.opType === 'Shape' && layers[Number(PAST.exec(source(index, node))?.[1])];
+    // Converters to float16 cast each cache.
+    const layer =
+      node.opType === 'Shape' && layers[Number(PAST.exec(beforeCasts(index, node.input[0] ?? ''))?.[1])];
     if (layer) shapes.set(node, layer);
   }
   graph.node = graph.node.filter((node) => !shapes.has(node));
@@ -37,13 +38,6 @@ export function replaceCacheShapes(builder: GraphBuilder, layers: readonly Atten
       { attributes: { axis: 0 }, outputs: node.output, name: node.name },
     );
   }
-}
-
-/** What a node reads, seen through nodes that change no shape: float16 converters cast each cache. */
-function source(index: GraphIndex, node: Node): string {
-  const name = node.input[0] ?? '';
-  const before = index.producer(name);
-  return before && /^(Cast|Identity)$/.test(before.opType) ? source(index, before) : name;
 }
 
 function sizeOf(builder: GraphBuilder, name: string, axis: number): string {

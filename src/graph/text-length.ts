@@ -1,10 +1,10 @@
 import { axisOf } from './arrays.js';
 import { attributeOf, intAttribute } from './attributes.js';
 import { type GraphBuilder, shapeOf } from './builder.js';
-import { contractNames } from './decoder.js';
+import { contractNames, MASK } from './decoder.js';
 import { DataType, type Node } from './onnx.js';
-import { COMPARES, MASK, refuseOtherChoices } from './other-choices.js';
-import { GraphIndex } from './queries.js';
+import { COMPARES, refuseOtherChoices } from './other-choices.js';
+import { beforeCasts, GraphIndex } from './queries.js';
 
 /** Nodes that pass one number on. */
 const PASSES = /^(Cast|Identity|Squeeze|Unsqueeze|Reshape)$/;
@@ -82,10 +82,9 @@ function takesLargestPosition(index: GraphIndex, node: Node): boolean {
 
 /** Whether a value is the positions [B, S], one for each token. */
 function isPositions(index: GraphIndex, name: string): boolean {
-  const node = index.producer(name);
-  if (node && /^(Cast|Identity)$/.test(node.opType)) return isPositions(index, node.input[0] ?? '');
-  const input = index.graph.input.find((each) => each.name === name);
-  return name === contractNames.positionIds && input !== undefined && shapeOf(input)?.length === 2;
+  const uncast = beforeCasts(index, name);
+  const input = index.graph.input.find((each) => each.name === uncast);
+  return uncast === contractNames.positionIds && input !== undefined && shapeOf(input)?.length === 2;
 }
 
 /** Adds the nodes of a path once more, from `text_length` on, and gives the value that the last one makes. */
