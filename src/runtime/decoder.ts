@@ -48,24 +48,23 @@ export class Decoder {
   /** The mask of the last chunk size seen: a prompt is many chunks of one size. */
   private mask = causalBias(1, 1);
   private keyRotations: Promise<KeyRotation[]> | undefined;
+  /** [layers] how many tokens a query of the layer sees, itself and those before it; undefined for all. */
+  readonly windows: readonly (number | undefined)[];
 
   constructor(
     private readonly session: InferenceSession,
     readonly signature: DecoderSignature,
     /** New tokens of one pass at most; a longer prompt is run in pieces with the same result. */
     readonly chunk: number,
-  ) {}
+  ) {
+    this.windows = signature.layers.map(({ window }) => window);
+  }
 
   /** What a cache must be bound to: layers, and kvHeads and headDim of the keys and values. */
   get shape(): { layers: number; kvHeads: number; headDim: number } {
     const { layers } = this.signature;
     const { kvHeads, headDim } = layers[0]!;
     return { layers: layers.length, kvHeads, headDim };
-  }
-
-  /** [layers] how many tokens a query of the layer sees, itself and those before it; undefined for all. */
-  get windows(): (number | undefined)[] {
-    return this.signature.layers.map(({ window }) => window);
   }
 
   /**
