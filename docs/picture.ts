@@ -3,11 +3,12 @@
  * Run: npx tsx docs/picture.ts [scene, 1 to 10]
  */
 import { writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { answer, ElasticCache, loadElastic, readImage } from '../src/index.js';
 
 const number = (process.argv[2] ?? '1').padStart(2, '0');
-const demo = (name: string) => new URL(`../demo-model/${name}`, import.meta.url).pathname;
+const demo = (name: string) => fileURLToPath(new URL(`../demo-model/${name}`, import.meta.url));
 const image = demo(`samples/${number}.png`);
 const loaded = await loadElastic(demo('llava-scenes'));
 
