@@ -28,13 +28,13 @@ export {
 } from './convert/index.js';
 export { ElasticCache, type ElasticCacheOptions } from './elastic-cache.js';
 export { ElasticCacheError, type ErrorCode } from './errors.js';
-// Rewrite a decoder for another runtime.
-export type { ByteSource } from './graph/byte-source.js';
 export { contractNames, type DecoderLayer, type DecoderSignature } from './graph/decoder.js';
 export { type Inspection, inspectDecoder } from './graph/inspect.js';
-export { type Model as OnnxModel, parseModel, serializeModel } from './graph/onnx.js';
+// Rewrite a decoder for another runtime.
+export type { ByteSource } from './graph/onnx/byte-source.js';
+export { type Model as OnnxModel, parseModel, serializeModel } from './graph/onnx/onnx.js';
+export { readSkeleton } from './graph/onnx/skeleton.js';
 export { type RewriteReport, rewriteDecoder } from './graph/rewrite.js';
-export { readSkeleton } from './graph/skeleton.js';
 export { type Answer, type AnswerOptions, answer } from './models/answer.js';
 export type { ElasticModel, GenerateOptions } from './models/elastic-model.js';
 export { type LoadedModel, type LoadOptions, loadElastic } from './models/load.js';

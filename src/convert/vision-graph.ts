@@ -1,4 +1,4 @@
-import { DataType, MICROSOFT } from '../graph/onnx.js';
+import { DataType, MICROSOFT } from '../graph/onnx/onnx.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 import type { LlavaSpec, VisionSpec } from './llava-spec.js';
 import { projectorPrefix, visionPrefix } from './llava-tensors.js';

@@ -1,7 +1,7 @@
-import type { GraphBuilder } from './builder.js';
 import { contractNames } from './decoder.js';
 import { type Masks, slotsName } from './masks.js';
-import { DataType, MICROSOFT } from './onnx.js';
+import type { GraphBuilder } from './onnx/builder.js';
+import { DataType, MICROSOFT } from './onnx/onnx.js';
 import type { AttentionLayer } from './patterns/attention-layer.js';
 
 /**

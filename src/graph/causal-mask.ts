@@ -1,6 +1,6 @@
 import { broadcast, type NumberArray } from './arrays.js';
 import { type ConstantsBehind, constantsBehind, united } from './constants-behind.js';
-import type { GraphIndex } from './queries.js';
+import type { GraphIndex } from './onnx/queries.js';
 import { batchOf, type CacheShapes, type Sizes, sharedEvaluator } from './sized-evaluator.js';
 
 /** A value that shapes the scores [B, heads, S, T] before the softmax, and how. */

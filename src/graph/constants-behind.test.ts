@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { GraphBuilder } from './builder.js';
 import { constantsBehind } from './constants-behind.js';
-import { DataType } from './onnx.js';
-import { GraphIndex } from './queries.js';
+import { GraphBuilder } from './onnx/builder.js';
+import { DataType } from './onnx/onnx.js';
+import { GraphIndex } from './onnx/queries.js';
 
 afterEach(() => {
   vi.unstubAllGlobals();

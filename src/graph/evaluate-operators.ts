@@ -11,9 +11,9 @@ import {
   strides,
   transpose,
 } from './arrays.js';
-import { attributeOf, intAttribute } from './attributes.js';
-import { DataType, type Node } from './onnx.js';
-import { tensorNumbers } from './tensors.js';
+import { attributeOf, intAttribute } from './onnx/attributes.js';
+import { DataType, type Node } from './onnx/onnx.js';
+import { tensorNumbers } from './onnx/tensors.js';
 
 type Operator = (node: Node, inputs: readonly NumberArray[]) => NumberArray;
 

@@ -1,7 +1,7 @@
 import { ElasticCacheError } from '../errors.js';
-import { subgraphsOf } from './attributes.js';
 import type { DecoderSignature } from './decoder.js';
-import { type Graph, graphOf, type Model } from './onnx.js';
+import { subgraphsOf } from './onnx/attributes.js';
+import { type Graph, graphOf, type Model } from './onnx/onnx.js';
 import { type RewriteReport, rewriteDecoder } from './rewrite.js';
 
 /** What a decoder is, and whether it can be rewritten. */

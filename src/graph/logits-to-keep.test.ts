@@ -2,10 +2,10 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { fixture } from '../../test/graph/exported-runs.js';
 import { buildGqaDecoder, gaussian } from '../../test/graph/gqa-decoder.js';
-import { subgraphsOf } from './attributes.js';
-import { GraphBuilder } from './builder.js';
 import { withLogitsToKeep } from './logits-to-keep.js';
-import { createNode, DataType, graphOf, type Model, serializeModel } from './onnx.js';
+import { subgraphsOf } from './onnx/attributes.js';
+import { GraphBuilder } from './onnx/builder.js';
+import { createNode, DataType, graphOf, type Model, serializeModel } from './onnx/onnx.js';
 import { rewriteDecoder } from './rewrite.js';
 
 const HIDDEN = 64;

@@ -1,6 +1,6 @@
-import type { GraphBuilder } from './builder.js';
 import { contractNames } from './decoder.js';
-import { DataType } from './onnx.js';
+import type { GraphBuilder } from './onnx/builder.js';
+import { DataType } from './onnx/onnx.js';
 import type { AttentionLayer } from './patterns/attention-layer.js';
 
 /**

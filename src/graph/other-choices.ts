@@ -1,7 +1,7 @@
-import { subgraphsOf } from './attributes.js';
 import { contractNames, MASK, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
-import type { Graph, Node } from './onnx.js';
-import { GraphIndex, topologicalOrder, usedNames } from './queries.js';
+import { subgraphsOf } from './onnx/attributes.js';
+import type { Graph, Node } from './onnx/onnx.js';
+import { GraphIndex, topologicalOrder, usedNames } from './onnx/queries.js';
 import { sharedEvaluator } from './sized-evaluator.js';
 
 export const COMPARES = /^(Greater|Less)(OrEqual)?$/;

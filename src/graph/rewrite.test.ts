@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { buildGqaDecoder, type GqaDecoderOptions } from '../../test/graph/gqa-decoder.js';
 import { ElasticCacheError } from '../errors.js';
-import { attributeInit } from './attributes.js';
-import { GraphBuilder } from './builder.js';
 import { inspectDecoder } from './inspect.js';
-import { createNode, DataType, graphOf, type Model, serializeModel } from './onnx.js';
+import { attributeInit } from './onnx/attributes.js';
+import { GraphBuilder } from './onnx/builder.js';
+import { createNode, DataType, graphOf, type Model, serializeModel } from './onnx/onnx.js';
 import { rewriteDecoder } from './rewrite.js';
 
 const NODE = '/model/layers.0/attn/GroupQueryAttention';

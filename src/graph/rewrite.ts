@@ -1,14 +1,14 @@
 import { ElasticCacheError } from '../errors.js';
 import { addAttention } from './attention.js';
-import { GraphBuilder, shapeOf } from './builder.js';
 import { findCaches } from './caches.js';
 import { contractNames, type DecoderSignature, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
 import { Masks } from './masks.js';
 import { inlineCacheBranch } from './merged-if.js';
-import { cloneModel, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx.js';
+import { GraphBuilder, shapeOf } from './onnx/builder.js';
+import { cloneModel, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx/onnx.js';
+import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './onnx/queries.js';
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
 import { takeApart } from './patterns/take-apart.js';
-import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './queries.js';
 import { replaceCacheShapes } from './seen-lengths.js';
 import { oneTokenOnly } from './several-tokens.js';
 import { chooseByTextLength } from './text-length.js';

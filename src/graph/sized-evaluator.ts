@@ -1,7 +1,7 @@
 import { array, type NumberArray } from './arrays.js';
-import { shapeOf } from './builder.js';
 import { Evaluator } from './evaluate.js';
-import type { GraphIndex } from './queries.js';
+import { shapeOf } from './onnx/builder.js';
+import type { GraphIndex } from './onnx/queries.js';
 
 /** Sizes at which a graph is tried. */
 export interface Sizes {

@@ -1,10 +1,10 @@
 import { axisOf } from './arrays.js';
-import { attributeOf, intAttribute } from './attributes.js';
-import { type GraphBuilder, shapeOf } from './builder.js';
 import { contractNames, MASK } from './decoder.js';
-import { DataType, type Node } from './onnx.js';
+import { attributeOf, intAttribute } from './onnx/attributes.js';
+import { type GraphBuilder, shapeOf } from './onnx/builder.js';
+import { DataType, type Node } from './onnx/onnx.js';
+import { beforeCasts, GraphIndex } from './onnx/queries.js';
 import { COMPARES, refuseOtherChoices } from './other-choices.js';
-import { beforeCasts, GraphIndex } from './queries.js';
 
 /** Nodes that pass one number on. */
 const PASSES = /^(Cast|Identity|Squeeze|Unsqueeze|Reshape)$/;

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
 import { ElasticCacheError } from '../errors.js';
-import { readSkeleton } from '../graph/skeleton.js';
+import { readSkeleton } from '../graph/onnx/skeleton.js';
 import { bytesNeeded, settleExternalWeights } from '../runtime/external-weights.js';
 import { FileSource } from '../runtime/file-source.js';
 import { fetchFile, partPath } from './download.js';

@@ -1,9 +1,9 @@
 import { realpath, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { ElasticCacheError } from '../errors.js';
-import { subgraphsOf } from '../graph/attributes.js';
-import { type Graph, graphOf, type Model, type Tensor } from '../graph/onnx.js';
-import { externalDataOf } from '../graph/tensors.js';
+import { subgraphsOf } from '../graph/onnx/attributes.js';
+import { type Graph, graphOf, type Model, type Tensor } from '../graph/onnx/onnx.js';
+import { externalDataOf } from '../graph/onnx/tensors.js';
 
 /**
  * Makes the external weights of a model loadable from where they lie, and returns the directory that their

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { serializeModel } from '../../src/graph/onnx.js';
+import { serializeModel } from '../../src/graph/onnx/onnx.js';
 import { policyNames } from '../../src/policies/registry.js';
 import { buildGqaDecoder } from '../graph/gqa-decoder.js';
 import { writeTinyLlava } from '../runtime/tiny-llava.js';

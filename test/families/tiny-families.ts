@@ -1,6 +1,6 @@
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Model, serializeModel } from '../../src/graph/onnx.js';
+import { type Model, serializeModel } from '../../src/graph/onnx/onnx.js';
 import { CHATML_TEXT, GEMMA, QWEN_VL, SMOLVLM } from './chat-templates.js';
 import {
   embedTokens,

@@ -1,5 +1,5 @@
-import { GraphBuilder } from '../../src/graph/builder.js';
-import { DataType, type Model } from '../../src/graph/onnx.js';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { DataType, type Model } from '../../src/graph/onnx/onnx.js';
 import { gaussian } from '../graph/gqa-decoder.js';
 
 /** The vocabulary of the decoders that the exporters made. */

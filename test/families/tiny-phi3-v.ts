@@ -1,5 +1,5 @@
-import { GraphBuilder } from '../../src/graph/builder.js';
-import { DataType, type Model } from '../../src/graph/onnx.js';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { DataType, type Model } from '../../src/graph/onnx/onnx.js';
 import { PHI } from './chat-templates.js';
 import type { TinyFamily } from './tiny-families.js';
 import { HIDDEN, numbers, patches, pictures, tokenizerFiles, VOCAB } from './tiny-parts.js';

@@ -1,6 +1,6 @@
-import type { AttributeValue } from '../../src/graph/attributes.js';
-import { GraphBuilder } from '../../src/graph/builder.js';
-import { DataType, type Model } from '../../src/graph/onnx.js';
+import type { AttributeValue } from '../../src/graph/onnx/attributes.js';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { DataType, type Model } from '../../src/graph/onnx/onnx.js';
 import { gaussian } from './gqa-decoder.js';
 
 export interface AttentionDecoderOptions {

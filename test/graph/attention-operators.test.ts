@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { GraphBuilder } from '../../src/graph/builder.js';
 import { inspectDecoder } from '../../src/graph/inspect.js';
-import { graphOf, type Model, type Node } from '../../src/graph/onnx.js';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { graphOf, type Model, type Node } from '../../src/graph/onnx/onnx.js';
 import { type AttentionDecoderOptions, buildAttentionDecoder } from './attention-decoder.js';
 import { fixture, largestDifference, runBoth } from './exported-runs.js';
 import { buildMultiHeadDecoder, type MultiHeadDecoderOptions } from './multi-head-decoder.js';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { GraphBuilder } from '../../src/graph/builder.js';
-import { graphOf, type Model } from '../../src/graph/onnx.js';
-import { GraphIndex } from '../../src/graph/queries.js';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { graphOf, type Model } from '../../src/graph/onnx/onnx.js';
+import { GraphIndex } from '../../src/graph/onnx/queries.js';
 import { fixture, largestDifference, runBoth } from './exported-runs.js';
 
 /** The masks of this decoder are Where(keeps, 0, -inf), added to the scores. Here the scores themselves are chosen. */

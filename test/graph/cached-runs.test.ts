@@ -2,7 +2,7 @@ import { Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import type { KVCache, KVCacheOptions } from '../../src/cache/kv-cache.js';
 import { contractNames } from '../../src/graph/decoder.js';
-import type { Model } from '../../src/graph/onnx.js';
+import type { Model } from '../../src/graph/onnx/onnx.js';
 import { rewriteDecoder } from '../../src/graph/rewrite.js';
 import { elastic } from '../../src/policies/elastic.js';
 import { full } from '../../src/policies/full.js';

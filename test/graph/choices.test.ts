@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { GraphBuilder } from '../../src/graph/builder.js';
 import { inspectDecoder } from '../../src/graph/inspect.js';
-import { DataType, type Model } from '../../src/graph/onnx.js';
-import { topologicalOrder } from '../../src/graph/queries.js';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { DataType, type Model } from '../../src/graph/onnx/onnx.js';
+import { topologicalOrder } from '../../src/graph/onnx/queries.js';
 import { fixture, largestDifference, runBoth } from './exported-runs.js';
 import { longRope } from './longrope.js';
 

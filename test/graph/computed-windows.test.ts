@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { GraphBuilder } from '../../src/graph/builder.js';
-import { bytesSource } from '../../src/graph/byte-source.js';
 import { inspectDecoder } from '../../src/graph/inspect.js';
-import { type Model, serializeModel } from '../../src/graph/onnx.js';
-import { GraphIndex, topologicalOrder } from '../../src/graph/queries.js';
-import { readSkeleton } from '../../src/graph/skeleton.js';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { bytesSource } from '../../src/graph/onnx/byte-source.js';
+import { type Model, serializeModel } from '../../src/graph/onnx/onnx.js';
+import { GraphIndex, topologicalOrder } from '../../src/graph/onnx/queries.js';
+import { readSkeleton } from '../../src/graph/onnx/skeleton.js';
 import { fixture, largestDifference, runBoth } from './exported-runs.js';
 
 /** Rows and columns of the tables, and so the longest text that the original takes. */

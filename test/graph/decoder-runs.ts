@@ -1,7 +1,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { KVCache, type KVCacheOptions } from '../../src/cache/kv-cache.js';
 import { contractNames } from '../../src/graph/decoder.js';
-import { type Model, serializeModel } from '../../src/graph/onnx.js';
+import { type Model, serializeModel } from '../../src/graph/onnx/onnx.js';
 import type { DecoderSignature } from '../../src/graph/rewrite.js';
 import { Decoder } from '../../src/runtime/decoder.js';
 import { readable } from '../../src/runtime/tensors.js';

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import type { InferenceSession } from 'onnxruntime-node';
-import { GraphBuilder } from '../../src/graph/builder.js';
 import type { DecoderSignature } from '../../src/graph/decoder.js';
 import { withLogitsToKeep } from '../../src/graph/logits-to-keep.js';
-import { cloneModel, DataType, graphOf, type Model, parseModel } from '../../src/graph/onnx.js';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { cloneModel, DataType, graphOf, type Model, parseModel } from '../../src/graph/onnx/onnx.js';
 import { type RewriteReport, rewriteDecoder } from '../../src/graph/rewrite.js';
 import { elastic } from '../../src/policies/elastic.js';
 import { CachedRun, OriginalRun, openModel, RewrittenRun, type Step } from './decoder-runs.js';

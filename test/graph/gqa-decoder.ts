@@ -1,5 +1,5 @@
-import { type Dim, GraphBuilder } from '../../src/graph/builder.js';
-import { DataType, MICROSOFT, type Model } from '../../src/graph/onnx.js';
+import { type Dim, GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { DataType, MICROSOFT, type Model } from '../../src/graph/onnx/onnx.js';
 import { Float16Array } from './float16.js';
 import { DEFAULTS, type GqaDecoderOptions } from './gqa-options.js';
 

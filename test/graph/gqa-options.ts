@@ -1,4 +1,4 @@
-import type { AttributeValue } from '../../src/graph/attributes.js';
+import type { AttributeValue } from '../../src/graph/onnx/attributes.js';
 
 /** What the test decoder is made of. */
 export interface GqaDecoderOptions {

@@ -1,6 +1,6 @@
 import { clone } from '@bufbuild/protobuf';
-import { NodeProtoSchema } from '../../src/graph/onnx.gen.js';
-import { type Graph, graphOf, type Model, type Node } from '../../src/graph/onnx.js';
+import { NodeProtoSchema } from '../../src/graph/onnx/onnx.gen.js';
+import { type Graph, graphOf, type Model, type Node } from '../../src/graph/onnx/onnx.js';
 
 /** Draws a whole number from 0 to below `count`. */
 export type Draw = (count: number) => number;

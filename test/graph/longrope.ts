@@ -1,6 +1,6 @@
-import { GraphBuilder } from '../../src/graph/builder.js';
-import { DataType, graphOf, type Model, type Node } from '../../src/graph/onnx.js';
-import { GraphIndex, topologicalOrder } from '../../src/graph/queries.js';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { DataType, graphOf, type Model, type Node } from '../../src/graph/onnx/onnx.js';
+import { GraphIndex, topologicalOrder } from '../../src/graph/onnx/queries.js';
 import { fixture } from './exported-runs.js';
 
 /** Changes GreaterOrEqual(ReduceMax(position_ids), 32), what a Cast makes of it being the number that moves the positions. */

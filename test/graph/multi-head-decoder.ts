@@ -1,5 +1,5 @@
-import { GraphBuilder } from '../../src/graph/builder.js';
-import { DataType, MICROSOFT, type Model } from '../../src/graph/onnx.js';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { DataType, MICROSOFT, type Model } from '../../src/graph/onnx/onnx.js';
 import { gaussian } from './gqa-decoder.js';
 
 export interface MultiHeadDecoderOptions {

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KVCache } from '../../src/cache/kv-cache.js';
 import { type CachePolicy, keepAll } from '../../src/cache/policy.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
-import { serializeModel } from '../../src/graph/onnx.js';
+import { serializeModel } from '../../src/graph/onnx/onnx.js';
 import { full } from '../../src/policies/full.js';
 import { policyNames } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';

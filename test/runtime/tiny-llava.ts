@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { graphOf, type Model, serializeModel } from '../../src/graph/onnx.js';
-import { dimsOf, externalTensor } from '../../src/graph/tensors.js';
+import { graphOf, type Model, serializeModel } from '../../src/graph/onnx/onnx.js';
+import { dimsOf, externalTensor } from '../../src/graph/onnx/tensors.js';
 import { embedTokens, HIDDEN, llavaPictures, patchEncoder, tokenizerFiles } from '../families/tiny-parts.js';
 import { buildGqaDecoder, type GqaDecoderOptions } from '../graph/gqa-decoder.js';
 

@@ -3,8 +3,8 @@ import { basename, join } from 'node:path';
 import Table from 'cli-table3';
 import { ElasticCacheError } from '../../errors.js';
 import { type Inspection, inspectDecoder } from '../../graph/inspect.js';
-import type { Model } from '../../graph/onnx.js';
-import { readSkeleton } from '../../graph/skeleton.js';
+import type { Model } from '../../graph/onnx/onnx.js';
+import { readSkeleton } from '../../graph/onnx/skeleton.js';
 import { FileSource } from '../../runtime/file-source.js';
 
 /**

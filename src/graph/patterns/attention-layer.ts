@@ -1,6 +1,6 @@
-import type { GraphBuilder } from '../builder.js';
 import type { DecoderLayer } from '../decoder.js';
-import type { DataType, Node } from '../onnx.js';
+import type { GraphBuilder } from '../onnx/builder.js';
+import type { DataType, Node } from '../onnx/onnx.js';
 
 /** How a recognised layer attends, as `inspect` prints it. */
 export interface AttentionDescription {

@@ -1,9 +1,9 @@
-import { intAttribute } from '../attributes.js';
-import type { GraphBuilder } from '../builder.js';
 import { type CacheTensor, type LayerCache, presentSource } from '../caches.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
-import { DataType, type Node } from '../onnx.js';
-import type { GraphIndex } from '../queries.js';
+import { intAttribute } from '../onnx/attributes.js';
+import type { GraphBuilder } from '../onnx/builder.js';
+import { DataType, type Node } from '../onnx/onnx.js';
+import type { GraphIndex } from '../onnx/queries.js';
 import { refusal } from './own-cache.js';
 
 /** A cache that a Concat node of the graph appends new rows to. */

@@ -1,7 +1,7 @@
 import type { LayerCache } from '../caches.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
-import type { Node } from '../onnx.js';
-import type { GraphIndex } from '../queries.js';
+import type { Node } from '../onnx/onnx.js';
+import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
 import { maskWindow } from './mask-window.js';

@@ -1,7 +1,7 @@
 import { causalMask, type Mask } from '../causal-mask.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
-import type { Node } from '../onnx.js';
-import type { GraphIndex } from '../queries.js';
+import type { Node } from '../onnx/onnx.js';
+import type { GraphIndex } from '../onnx/queries.js';
 import type { CacheShapes } from '../sized-evaluator.js';
 import { refusal } from './own-cache.js';
 

@@ -1,5 +1,5 @@
 import { array, type NumberArray } from '../arrays.js';
-import type { GraphIndex } from '../queries.js';
+import type { GraphIndex } from '../onnx/queries.js';
 import { batchOf, sizedEvaluator } from '../sized-evaluator.js';
 
 /** How a cache reaches the operator that reads it. */

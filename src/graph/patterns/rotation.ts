@@ -1,9 +1,9 @@
-import { intAttribute, subgraphsOf } from '../attributes.js';
-import { type GraphBuilder, shapeOf } from '../builder.js';
 import { contractNames, USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
-import { DataType, type Graph, MICROSOFT, type Node } from '../onnx.js';
-import { GraphIndex } from '../queries.js';
-import { dimsOf } from '../tensors.js';
+import { intAttribute, subgraphsOf } from '../onnx/attributes.js';
+import { type GraphBuilder, shapeOf } from '../onnx/builder.js';
+import { DataType, type Graph, MICROSOFT, type Node } from '../onnx/onnx.js';
+import { GraphIndex } from '../onnx/queries.js';
+import { dimsOf } from '../onnx/tensors.js';
 
 /** The rotation that a GroupQueryAttention node makes itself, taken out of it. */
 export interface Rotation {

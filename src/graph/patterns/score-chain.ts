@@ -1,8 +1,8 @@
-import { intAttribute } from '../attributes.js';
 import { HIDDEN, type Mask } from '../causal-mask.js';
 import { Evaluator } from '../evaluate.js';
-import type { Node } from '../onnx.js';
-import type { GraphIndex } from '../queries.js';
+import { intAttribute } from '../onnx/attributes.js';
+import type { Node } from '../onnx/onnx.js';
+import type { GraphIndex } from '../onnx/queries.js';
 
 /** What lies between the product of queries and keys and the weights: softmax(mask + softcap * tanh(scale * product / softcap)). */
 export interface ScoreChain {

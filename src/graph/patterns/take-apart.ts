@@ -1,7 +1,7 @@
 import type { LayerCache } from '../caches.js';
 import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
-import { MICROSOFT } from '../onnx.js';
-import type { GraphIndex } from '../queries.js';
+import { MICROSOFT } from '../onnx/onnx.js';
+import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
 import { concatenatedCache } from './concatenated-cache.js';
 import { decomposedAttention } from './decomposed.js';

@@ -1,4 +1,4 @@
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 import { subgraphsOf } from './attributes.js';
 import { createTensor, DataType, type Graph, type Node, type Tensor } from './onnx.js';
 import { tensorNumbers } from './tensors.js';

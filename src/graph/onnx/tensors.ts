@@ -1,4 +1,4 @@
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 import { createTensor, DataLocation, DataType, type Tensor } from './onnx.js';
 
 const BYTES_PER_ELEMENT: Partial<Record<DataType, number>> = {

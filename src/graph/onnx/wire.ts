@@ -1,4 +1,4 @@
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 import type { ByteSource } from './byte-source.js';
 
 /** A field of a protobuf message: where it starts, where its payload starts, and where it ends, in bytes of the source. */

@@ -1,12 +1,12 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { buildGqaDecoder } from '../../test/graph/gqa-decoder.js';
-import { ElasticCacheError } from '../errors.js';
+import { buildGqaDecoder } from '../../../test/graph/gqa-decoder.js';
+import { ElasticCacheError } from '../../errors.js';
+import { rewriteDecoder } from '../rewrite.js';
 import { bytesSource } from './byte-source.js';
 import { StringStringEntryProtoSchema } from './onnx.gen.js';
 import { graphOf, parseModel, serializeModel } from './onnx.js';
-import { rewriteDecoder } from './rewrite.js';
 import { readSkeleton } from './skeleton.js';
 
 const bytes = serializeModel(buildGqaDecoder({ rope: 'inside', packed: true, positionIds: false }));

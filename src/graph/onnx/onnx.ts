@@ -1,5 +1,5 @@
 import { clone, create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
-import { ElasticCacheError, reasonOf } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../../errors.js';
 import {
   type AttributeProto,
   AttributeProto_AttributeType,

@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 import { type AttributeValue, attributeInit } from './attributes.js';
 import { OperatorSetIdProtoSchema, ValueInfoProtoSchema } from './onnx.gen.js';
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { buildGqaDecoder } from '../../test/graph/gqa-decoder.js';
+import { buildGqaDecoder } from '../../../test/graph/gqa-decoder.js';
 import { subgraphsOf } from './attributes.js';
 import { GraphBuilder } from './builder.js';
 import { type ByteSource, bytesSource } from './byte-source.js';

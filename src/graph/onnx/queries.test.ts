@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { openModel } from '../../test/graph/decoder-runs.js';
-import { fixture } from '../../test/graph/exported-runs.js';
+import { openModel } from '../../../test/graph/decoder-runs.js';
+import { fixture } from '../../../test/graph/exported-runs.js';
+import { rewriteDecoder } from '../rewrite.js';
 import { type AttributeValue, attributeInit, attributeOf } from './attributes.js';
 import { GraphBuilder } from './builder.js';
 import { createNode, DataType, graphOf, type Model, type Tensor } from './onnx.js';
 import { GraphIndex } from './queries.js';
-import { rewriteDecoder } from './rewrite.js';
 import { dimsOf } from './tensors.js';
 
 const WRITTEN: Record<string, { value: AttributeValue; type: DataType; dims: number[]; numbers: number[] }> =
