@@ -1,8 +1,8 @@
+import { type CacheShapes, sharedEvaluator } from '../analysis/evaluate-at-sizes.js';
 import { intAttribute } from '../onnx/attributes.js';
 import type { Node } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import { dimsOf } from '../onnx/tensors.js';
-import { type CacheShapes, sharedEvaluator } from '../sized-evaluator.js';
 
 /** Nodes that leave the last dimension of their first input as it is. */
 const KEEPS_WIDTH = new Set(['Add', 'Cast', 'Identity', 'Mul', 'RotaryEmbedding']);

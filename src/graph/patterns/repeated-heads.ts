@@ -1,6 +1,6 @@
-import { array, type NumberArray } from '../arrays.js';
+import { array, type NumberArray } from '../analysis/arrays.js';
+import { batchOf, sizedEvaluator } from '../analysis/evaluate-at-sizes.js';
 import type { GraphIndex } from '../onnx/queries.js';
-import { batchOf, sizedEvaluator } from '../sized-evaluator.js';
 
 /** How a cache reaches the operator that reads it. */
 export interface RepeatedHeads {

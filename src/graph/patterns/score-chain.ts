@@ -1,5 +1,5 @@
-import { HIDDEN, type Mask } from '../causal-mask.js';
-import { Evaluator } from '../evaluate.js';
+import { HIDDEN, type Mask } from '../analysis/causal-mask.js';
+import { Evaluator } from '../analysis/evaluate.js';
 import { intAttribute } from '../onnx/attributes.js';
 import type { Node } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';

@@ -1,7 +1,7 @@
+import { shapeOf } from '../onnx/builder.js';
+import type { GraphIndex } from '../onnx/queries.js';
 import { array, type NumberArray } from './arrays.js';
 import { Evaluator } from './evaluate.js';
-import { shapeOf } from './onnx/builder.js';
-import type { GraphIndex } from './onnx/queries.js';
 
 /** Sizes at which a graph is tried. */
 export interface Sizes {

@@ -1,3 +1,6 @@
+import { attributeOf, intAttribute } from '../onnx/attributes.js';
+import { DataType, type Node } from '../onnx/onnx.js';
+import { tensorNumbers } from '../onnx/tensors.js';
 import {
   array,
   axisOf,
@@ -11,9 +14,6 @@ import {
   strides,
   transpose,
 } from './arrays.js';
-import { attributeOf, intAttribute } from './onnx/attributes.js';
-import { DataType, type Node } from './onnx/onnx.js';
-import { tensorNumbers } from './onnx/tensors.js';
 
 type Operator = (node: Node, inputs: readonly NumberArray[]) => NumberArray;
 

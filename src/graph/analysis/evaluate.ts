@@ -1,10 +1,10 @@
-import { reasonOf } from '../errors.js';
+import { reasonOf } from '../../errors.js';
+import { attributeOf, intAttribute } from '../onnx/attributes.js';
+import type { Node, Tensor } from '../onnx/onnx.js';
+import type { GraphIndex } from '../onnx/queries.js';
+import { dimsOf, tensorNumbers } from '../onnx/tensors.js';
 import { array, axisOf, broadcastDims, type NumberArray, reshapedDims, sizeOf } from './arrays.js';
 import { isInteger, OPERATORS, rangeLength, sliced, squeezed, unsqueezed } from './evaluate-operators.js';
-import { attributeOf, intAttribute } from './onnx/attributes.js';
-import type { Node, Tensor } from './onnx/onnx.js';
-import type { GraphIndex } from './onnx/queries.js';
-import { dimsOf, tensorNumbers } from './onnx/tensors.js';
 
 /** Nodes whose first output has the shape of their first input. */
 const KEEPS_SHAPE =

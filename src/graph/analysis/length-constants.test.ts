@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { constantsBehind } from './constants-behind.js';
-import { GraphBuilder } from './onnx/builder.js';
-import { DataType } from './onnx/onnx.js';
-import { GraphIndex } from './onnx/queries.js';
+import { GraphBuilder } from '../onnx/builder.js';
+import { DataType } from '../onnx/onnx.js';
+import { GraphIndex } from '../onnx/queries.js';
+import { constantsBehind } from './length-constants.js';
 
 afterEach(() => {
   vi.unstubAllGlobals();

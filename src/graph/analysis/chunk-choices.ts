@@ -1,8 +1,8 @@
-import { contractNames, MASK, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
-import { subgraphsOf } from './onnx/attributes.js';
-import type { Graph, Node } from './onnx/onnx.js';
-import { GraphIndex, topologicalOrder, usedNames } from './onnx/queries.js';
-import { sharedEvaluator } from './sized-evaluator.js';
+import { contractNames, MASK, USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import { subgraphsOf } from '../onnx/attributes.js';
+import type { Graph, Node } from '../onnx/onnx.js';
+import { GraphIndex, topologicalOrder, usedNames } from '../onnx/queries.js';
+import { sharedEvaluator } from './evaluate-at-sizes.js';
 
 export const COMPARES = /^(Greater|Less)(OrEqual)?$/;
 

@@ -1,8 +1,8 @@
+import type { Node } from '../onnx/onnx.js';
+import { type GraphIndex, topologicalOrder, usedNames } from '../onnx/queries.js';
+import { dimsOf, elementCount } from '../onnx/tensors.js';
 import type { NumberArray } from './arrays.js';
 import { Evaluator } from './evaluate.js';
-import type { Node } from './onnx/onnx.js';
-import { type GraphIndex, topologicalOrder, usedNames } from './onnx/queries.js';
-import { dimsOf, elementCount } from './onnx/tensors.js';
 
 /** Constants up to here may be the size of a window; what is larger stands for infinity or for no end. */
 const LARGEST_WINDOW = 2 ** 18;

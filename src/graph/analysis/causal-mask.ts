@@ -1,7 +1,7 @@
+import type { GraphIndex } from '../onnx/queries.js';
 import { broadcast, type NumberArray } from './arrays.js';
-import { type ConstantsBehind, constantsBehind, united } from './constants-behind.js';
-import type { GraphIndex } from './onnx/queries.js';
-import { batchOf, type CacheShapes, type Sizes, sharedEvaluator } from './sized-evaluator.js';
+import { batchOf, type CacheShapes, type Sizes, sharedEvaluator } from './evaluate-at-sizes.js';
+import { type ConstantsBehind, constantsBehind, united } from './length-constants.js';
 
 /** A value that shapes the scores [B, heads, S, T] before the softmax, and how. */
 export interface Mask {
