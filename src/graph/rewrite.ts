@@ -1,6 +1,5 @@
 import { ElasticCacheError } from '../errors.js';
 import { addAttention } from './attention.js';
-import { findCaches } from './caches.js';
 import { contractNames, type DecoderSignature, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
 import { Masks } from './masks.js';
 import { inlineCacheBranch } from './merged-if.js';
@@ -8,6 +7,7 @@ import { GraphBuilder, shapeOf } from './onnx/builder.js';
 import { cloneModel, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx/onnx.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './onnx/queries.js';
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
+import { findCaches } from './patterns/caches.js';
 import { takeApart } from './patterns/take-apart.js';
 import { replaceCacheShapes } from './seen-lengths.js';
 import { oneTokenOnly } from './several-tokens.js';

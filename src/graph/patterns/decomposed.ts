@@ -1,8 +1,8 @@
-import type { LayerCache } from '../caches.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import type { Node } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
+import type { LayerCache } from './caches.js';
 import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
 import { maskWindow } from './mask-window.js';
 import { refusal } from './own-cache.js';

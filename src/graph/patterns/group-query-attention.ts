@@ -1,10 +1,10 @@
-import type { LayerCache } from '../caches.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import { floatAttribute, intAttribute, stringAttribute } from '../onnx/attributes.js';
 import type { GraphBuilder } from '../onnx/builder.js';
 import { DataType, type Node } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
+import type { LayerCache } from './caches.js';
 import { headDimOf } from './head-dim.js';
 import { maskWindow } from './mask-window.js';
 import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';

@@ -1,12 +1,12 @@
 import type { Mask } from '../analysis/causal-mask.js';
 import type { CacheShapes } from '../analysis/evaluate-at-sizes.js';
-import type { LayerCache } from '../caches.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import { attributeOf, floatAttribute, intAttribute } from '../onnx/attributes.js';
 import type { GraphBuilder } from '../onnx/builder.js';
 import type { Node } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
+import type { LayerCache } from './caches.js';
 import { type ConcatenatedCache, castRows, readerOf } from './concatenated-cache.js';
 import { sizesOf } from './head-dim.js';
 import { maskWindow } from './mask-window.js';

@@ -1,8 +1,8 @@
 import type { ElasticCacheError } from '../../errors.js';
-import { type LayerCache, presentSource } from '../caches.js';
 import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
 import type { Node } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
+import { type LayerCache, presentSource } from './caches.js';
 
 /**
  * The node that keeps a layer's cache itself: it takes both halves as its past, at these inputs, and gives both as its

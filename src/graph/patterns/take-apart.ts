@@ -1,8 +1,8 @@
-import type { LayerCache } from '../caches.js';
 import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
 import { MICROSOFT } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
+import type { LayerCache } from './caches.js';
 import { concatenatedCache } from './concatenated-cache.js';
 import { decomposedAttention } from './decomposed.js';
 import { groupQueryAttention } from './group-query-attention.js';
