@@ -1,17 +1,17 @@
 import { ElasticCacheError } from '../errors.js';
-import { addAttention } from './attention.js';
 import { contractNames, type DecoderSignature, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
-import { Masks } from './masks.js';
-import { inlineCacheBranch } from './merged-if.js';
 import { GraphBuilder, shapeOf } from './onnx/builder.js';
 import { cloneModel, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx/onnx.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './onnx/queries.js';
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
 import { findCaches } from './patterns/caches.js';
 import { takeApart } from './patterns/take-apart.js';
-import { replaceCacheShapes } from './seen-lengths.js';
-import { oneTokenOnly } from './several-tokens.js';
-import { chooseByTextLength } from './text-length.js';
+import { addAttention } from './rewriting/attention.js';
+import { replaceCacheShapes } from './rewriting/cache-lengths.js';
+import { Masks } from './rewriting/masks.js';
+import { inlineCacheBranch } from './rewriting/merged-if.js';
+import { oneTokenOnly } from './rewriting/one-token-only.js';
+import { chooseByTextLength } from './rewriting/text-length.js';
 
 export type { DecoderLayer, DecoderSignature } from './decoder.js';
 

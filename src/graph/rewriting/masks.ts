@@ -1,7 +1,7 @@
-import { contractNames } from './decoder.js';
-import type { GraphBuilder } from './onnx/builder.js';
-import { DataType } from './onnx/onnx.js';
-import type { AttentionLayer } from './patterns/attention-layer.js';
+import { contractNames } from '../decoder.js';
+import type { GraphBuilder } from '../onnx/builder.js';
+import { DataType } from '../onnx/onnx.js';
+import type { AttentionLayer } from '../patterns/attention-layer.js';
 
 /**
  * What is added to the scores of each layer to hide tokens, made of what the runtime hands in. How far a layer sees is not

@@ -1,12 +1,12 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { fixture } from '../../test/graph/exported-runs.js';
-import { buildGqaDecoder, gaussian } from '../../test/graph/gqa-decoder.js';
+import { fixture } from '../../../test/graph/exported-runs.js';
+import { buildGqaDecoder, gaussian } from '../../../test/graph/gqa-decoder.js';
+import { subgraphsOf } from '../onnx/attributes.js';
+import { GraphBuilder } from '../onnx/builder.js';
+import { createNode, DataType, graphOf, type Model, serializeModel } from '../onnx/onnx.js';
+import { rewriteDecoder } from '../rewrite.js';
 import { withLogitsToKeep } from './logits-to-keep.js';
-import { subgraphsOf } from './onnx/attributes.js';
-import { GraphBuilder } from './onnx/builder.js';
-import { createNode, DataType, graphOf, type Model, serializeModel } from './onnx/onnx.js';
-import { rewriteDecoder } from './rewrite.js';
 
 const HIDDEN = 64;
 const VOCAB = 96;

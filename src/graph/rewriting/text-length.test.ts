@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { openModel } from '../../test/graph/decoder-runs.js';
-import { fixture } from '../../test/graph/exported-runs.js';
-import { COMPARISONS, longRope } from '../../test/graph/longrope.js';
-import { inspectDecoder } from './inspect.js';
-import { attributeInit } from './onnx/attributes.js';
-import { GraphBuilder } from './onnx/builder.js';
-import { createNode, DataType, graphOf, type Model } from './onnx/onnx.js';
-import { rewriteDecoder } from './rewrite.js';
+import { openModel } from '../../../test/graph/decoder-runs.js';
+import { fixture } from '../../../test/graph/exported-runs.js';
+import { COMPARISONS, longRope } from '../../../test/graph/longrope.js';
+import { inspectDecoder } from '../inspect.js';
+import { attributeInit } from '../onnx/attributes.js';
+import { GraphBuilder } from '../onnx/builder.js';
+import { createNode, DataType, graphOf, type Model } from '../onnx/onnx.js';
+import { rewriteDecoder } from '../rewrite.js';
 
 async function expectTold(original: Model): Promise<void> {
   const { decoder, model } = rewriteDecoder(original);

@@ -1,8 +1,8 @@
-import { contractNames } from './decoder.js';
+import { contractNames } from '../decoder.js';
+import type { GraphBuilder } from '../onnx/builder.js';
+import { DataType, MICROSOFT } from '../onnx/onnx.js';
+import type { AttentionLayer } from '../patterns/attention-layer.js';
 import { type Masks, slotsName } from './masks.js';
-import type { GraphBuilder } from './onnx/builder.js';
-import { DataType, MICROSOFT } from './onnx/onnx.js';
-import type { AttentionLayer } from './patterns/attention-layer.js';
 
 /**
  * Adds a layer's attention over past and new rows, in operators that read the past where it lies and give only new rows.

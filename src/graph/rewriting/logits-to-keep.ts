@@ -1,6 +1,6 @@
-import { contractNames } from './decoder.js';
-import { subgraphsOf } from './onnx/attributes.js';
-import { GraphBuilder, shapeOf } from './onnx/builder.js';
+import { contractNames } from '../decoder.js';
+import { subgraphsOf } from '../onnx/attributes.js';
+import { GraphBuilder, shapeOf } from '../onnx/builder.js';
 import {
   cloneModel,
   createNode,
@@ -12,9 +12,9 @@ import {
   type Node,
   type Tensor,
   type ValueInfo,
-} from './onnx/onnx.js';
-import { GraphIndex, topologicalOrder } from './onnx/queries.js';
-import { dimsOf } from './onnx/tensors.js';
+} from '../onnx/onnx.js';
+import { GraphIndex, topologicalOrder } from '../onnx/queries.js';
+import { dimsOf } from '../onnx/tensors.js';
 
 /** As transformers.js knows it: the number of last tokens to give logits for, 0 for all. */
 const INPUT = 'num_logits_to_keep';

@@ -1,7 +1,7 @@
-import { USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
-import { attributeOf } from './onnx/attributes.js';
-import { createNode, type Graph, graphOf, type Model, type Node } from './onnx/onnx.js';
-import { GraphIndex } from './onnx/queries.js';
+import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import { attributeOf } from '../onnx/attributes.js';
+import { createNode, type Graph, graphOf, type Model, type Node } from '../onnx/onnx.js';
+import { GraphIndex } from '../onnx/queries.js';
 
 /** Whether there is a past, bool [1]: the condition of the If that Optimum merges two decoders under. */
 const CONDITION = 'use_cache_branch';

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { fixture } from '../../test/graph/exported-runs.js';
-import { inspectDecoder } from './inspect.js';
-import { attributeOf } from './onnx/attributes.js';
-import { GraphBuilder } from './onnx/builder.js';
-import { createNode, DataType, type Graph, graphOf, type Model } from './onnx/onnx.js';
-import { float32Tensor, int64Tensor } from './onnx/tensors.js';
+import { fixture } from '../../../test/graph/exported-runs.js';
+import { inspectDecoder } from '../inspect.js';
+import { attributeOf } from '../onnx/attributes.js';
+import { GraphBuilder } from '../onnx/builder.js';
+import { createNode, DataType, type Graph, graphOf, type Model } from '../onnx/onnx.js';
+import { float32Tensor, int64Tensor } from '../onnx/tensors.js';
 
 /** What must be refused: a change to the merged model and its branch with a past, and what the message must say. */
 const REFUSED: Record<string, { change: (model: Model, branch: Graph) => void; says: string[] }> = {

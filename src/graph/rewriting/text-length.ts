@@ -1,10 +1,10 @@
-import { axisOf } from './analysis/arrays.js';
-import { COMPARES, refuseOtherChoices } from './analysis/chunk-choices.js';
-import { contractNames, MASK } from './decoder.js';
-import { attributeOf, intAttribute } from './onnx/attributes.js';
-import { type GraphBuilder, shapeOf } from './onnx/builder.js';
-import { DataType, type Node } from './onnx/onnx.js';
-import { beforeCasts, GraphIndex } from './onnx/queries.js';
+import { axisOf } from '../analysis/arrays.js';
+import { COMPARES, refuseOtherChoices } from '../analysis/chunk-choices.js';
+import { contractNames, MASK } from '../decoder.js';
+import { attributeOf, intAttribute } from '../onnx/attributes.js';
+import { type GraphBuilder, shapeOf } from '../onnx/builder.js';
+import { DataType, type Node } from '../onnx/onnx.js';
+import { beforeCasts, GraphIndex } from '../onnx/queries.js';
 
 /** Nodes that pass one number on. */
 const PASSES = /^(Cast|Identity|Squeeze|Unsqueeze|Reshape)$/;

@@ -1,10 +1,10 @@
-import { broadcastDims } from './analysis/arrays.js';
-import type { Evaluator } from './analysis/evaluate.js';
-import { batchOf, sizedEvaluator } from './analysis/evaluate-at-sizes.js';
-import { contractNames } from './decoder.js';
-import type { Graph, Node } from './onnx/onnx.js';
-import { GraphIndex } from './onnx/queries.js';
-import type { AttentionLayer } from './patterns/attention-layer.js';
+import { broadcastDims } from '../analysis/arrays.js';
+import type { Evaluator } from '../analysis/evaluate.js';
+import { batchOf, sizedEvaluator } from '../analysis/evaluate-at-sizes.js';
+import { contractNames } from '../decoder.js';
+import type { Graph, Node } from '../onnx/onnx.js';
+import { GraphIndex } from '../onnx/queries.js';
+import type { AttentionLayer } from '../patterns/attention-layer.js';
 
 /** Sizes that no other dimension of a decoder has: where they turn up they are the new tokens, or all of them. */
 const TOKENS = 61;

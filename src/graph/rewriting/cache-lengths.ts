@@ -1,9 +1,9 @@
-import { contractNames, MASK } from './decoder.js';
-import { intAttribute } from './onnx/attributes.js';
-import type { GraphBuilder } from './onnx/builder.js';
-import type { Node } from './onnx/onnx.js';
-import { beforeCasts, GraphIndex } from './onnx/queries.js';
-import type { AttentionLayer } from './patterns/attention-layer.js';
+import { contractNames, MASK } from '../decoder.js';
+import { intAttribute } from '../onnx/attributes.js';
+import type { GraphBuilder } from '../onnx/builder.js';
+import type { Node } from '../onnx/onnx.js';
+import { beforeCasts, GraphIndex } from '../onnx/queries.js';
+import type { AttentionLayer } from '../patterns/attention-layer.js';
 
 const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
 
