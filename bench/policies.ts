@@ -10,7 +10,7 @@ import { Random } from '../src/eval/scenes/random.js';
 
 const shape = { layers: 32, kvHeads: 32, headDim: 128 };
 const width = shape.kvHeads * shape.headDim;
-const policies = ['elastic', 'elastic-plus', 'h2o'];
+const policies = ['elastic', 'elastic-plus', 'h2o'] as const;
 const prompts = [1024, 2048];
 const kinds = 40;
 const rounds = 5;

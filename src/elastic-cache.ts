@@ -1,10 +1,14 @@
 import { KVCache, type KVCacheOptions } from './cache/kv-cache.js';
-import type { PolicyOptions } from './policies/options.js';
-import { createPolicy } from './policies/registry.js';
+import type { CachePolicy } from './cache/policy.js';
+import { invalid, type PolicyOptions } from './policies/options.js';
+import { createPolicy, type PolicySpec } from './policies/registry.js';
 
 export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'policy'>>, PolicyOptions {
-  /** Name of the policy, with options of its own or without (`elastic:merging=none`); 'elastic' unless told. */
-  readonly policy?: string;
+  /**
+   * Name of the policy, with options of its own or without (`elastic:merging=none`), or a policy: one of your own, or what
+   * `createPolicy()` makes of a name that is known at run time only. 'elastic' unless told.
+   */
+  readonly policy?: PolicySpec | CachePolicy;
 }
 
 /**
@@ -15,7 +19,7 @@ export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'polic
  * cache.stats();
  */
 export class ElasticCache extends KVCache {
-  /** @throws ElasticCacheError 'unknown-policy', 'invalid-option', 'invalid-budget' or 'invalid-shape' */
+  /** @throws ElasticCacheError 'unknown-policy', 'invalid-policy', 'invalid-option', 'invalid-budget' or 'invalid-shape' */
   constructor({
     policy = 'elastic',
     budget = 0.2,
@@ -25,6 +29,15 @@ export class ElasticCache extends KVCache {
     batch,
     ...options
   }: ElasticCacheOptions = {}) {
-    super({ policy: createPolicy(policy, options), budget, layers, kvHeads, headDim, batch });
+    super({ policy: madePolicy(policy, options), budget, layers, kvHeads, headDim, batch });
   }
+}
+
+function madePolicy(policy: string | CachePolicy, options: PolicyOptions): CachePolicy {
+  if (typeof policy === 'string') return createPolicy(policy, options);
+  const idle = Object.entries(options).find(([, value]) => value !== undefined)?.[0];
+  if (idle === undefined) return policy;
+  throw invalid(
+    `${idle} is for policies by name, and policy is an object; give it to what makes that object, such as createPolicy().`,
+  );
 }

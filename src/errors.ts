@@ -1,5 +1,7 @@
 /** What went wrong, for programs; the message says it for people. */
 export type ErrorCode =
+  | 'aborted'
+  | 'context-full'
   | 'download-failed'
   | 'invalid-budget'
   | 'invalid-checkpoint'
@@ -7,11 +9,13 @@ export type ErrorCode =
   | 'invalid-image'
   | 'invalid-model'
   | 'invalid-option'
+  | 'invalid-policy'
   | 'invalid-prompt'
   | 'invalid-shape'
   | 'missing-file'
   | 'out-of-memory'
   | 'out-of-space'
+  | 'prompt-mismatch'
   | 'unknown-policy'
   | 'unsupported-graph'
   | 'unsupported-model';

@@ -42,4 +42,10 @@ export type { Dtype } from './models/model-files.js';
 export { type Inputs, prepareInputs, type Question, tokensAfterImage } from './models/prepare-inputs.js';
 export { MAX_PIXELS, readImage } from './models/read-image.js';
 export type { PolicyOptions } from './policies/options.js';
-export { createPolicy, describePolicy, type PolicyName, policyNames } from './policies/registry.js';
+export {
+  createPolicy,
+  describePolicy,
+  type PolicyName,
+  type PolicySpec,
+  policyNames,
+} from './policies/registry.js';

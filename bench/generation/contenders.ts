@@ -1,6 +1,7 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { median } from '../../src/eval/intervals.js';
+import type { PolicyName } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
 import { randomNumbers, SHAPE } from './four-layers.js';
 
@@ -40,7 +41,7 @@ export async function transformersLoop(path: string, cached: number): Promise<St
 }
 
 /** Our decoder over a cache that has seen `cached` tokens. */
-export function elasticLoop(decoder: Decoder, cached: number, policy: string, budget: number): Step {
+export function elasticLoop(decoder: Decoder, cached: number, policy: PolicyName, budget: number): Step {
   const cache = new ElasticCache({ policy, budget, layers, kvHeads, headDim });
   const rows = randomNumbers(kvHeads * cached * headDim);
   const attention = randomNumbers(cached).map(Math.abs);

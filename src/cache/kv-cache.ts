@@ -1,4 +1,5 @@
 import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry, largestHeld } from './budget.js';
+import { checkedSequence, checkPolicy } from './checked-policy.js';
 import { EntryList, positionsBySlot } from './entry-list.js';
 import { evict } from './evict.js';
 import { KeySketcher } from './key-sketch.js';
@@ -43,9 +44,9 @@ export class KVCache {
   #sketcher: KeySketcher | undefined;
   readonly #notes: PromptNotes;
 
-  /** @throws ElasticCacheError 'invalid-budget' or 'invalid-shape' */
+  /** @throws ElasticCacheError 'invalid-budget', 'invalid-policy' or 'invalid-shape' */
   constructor({ policy, budget, ...shape }: KVCacheOptions) {
-    this.policy = policy;
+    this.policy = checkPolicy(policy);
     this.budget = checkBudget(budget);
     this.#notes = new PromptNotes(policy);
     const whole = wholeShape(shape);
@@ -87,7 +88,7 @@ export class KVCache {
     if (shape === undefined) return;
     this.#stores = Array.from({ length: shape.layers }, () => new SlotStore(shape));
     this.#sequences = Array.from({ length: shape.batch }, () => ({
-      policy: this.policy.begin(shape.layers),
+      policy: checkedSequence(this.policy, shape.layers),
       entries: Array.from({ length: shape.layers }, () => new EntryList()),
     }));
   }
@@ -155,7 +156,7 @@ export class KVCache {
    * Adds `tokens` rows to every layer, then lets the policy bring each layer down to the budget. The first append, with
    * the chunks before it, is the prompt.
    * @param layers [layers] keys, values [batch, kvHeads, tokens, headDim], attention [batch, held + tokens] in logical order
-   * @throws ElasticCacheError 'invalid-shape'; the cache is then as it was
+   * @throws ElasticCacheError 'invalid-shape', and the cache is then as it was; 'invalid-policy', and it is then empty
    */
   append(layers: readonly LayerRows[], tokens: number, options: AppendOptions = {}): void {
     this.#append(layers, tokens, false, options.promptContinues ?? false);
@@ -215,13 +216,19 @@ export class KVCache {
     if (completesPrompt) this.#addEntries(tokens);
     else this.#write(layers, tokens, promptContinues);
     this.#seen += tokens;
-    // 2. Everything held learns what it received from the new queries.
-    if (needed) observe(this.#sequences, { layers, tokens, bySlot, capacities }, this.#prefilled);
-    // 3. The policy brings the layers down to the budget.
-    if (promptContinues) return;
-    const allowed = allowance(this.budget, this.#seen, bytesPerEntry(shape), this.policy.minimum);
-    if (completesPrompt) this.#compress(layers, tokens, allowed);
-    else evict(this.#stores, this.#sequences, allowed, (slots) => this.#roomFor(slots));
+    try {
+      // 2. Everything held learns what it received from the new queries.
+      if (needed) observe(this.#sequences, { layers, tokens, bySlot, capacities }, this.#prefilled);
+      // 3. The policy brings the layers down to the budget.
+      if (promptContinues) return;
+      const allowed = allowance(this.budget, this.#seen, bytesPerEntry(shape), this.policy.minimum);
+      if (completesPrompt) this.#compress(layers, tokens, allowed);
+      else evict(this.#stores, this.#sequences, allowed, (slots) => this.#roomFor(slots));
+    } catch (cause) {
+      // A policy that failed midway leaves nothing to go on from.
+      this.reset();
+      throw cause;
+    }
   }
 
   #sketch(sketcher: KeySketcher, layers: readonly LayerRows[], tokens: number): void {

@@ -1,4 +1,3 @@
-import { ElasticCacheError } from '../errors.js';
 import type { EntryList } from './entry-list.js';
 import type { PromptEdit } from './policy.js';
 import { type KeyRotation, Turn } from './rotation.js';
@@ -57,12 +56,6 @@ function merge(
   const totals = Float64Array.from(keep, (token) => weights?.[token] ?? 1);
   const slots = into.map((anchor, index) => {
     const slot = slotOf[anchor]!;
-    if (slot < 0) {
-      throw new ElasticCacheError(
-        'invalid-option',
-        `the policy merges token ${from[index]} into token ${anchor}, which it does not keep.`,
-      );
-    }
     counts[slot]!++;
     totals[slot]! += weights?.[from[index]!] ?? 1;
     return slot;
@@ -137,8 +130,5 @@ function locate(parts: readonly PromptPart[], token: number): [PromptPart, numbe
     if (index < part.tokens) return [part, index];
     index -= part.tokens;
   }
-  throw new ElasticCacheError(
-    'invalid-option',
-    `the policy names token ${token}, which the prompt does not have.`,
-  );
+  throw new RangeError(`token ${token} is behind the end of the prompt.`);
 }

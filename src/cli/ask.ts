@@ -2,6 +2,7 @@ import type { CacheStats } from '../cache/stats.js';
 import { type Answer, answer } from '../models/answer.js';
 import type { LoadedModel } from '../models/load.js';
 import type { Question } from '../models/prepare-inputs.js';
+import { createPolicy } from '../policies/registry.js';
 import { megabytes, milliseconds } from './format.js';
 import { ObservedCache } from './observed-cache.js';
 import type { NamedBudget } from './option-values.js';
@@ -32,8 +33,9 @@ export async function ask(
   progress: Progress,
 ): Promise<Outcome> {
   let promptTokens = 1;
-  const cache = new ObservedCache({ policy, budget: budget.budget, endSize }, (seen) =>
-    progress.at(seen, promptTokens),
+  const cache = new ObservedCache(
+    { policy: createPolicy(policy, { endSize }), budget: budget.budget },
+    (seen) => progress.at(seen, promptTokens),
   );
   progress.start('reading the prompt');
   try {

@@ -18,6 +18,17 @@ describe('registry', () => {
     },
   );
 
+  it('makes a cache of a policy that is an object, whose options are its own', () => {
+    const policy = createPolicy('h2o', { startSize: 4 });
+    expect(new ElasticCache({ policy, budget: 0.5 }).policy).toBe(policy);
+    expect(() => new ElasticCache({ policy, startSize: 2 })).toThrow(
+      'startSize is for policies by name, and policy is an object; give it to what makes that object, such as createPolicy().',
+    );
+    expect(() => new ElasticCache({ policy: {} as never })).toThrow(
+      expect.objectContaining({ code: 'invalid-policy' }),
+    );
+  });
+
   it.each([
     { startSize: -1 },
     { startSize: 1.5 },

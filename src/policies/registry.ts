@@ -81,6 +81,9 @@ const policies = {
 
 export type PolicyName = keyof typeof policies;
 
+/** A policy as it is typed: its name, or its name and options of its own. */
+export type PolicySpec = PolicyName | `${PolicyName}:${string}`;
+
 export const policyNames = Object.keys(policies) as PolicyName[];
 
 /** One line for help texts and docs. */

@@ -7,6 +7,7 @@ import {
   type Inputs,
   type LoadedModel,
   loadElastic,
+  type PolicyName,
   policyNames,
   prepareInputs,
 } from '../../src/index.js';
@@ -39,14 +40,14 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
-const surprise = (of: Inputs, policy: string) =>
+const surprise = (of: Inputs, policy: PolicyName) =>
   answerSurprise(loaded, of, ANSWER, new ElasticCache({ policy, budget: 0.4 }));
 
 describe('prompts that are shared', () => {
   it.each(policyNames)('are, to the last bit, those of runs of their own: %s', async (policy) => {
     const own = await surprise(inputs, policy);
     const shared = new SharedPrompts(loaded);
-    for (const name of ['full', policy, policy, 'elastic', policy]) {
+    for (const name of ['full', policy, policy, 'elastic', policy] as const) {
       const given = await shared.during(() => surprise(inputs, name));
       if (name === policy) expect(given).toEqual(own);
     }

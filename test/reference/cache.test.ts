@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
+import { createPolicy } from '../../src/policies/registry.js';
 
 /** A run of the authors' released code; every array is flat and row-major. */
 interface Fixture {
@@ -38,10 +39,8 @@ describe('the released code, index for index', () => {
     const fixture = JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as Fixture;
     const { layers, heads, tokens, headDim, startSize, distance } = fixture;
     const cache = new ElasticCache({
-      policy: `${fixture.method}-reference`,
+      policy: createPolicy(`${fixture.method}-reference`, { startSize, distance }),
       budget: 1 - fixture.ratio,
-      startSize,
-      distance,
       layers,
       kvHeads: heads,
       headDim,

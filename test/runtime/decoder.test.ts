@@ -10,7 +10,7 @@ import { type CachePolicy, keepAll } from '../../src/cache/policy.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { serializeModel } from '../../src/graph/onnx/onnx.js';
 import { full } from '../../src/policies/full.js';
-import { policyNames } from '../../src/policies/registry.js';
+import { type PolicyName, policyNames } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
 import { openDecoder } from '../../src/runtime/open-decoder.js';
 import { buildGqaDecoder, gaussian } from '../graph/gqa-decoder.js';
@@ -81,7 +81,8 @@ function copyOf(cache: KVCache): KVCache {
 }
 
 describe('a decode step over slots', () => {
-  const compact = (name: string) => new ElasticCache({ policy: name, budget: 0.3 }).policy.compactPositions;
+  const compact = (name: PolicyName) =>
+    new ElasticCache({ policy: name, budget: 0.3 }).policy.compactPositions;
 
   it.each(policyNames)('of policy %s sees what the cache holds, whatever the slots', async (policy) => {
     const cache = bound(new ElasticCache({ policy, budget: 0.3 }));

@@ -95,7 +95,7 @@ describe('an observation window', () => {
     }
   });
 
-  it.each(['snapkv', 'pyramidkv:window=10', 'elastic:importance=window:window=3', 'prefixkv'])(
+  it.each(['snapkv', 'pyramidkv:window=10', 'elastic:importance=window:window=3', 'prefixkv'] as const)(
     '%s keeps the same in chunks as at once',
     async (policy) => {
       const caches = [whole, chunked].map((loaded) =>
@@ -110,7 +110,7 @@ describe('an observation window', () => {
 });
 
 describe('layers of different lengths', () => {
-  it.each(['prefixkv', 'pyramidkv', 'elastic:layerBudgets=adaptive:eviction=importance'])(
+  it.each(['prefixkv', 'pyramidkv', 'elastic:layerBudgets=adaptive:eviction=importance'] as const)(
     '%s: their mean is the budget at every step',
     async (policy) => {
       const cache = await filled(whole, new ElasticCache({ policy, budget: 0.5 }), 30);
