@@ -1,16 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import type { InferenceSession } from 'onnxruntime-node';
-import type { DecoderSignature } from '../../src/graph/decoder.js';
-import { GraphBuilder } from '../../src/graph/onnx/builder.js';
+import { contractNames, type DecoderSignature } from '../../src/graph/decoder.js';
+import { GraphBuilder, shapeOf } from '../../src/graph/onnx/builder.js';
 import { cloneModel, DataType, graphOf, type Model, parseModel } from '../../src/graph/onnx/onnx.js';
 import { type RewriteReport, rewriteDecoder } from '../../src/graph/rewrite.js';
 import { withLogitsToKeep } from '../../src/graph/rewriting/logits-to-keep.js';
 import { elastic } from '../../src/policies/elastic.js';
 import { CachedRun, OriginalRun, openModel, RewrittenRun, type Step } from './decoder-runs.js';
 import { gaussian } from './gqa-decoder.js';
-
-/** Every fixture's hidden size. */
-const HIDDEN = 64;
 
 const FOLDER = new URL('./fixtures/', import.meta.url);
 
@@ -33,6 +30,7 @@ export class BothDecoders {
     readonly report: RewriteReport,
     private readonly original: InferenceSession,
     private readonly rewritten: InferenceSession,
+    private readonly hidden: number,
     private readonly half: boolean,
   ) {}
 
@@ -40,26 +38,26 @@ export class BothDecoders {
   static async open(model: Model, half = false): Promise<BothDecoders> {
     const { model: rewritten, decoder, report } = rewriteDecoder(withLogitsToKeep(model));
     const original = await openModel(withProbabilities(model, decoder));
-    return new BothDecoders(decoder, report, original, await openModel(rewritten), half);
+    return new BothDecoders(decoder, report, original, await openModel(rewritten), hiddenSize(model), half);
   }
 
   /** Runs both over the same random tokens. Logits of all passes follow each other. */
   async run({ chunks, originalChunks = chunks }: Passes) {
     const total = chunks.reduce((sum, tokens) => sum + tokens, 0);
-    const embeds = Float32Array.from({ length: total * HIDDEN }, gaussian(7));
+    const { decoder, hidden, half } = this;
+    const embeds = Float32Array.from({ length: total * hidden }, gaussian(7));
     const run = async (decoder: OriginalRun | RewrittenRun, passes: readonly number[]) => {
       const steps: Step[] = [];
       let seen = 0;
       for (const tokens of passes) {
-        steps.push(await decoder.step(embeds.slice(seen * HIDDEN, (seen + tokens) * HIDDEN)));
+        steps.push(await decoder.step(embeds.slice(seen * hidden, (seen + tokens) * hidden)));
         seen += tokens;
       }
       return { logits: Float32Array.from(steps.flatMap(({ logits }) => [...logits])), steps };
     };
-    const { decoder, half } = this;
     return {
-      expected: await run(new OriginalRun(this.original, decoder, HIDDEN, half), originalChunks),
-      actual: await run(new RewrittenRun(this.rewritten, decoder, HIDDEN, half), chunks),
+      expected: await run(new OriginalRun(this.original, decoder, hidden, half), originalChunks),
+      actual: await run(new RewrittenRun(this.rewritten, decoder, hidden, half), chunks),
     };
   }
 
@@ -68,12 +66,12 @@ export class BothDecoders {
    * @returns how many entries each layer holds after each pass
    */
   async held({ prompt, decoded, budget }: { prompt: number; decoded: number; budget: number }) {
-    const { decoder, half } = this;
-    const run = new CachedRun(this.rewritten, decoder, { policy: elastic(), budget }, HIDDEN, 8, half);
+    const { decoder, hidden, half } = this;
+    const run = new CachedRun(this.rewritten, decoder, { policy: elastic(), budget }, hidden, 8, half);
     const random = gaussian(7);
     const held: number[][] = [];
     for (const tokens of [prompt, ...new Array<number>(decoded).fill(1)]) {
-      const logits = await run.step(Float32Array.from({ length: tokens * HIDDEN }, random));
+      const logits = await run.step(Float32Array.from({ length: tokens * hidden }, random));
       if (!logits.every(Number.isFinite)) throw new Error('the logits are not finite');
       held.push(decoder.layers.map(({ index }) => run.cache.held(index)));
     }
@@ -84,6 +82,14 @@ export class BothDecoders {
     await this.original.release();
     await this.rewritten.release();
   }
+}
+
+/** The width of the embeddings that a decoder takes. */
+function hiddenSize(model: Model): number {
+  const input = graphOf(model).input.find(({ name }) => name === contractNames.hidden);
+  const width = input && shapeOf(input)?.[2];
+  if (typeof width !== 'number') throw new Error('the decoder does not declare the width of its embeddings');
+  return width;
 }
 
 /** Runs the original and the rewritten decoder over the same random tokens. */

@@ -9,20 +9,30 @@ export interface NumberArray {
 /** More elements than any mask that is worth looking at; a damaged graph may ask for any size. */
 const MOST_ELEMENTS = 2 ** 24;
 
-/** @throws RangeError where there is no such shape, another Error where there is but it is not worth looking at */
+/**
+ * How many elements a shape has, however many: the shape of a long cache is worth knowing where its elements never are.
+ * @throws RangeError where there is no such shape, another Error where its elements cannot be counted exactly
+ */
 export function sizeOf(dims: readonly number[]): number {
   const size = dims.reduce((product, dim) => product * dim, 1);
   if (!dims.every((dim) => Number.isInteger(dim) && dim >= 0)) {
     throw new RangeError(`the shape [${dims.join(', ')}] is not possible`);
   }
-  if (size > MOST_ELEMENTS) throw new Error(`the shape [${dims.join(', ')}] is too large`);
+  if (size > Number.MAX_SAFE_INTEGER) throw tooLarge(dims);
   return size;
 }
 
+/** @throws as `sizeOf`, and an Error where there are more elements than are worth making */
 export function array(dims: readonly number[], integer: boolean, fill?: ArrayLike<number>): NumberArray {
-  const data = new Float64Array(sizeOf(dims));
+  const size = sizeOf(dims);
+  if (size > MOST_ELEMENTS) throw tooLarge(dims);
+  const data = new Float64Array(size);
   if (fill) data.set(fill);
   return { dims, data, integer };
+}
+
+function tooLarge(dims: readonly number[]): Error {
+  return new Error(`the shape [${dims.join(', ')}] is too large`);
 }
 
 export function strides(dims: readonly number[]): number[] {

@@ -49,6 +49,17 @@ describe('the constants behind a value', () => {
     expect(constantsBehind(new GraphIndex(builder.graph), value).tables).toEqual([20, 8, 4]);
   });
 
+  it('count no least number of float16 for a length, whatever type it was cast to', () => {
+    const builder = decoder();
+    const least = builder.raw('least', DataType.FLOAT16, [], Uint8Array.of(0xff, 0xfb));
+    const cast = builder.op('Cast', [least], { attributes: { to: DataType.FLOAT } });
+    const hidden = builder.op('Mul', ['mask', builder.op('Add', [cast, builder.float32('zero', [], [0])])]);
+    const moved = builder.op('Add', ['position_ids', builder.int64('back', [], [-65504])]);
+    const index = new GraphIndex(builder.graph);
+    expect(constantsBehind(index, hidden).number).toBe(0);
+    expect(constantsBehind(index, moved).number).toBe(65504);
+  });
+
   it.each<[string, (builder: GraphBuilder) => string]>([
     [
       'Expand',

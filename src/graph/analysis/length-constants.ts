@@ -3,9 +3,13 @@ import { type GraphIndex, topologicalOrder, usedNames } from '../onnx/queries.js
 import { dimsOf, elementCount } from '../onnx/tensors.js';
 import type { NumberArray } from './arrays.js';
 import { Evaluator } from './evaluate.js';
+import { isInteger } from './evaluate-operators.js';
 
 /** Constants up to here may be the size of a window; what is larger stands for infinity or for no end. */
 const LARGEST_WINDOW = 2 ** 18;
+
+/** The least number of float16, what masks of that type hide a score with, whatever type it was cast to. */
+const LEAST_HALF = -65504;
 
 /** Tensors of more elements are tables or weights, whose elements are no lengths. */
 const MOST_LENGTHS = 16;
@@ -70,7 +74,9 @@ function behind(index: GraphIndex, { found }: Known, name: string): ConstantsBeh
   const earlier = found.get(name);
   if (earlier) return earlier;
   const tensor = index.constant(name);
-  const constants = tensor ? ofConstant(dimsOf(tensor), () => index.constantNumbers(name)) : NONE;
+  const constants = tensor
+    ? ofConstant(dimsOf(tensor), () => index.constantNumbers(name), isInteger(tensor.dataType))
+    : NONE;
   found.set(name, constants);
   return constants;
 }
@@ -86,14 +92,21 @@ function add(index: GraphIndex, graph: Known, node: Node): void {
   const value = computed(index, folded, node);
   if (!value) return;
   if (value.data.length <= MOST_FOLDED) folded.set(output, value);
-  const { number, tables } = ofConstant(value.dims, () => value.data);
+  const { number, tables } = ofConstant(value.dims, () => value.data, value.integer);
   found.set(output, { number: Math.max(number, inputs.number), tables });
 }
 
-function ofConstant(dims: readonly number[], numbers: () => ArrayLike<number> | undefined): ConstantsBehind {
+function ofConstant(
+  dims: readonly number[],
+  numbers: () => ArrayLike<number> | undefined,
+  integer: boolean,
+): ConstantsBehind {
   if (elementCount(dims) > MOST_LENGTHS)
     return united([{ number: 0, tables: dims.filter((dim) => dim > 1) }]);
-  const sizes = Array.from(numbers() ?? [], Math.abs).filter((size) => size < LARGEST_WINDOW);
+  const sizes = Array.from(numbers() ?? [])
+    .filter((number) => integer || number !== LEAST_HALF)
+    .map(Math.abs)
+    .filter((size) => size < LARGEST_WINDOW);
   return { number: Math.ceil(Math.max(0, ...sizes)), tables: [] };
 }
 
