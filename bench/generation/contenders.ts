@@ -1,8 +1,8 @@
-import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { median } from '../../src/eval/intervals.js';
 import type { PolicyName } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
+import { InferenceSession, Tensor } from '../../src/runtime/ort.js';
 import { randomNumbers, SHAPE } from './four-layers.js';
 
 /** One way to decode: each call is one token. */

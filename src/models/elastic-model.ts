@@ -1,8 +1,9 @@
 import { DynamicCache, type PreTrainedModel, Tensor } from '@huggingface/transformers';
 import { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError } from '../errors.js';
+import { full } from '../policies/full.js';
 import { refuseNone } from '../runtime/decoder.js';
-import { type ElasticSession, HANDLE, NEXT_HANDLE, refusePadding } from '../runtime/elastic-session.js';
+import { type BoundSession, type ElasticSession, HANDLE, refusePadding } from '../runtime/elastic-session.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
 import { SeenTokens } from './seen-tokens.js';
 
@@ -29,62 +30,80 @@ type Inputs = Record<string, unknown>;
 /**
  * Lets a model whose decoder session is an `ElasticSession` take our caches: transformers.js only passes tensors on, so a
  * cache goes in as the tensor that stands for it.
+ *
+ * Each call runs on an object of its own that inherits from the model and whose decoder session is bound to the call's cache,
+ * so calls that run at the same time know nothing of each other.
  */
 export function withElasticCache(model: PreTrainedModel, session: ElasticSession): ElasticModel {
-  const generate = model.generate.bind(model);
-  const forward = model.forward.bind(model);
+  const { generate, forward } = model;
   const isImage = imageTokensOf(model);
   const family = familyOf(model.config.model_type);
   family.mend?.(model);
   const seen = new SeenTokens();
 
-  /** Calls `run` with the cache in the form that transformers.js carries: a tensor that stands for it. */
+  /** Calls `run` on a model that goes on from `cache`, with the cache in the form that transformers.js carries: a tensor that stands for it. */
   function on<T>(
-    cache: KVCache | undefined,
+    cache: KVCache,
     inputs: Inputs,
-    run: (inputs: Inputs) => Promise<T>,
+    run: (model: PreTrainedModel, inputs: Inputs) => Promise<T>,
   ): Promise<T> {
     const mask = inputs.attention_mask as Tensor | undefined;
     const tokens = idsOf(inputs) ?? (inputs.inputs_embeds as Tensor | undefined);
     const batch = tokens?.dims[0] ?? 1;
     if (tokens) refuseNone(tokens);
-    return session.using(cache, batch, () => {
+    return session.using(cache, batch, (bound) => {
       if (mask) refusePadding(mask);
-      if (!(inputs.past_key_values instanceof KVCache)) return run(inputs);
+      const own = boundTo(cache, bound);
+      if (!(inputs.past_key_values instanceof KVCache)) return run(own, inputs);
       const { past_key_values: given, ...rest } = inputs;
       // An empty cache must not show: some classes take any past for a sign that the image has been seen.
-      if (given.seen === 0) return run(rest);
+      if (given.seen === 0) return run(own, rest);
       const handle = new Tensor(session.handleOf(given, batch));
-      return run({ ...rest, past_key_values: new DynamicCache({ [HANDLE]: handle }) });
+      return run(own, { ...rest, past_key_values: new DynamicCache({ [HANDLE]: handle }) });
     });
+  }
+
+  /** The model with `bound` for its decoder; `generate()` comes to its `forward` for every step. */
+  function boundTo(cache: KVCache, bound: BoundSession): PreTrainedModel {
+    let failure: unknown;
+    // A run that rejects makes transformers.js print all inputs, and in a browser stops every later run of every model.
+    const run: BoundSession['run'] = (feeds) =>
+      bound.run(feeds).catch((cause: unknown) => {
+        failure = cause;
+        return {};
+      });
+    const own: PreTrainedModel = Object.create(model);
+    own.sessions = Object.fromEntries(
+      Object.entries<unknown>(model.sessions).map(([name, each]) => [
+        name,
+        each === session ? { ...bound, run } : each,
+      ]),
+    );
+    own.forward = async (inputs: Inputs) => {
+      const ids = idsOf(inputs);
+      // What the session is handed are embeddings, so the cache hears here which tokens are of an image.
+      if (ids && cache.seen === 0) {
+        const rows = ids.tolist() as bigint[][];
+        cache.noteImage(rows.map((row) => Uint8Array.from(row, (id) => (isImage?.(id) ? 1 : 0))));
+      }
+      const outputs = await forward.call(own, inputs).catch((cause: unknown) => {
+        throw failure ?? cause;
+      });
+      if (failure !== undefined) throw failure;
+      seen.add(cache, ids);
+      return outputs;
+    };
+    return own;
   }
 
   const elastic = model as ElasticModel;
   elastic.generate = async (options: GenerateOptions) => {
     const cache = cacheIn(session, options);
     const inputs = cache && cache.seen > 0 ? onlyNew(cache, options) : options;
-    return on(cache, inputs, (translated) => generate(translated));
+    return on(cache ?? keepingAll(), inputs, (own, given) => generate.call(own, given));
   };
-
-  // generate() comes here for every step, with the cache in transformers.js's form.
-  elastic.forward = async (inputs: Inputs) => {
-    const cache = cacheIn(session, inputs);
-    const outputs = await (session.isRunning(cache) ? step(inputs) : on(cache, inputs, step));
-    const used = session.cacheOf(outputs[NEXT_HANDLE].ort_tensor);
-    if (used) seen.add(used, idsOf(inputs));
-    return outputs;
-  };
-
-  /** A forward pass; what its session is handed are embeddings, so the cache hears here which tokens are of an image. */
-  function step(inputs: Inputs): ReturnType<typeof forward> {
-    const ids = idsOf(inputs);
-    const cache = cacheIn(session, inputs) ?? session.running;
-    if (ids && cache?.seen === 0) {
-      const rows = ids.tolist() as bigint[][];
-      cache.noteImage(rows.map((row) => Uint8Array.from(row, (id) => (isImage?.(id) ? 1 : 0))));
-    }
-    return forward(inputs);
-  }
+  elastic.forward = async (inputs: Inputs) =>
+    on(cacheIn(session, inputs) ?? keepingAll(), inputs, (own, given) => own.forward(given));
 
   /** Checks that a prompt goes on from what the cache has seen, and leaves out images that it has seen. */
   function onlyNew(cache: KVCache, options: Inputs): Inputs {
@@ -117,6 +136,11 @@ function cacheIn(session: ElasticSession, { past_key_values: given }: Inputs): K
   if (given instanceof KVCache) return given;
   const handle = (given as Record<string, Tensor> | null | undefined)?.[HANDLE];
   return handle && session.cacheOf(handle.ort_tensor);
+}
+
+/** The cache of a call that brought none. */
+function keepingAll(): KVCache {
+  return new KVCache({ policy: full(), budget: 1 });
 }
 
 function idsOf(inputs: Inputs): Tensor | undefined {

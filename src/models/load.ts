@@ -5,9 +5,7 @@ import type {
   Processor,
 } from '@huggingface/transformers';
 import * as transformers from '@huggingface/transformers';
-import { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError, reasonOf } from '../errors.js';
-import { full } from '../policies/full.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
 import { sessionOptions } from '../runtime/session-options.js';
@@ -66,7 +64,7 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   const { processor, tokenizer } = await loadProcessor(source);
   if (!source.local) await fetchWeights(source, files.weights);
   const decoder = await openDecoder(pathOnDisk(source, files.decoder.file), settings);
-  const session = new ElasticSession(decoder, () => new KVCache({ policy: full(), budget: 1 }));
+  const session = new ElasticSession(decoder);
   const sessions: Record<string, Releasable> = { [files.decoder.session]: session };
   let configs: Record<string, object> = {};
   try {

@@ -1,10 +1,10 @@
-import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import { KVCache } from '../cache/kv-cache.js';
 import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
 import type { KeyRotation } from '../cache/rotation.js';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import { contractNames, type DecoderSignature } from '../graph/decoder.js';
 import { measureKeyRotations } from './key-rotation.js';
+import { type InferenceSession, Tensor } from './ort.js';
 import { causalBias, concatSequence, readable, sliceSequence } from './tensors.js';
 
 /** New tokens for the decoder. */

@@ -1,8 +1,7 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
-import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import type { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError } from '../errors.js';
 import type { Decoder } from './decoder.js';
+import { Tensor, type ValueMetadata } from './ort.js';
 
 /** The one cache tensor transformers.js carries from step to step: the length of its third axis is the tokens seen. */
 export const HANDLE = 'past_key_values.0.key';
@@ -13,11 +12,24 @@ export const NEXT_HANDLE = 'present.0.key';
 const owners = new WeakMap<KVCache, ElasticSession>();
 
 type Feeds = Readonly<Record<string, Tensor>>;
-type Metadata = InferenceSession.TensorValueMetadata;
+
+/** What transformers.js sees of its decoder session and runs. */
+export interface BoundSession {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  readonly inputMetadata: readonly ValueMetadata[];
+  readonly outputMetadata: readonly ValueMetadata[];
+  /**
+   * One step: `inputs_embeds` [B, S, hidden], `attention_mask` [B, seen + S], all ones, `position_ids` [B, S] or [3, B, S],
+   * `num_logits_to_keep` (0 all, 1 the last) and the handle. Returns `logits` and the next handle.
+   * Throws `invalid-prompt` for padding and for a handle of an earlier state of its cache.
+   */
+  run(feeds: Feeds): Promise<Record<string, Tensor>>;
+}
 
 /**
- * What transformers.js takes for its decoder session: it has the names and the `run` of an ONNX Runtime session, and a
- * cache of ours behind it.
+ * Stands where transformers.js has its decoder session: it has the names of an ONNX Runtime session, and for each cache
+ * one with a `run` that goes on from there.
  *
  * transformers.js keeps its cache as tensors, reads the tokens seen off the third axis, and hands them back with the
  * next tokens. So a tensor without elements, [B, 0, seen, headDim], stands for a cache; which one is known here alone.
@@ -25,20 +37,15 @@ type Metadata = InferenceSession.TensorValueMetadata;
 export class ElasticSession {
   readonly inputNames = ['inputs_embeds', 'attention_mask', 'position_ids', 'num_logits_to_keep', HANDLE];
   readonly outputNames = ['logits', NEXT_HANDLE];
-  readonly inputMetadata: readonly Metadata[];
-  readonly outputMetadata: readonly Metadata[];
+  readonly inputMetadata: readonly ValueMetadata[];
+  readonly outputMetadata: readonly ValueMetadata[];
 
   private readonly caches = new WeakMap<Tensor, KVCache>();
   private readonly inUse = new WeakSet<KVCache>();
-  private readonly starting = new AsyncLocalStorage<KVCache>();
 
-  /**
-   * @param decoder runs the tokens
-   * @param makeCache the cache of a generation that brought none
-   */
   constructor(
+    /** Runs the tokens. */
     readonly decoder: Decoder,
-    private readonly makeCache: () => KVCache,
   ) {
     const { headDim } = decoder.shape;
     this.inputMetadata = [
@@ -68,11 +75,10 @@ export class ElasticSession {
   }
 
   /**
-   * Runs `task`, a generation or a forward pass of `batch` prompts, on `cache` or on one of its own that keeps everything.
+   * Runs `task`, a generation or a forward pass of `batch` prompts, with the session that goes on from `cache`.
    * Throws `invalid-prompt` when the cache is in use, `invalid-shape` when it is of another model or batch.
    */
-  async using<T>(given: KVCache | undefined, batch: number, task: () => Promise<T>): Promise<T> {
-    const cache = given ?? this.makeCache();
+  async using<T>(cache: KVCache, batch: number, task: (session: BoundSession) => Promise<T>): Promise<T> {
     this.claim(cache, batch);
     if (this.inUse.has(cache)) {
       throw new ElasticCacheError(
@@ -82,32 +88,23 @@ export class ElasticSession {
     }
     this.inUse.add(cache);
     try {
-      return await this.starting.run(cache, task);
+      const { inputNames, outputNames, inputMetadata, outputMetadata } = this;
+      const run = (feeds: Feeds) => this.run(cache, feeds);
+      return await task({ inputNames, outputNames, inputMetadata, outputMetadata, run });
     } finally {
       this.inUse.delete(cache);
     }
   }
 
-  /** The cache of the task that `using` runs, from within it. */
-  get running(): KVCache | undefined {
-    return this.starting.getStore();
+  /** Frees the decoder's memory; transformers.js calls it from `model.dispose()`. */
+  async release(): Promise<void> {
+    await this.decoder.release();
   }
 
-  /** Whether this is a step of a task that `using` runs, on this cache if there is one. */
-  isRunning(cache: KVCache | undefined): boolean {
-    const current = this.running;
-    return current !== undefined && (cache === undefined || cache === current);
-  }
-
-  /**
-   * One step: `inputs_embeds` [B, S, hidden], `attention_mask` [B, seen + S], all ones, `position_ids` [B, S] or [3, B, S],
-   * `num_logits_to_keep` (0 all, 1 the last) and the handle. Returns `logits` and the next handle.
-   * Throws `invalid-prompt` for padding and for a handle of an earlier state of its cache.
-   */
-  async run(feeds: Feeds): Promise<Record<string, Tensor>> {
+  private async run(cache: KVCache, feeds: Feeds): Promise<Record<string, Tensor>> {
     const embeds = feeds.inputs_embeds!;
     const batch = embeds.dims[0]!;
-    const cache = this.cacheBehind(feeds[HANDLE]!);
+    this.refuseOther(cache, feeds[HANDLE]!);
     refusePadding(feeds.attention_mask!);
     this.claim(cache, batch);
     const logits = await this.decoder.run(cache, {
@@ -119,11 +116,6 @@ export class ElasticSession {
       logits: feeds.num_logits_to_keep?.data[0] === 1n ? 'last' : 'all',
     });
     return { logits, [NEXT_HANDLE]: this.handleOf(cache, batch) };
-  }
-
-  /** Frees the decoder's memory; transformers.js calls it from `model.dispose()`. */
-  async release(): Promise<void> {
-    await this.decoder.release();
   }
 
   /** Binds the cache to this model: keys and values of one mean nothing to another, whatever their shape. */
@@ -138,24 +130,20 @@ export class ElasticSession {
     owners.set(cache, this);
   }
 
-  private cacheBehind(handle: Tensor): KVCache {
+  /** transformers.js makes the handle of an empty cache itself: it is none of ours and stands for nothing. */
+  private refuseOther(cache: KVCache, handle: Tensor): void {
     const seen = handle.dims[2]!;
-    const cache = this.caches.get(handle);
-    if (cache) {
-      if (cache.seen === seen) return cache;
+    if (seen === cache.seen) return;
+    if (this.caches.has(handle)) {
       throw new ElasticCacheError(
         'invalid-prompt',
         `This cache has moved on: it has seen ${cache.seen} tokens, and these inputs continue from ${seen}. Give each generate() call a cache of its own.`,
       );
     }
-    if (seen > 0) {
-      throw new ElasticCacheError(
-        'invalid-shape',
-        `past_key_values holds ${seen} tokens of another model; pass an ElasticCache, or what this model's generate() returned.`,
-      );
-    }
-    const current = this.running;
-    return current?.seen === 0 ? current : this.makeCache();
+    throw new ElasticCacheError(
+      'invalid-shape',
+      `past_key_values holds ${seen} tokens of another model; pass an ElasticCache, or what this model's generate() returned.`,
+    );
   }
 }
 
@@ -168,7 +156,7 @@ export function refusePadding(mask: Pick<Tensor, 'data'>): void {
   );
 }
 
-function tensorOf(name: string, type: Metadata['type'], shape: Metadata['shape']): Metadata {
+function tensorOf(name: string, type: ValueMetadata['type'], shape: ValueMetadata['shape']): ValueMetadata {
   return { name, isTensor: true, type, shape };
 }
 

@@ -1,5 +1,4 @@
 import { basename, dirname } from 'node:path';
-import { InferenceSession } from 'onnxruntime-node';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import type { DecoderSignature } from '../graph/decoder.js';
 import { type Model, serializeModel } from '../graph/onnx/onnx.js';
@@ -9,6 +8,7 @@ import { withLogitsToKeep } from '../graph/rewriting/logits-to-keep.js';
 import { Decoder } from './decoder.js';
 import { settleExternalWeights } from './external-weights.js';
 import { FileSource } from './file-source.js';
+import { InferenceSession, type SessionOptions } from './ort.js';
 import { type SessionSettings, sessionOptions } from './session-options.js';
 
 export interface DecoderSettings extends SessionSettings {
@@ -72,7 +72,7 @@ function refuseOtherInputs({ otherInputs }: DecoderSignature): void {
   );
 }
 
-async function createSession(path: string, bytes: Uint8Array, options: InferenceSession.SessionOptions) {
+async function createSession(path: string, bytes: Uint8Array, options: SessionOptions) {
   try {
     return await InferenceSession.create(bytes, options);
   } catch (cause) {

@@ -1,5 +1,5 @@
-import { type InferenceSession, listSupportedBackends } from 'onnxruntime-node';
 import { ElasticCacheError } from '../errors.js';
+import { listSupportedBackends, type SessionOptions } from './ort.js';
 
 /** How the sessions of a model run. */
 export interface SessionSettings {
@@ -8,10 +8,10 @@ export interface SessionSettings {
   /** Threads of one operator. Default: ONNX Runtime's, one per core. */
   threads?: number;
   /** Anything else ONNX Runtime takes; wins over the settings above. */
-  session_options?: InferenceSession.SessionOptions;
+  session_options?: SessionOptions;
 }
 
-/** Names of the execution providers this build of onnxruntime-node has. */
+/** Names of the execution providers this machine's ONNX Runtime has. */
 export function supportedDevices(): string[] {
   return listSupportedBackends().map((backend) => backend.name);
 }
@@ -21,7 +21,7 @@ export function supportedDevices(): string[] {
  * Throws `invalid-option` for a device this machine's ONNX Runtime has not, and for `auto` and `gpu`, which
  * would leave open what the model runs on; and for a thread count that is not a whole number from 1.
  */
-export function sessionOptions(settings: SessionSettings): InferenceSession.SessionOptions {
+export function sessionOptions(settings: SessionSettings): SessionOptions {
   const { device = 'cpu', threads, session_options } = settings;
   const devices = supportedDevices();
   if (!devices.includes(device)) {

@@ -1,4 +1,4 @@
-import { Tensor } from 'onnxruntime-node';
+import { Tensor } from './ort.js';
 
 /**
  * Positions [start, end) of the sequence axis of a tensor [..., S, ...], as a tensor of the same type.

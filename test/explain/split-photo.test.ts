@@ -2,7 +2,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RawImage } from '@huggingface/transformers';
-import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Explanation, explainPrompt } from '../../src/explain/explain-prompt.js';
 import { imageLayout } from '../../src/explain/image-layout.js';
@@ -10,6 +9,7 @@ import type { Box, Patch } from '../../src/explain/patch-grid.js';
 import type { ImageProcessorFacts } from '../../src/explain/seen-part.js';
 import { createPolicy, type LoadedModel, loadElastic } from '../../src/index.js';
 import { prepareInputs } from '../../src/models/prepare-inputs.js';
+import type { InferenceSession, Tensor } from '../../src/runtime/ort.js';
 import { decoderOf } from '../families/family-runs.js';
 import { FAMILIES, writeTinyFamily } from '../families/tiny-families.js';
 

@@ -1,4 +1,3 @@
-import { Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import type { KVCache, KVCacheOptions } from '../../src/cache/kv-cache.js';
 import { contractNames } from '../../src/graph/decoder.js';
@@ -7,6 +6,7 @@ import { rewriteDecoder } from '../../src/graph/rewrite.js';
 import { elastic } from '../../src/policies/elastic.js';
 import { full } from '../../src/policies/full.js';
 import { local } from '../../src/policies/local.js';
+import { Tensor } from '../../src/runtime/ort.js';
 import { buildAttentionDecoder } from './attention-decoder.js';
 import { CachedRun, OriginalRun, openModel } from './decoder-runs.js';
 import { fixture, largestDifference } from './exported-runs.js';

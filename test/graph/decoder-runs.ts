@@ -1,9 +1,9 @@
-import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { KVCache, type KVCacheOptions } from '../../src/cache/kv-cache.js';
 import { contractNames } from '../../src/graph/decoder.js';
 import { type Model, serializeModel } from '../../src/graph/onnx/onnx.js';
 import type { DecoderSignature } from '../../src/graph/rewrite.js';
 import { Decoder } from '../../src/runtime/decoder.js';
+import { InferenceSession, Tensor } from '../../src/runtime/ort.js';
 import { readable } from '../../src/runtime/tensors.js';
 import { Float16Array } from './float16.js';
 
@@ -59,7 +59,7 @@ export class OriginalRun {
     return { logits: numbers(outputs.logits!), attention: this.received(outputs, tokens, total) };
   }
 
-  private received(outputs: InferenceSession.ReturnType, tokens: number, total: number): Float32Array[] {
+  private received(outputs: Record<string, Tensor>, tokens: number, total: number): Float32Array[] {
     return this.decoder.layers.flatMap(({ index, queryHeads }) => {
       const probabilities = outputs[`probabilities.${index}`];
       if (!probabilities) return [];

@@ -1,7 +1,7 @@
-import { Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { contractNames, type DecoderSignature } from '../../src/graph/decoder.js';
 import { rewriteDecoder } from '../../src/graph/rewrite.js';
+import { Tensor } from '../../src/runtime/ort.js';
 import { OriginalRun, openModel, RewrittenRun } from './decoder-runs.js';
 import { largestDifference } from './exported-runs.js';
 import { buildGqaDecoder, type GqaDecoderOptions, gaussian } from './gqa-decoder.js';

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { Tensor } from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KVCache } from '../../src/cache/kv-cache.js';
 import { type CachePolicy, keepAll } from '../../src/cache/policy.js';
@@ -13,6 +12,7 @@ import { full } from '../../src/policies/full.js';
 import { type PolicyName, policyNames } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
 import { openDecoder } from '../../src/runtime/open-decoder.js';
+import { Tensor } from '../../src/runtime/ort.js';
 import { buildGqaDecoder, gaussian } from '../graph/gqa-decoder.js';
 
 const HIDDEN = 64;

@@ -13,10 +13,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Tensor } from '@huggingface/transformers';
-import { InferenceSession } from 'onnxruntime-node';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { type LoadedModel, type LoadOptions, loadElastic } from '../../src/models/load.js';
+import { InferenceSession } from '../../src/runtime/ort.js';
 import { picture } from '../picture.js';
 import { writeTinyLlava } from './tiny-llava.js';
 
