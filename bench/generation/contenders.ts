@@ -63,7 +63,7 @@ export function emptyLoop(decoder: Decoder): Step {
 
 function step(decoder: Decoder, cache: ElasticCache): Promise<unknown> {
   const positionIds = int64([BigInt(cache.seen)], [1, 1]);
-  return decoder.run(cache, { embeds, positionIds, logits: 'last' });
+  return decoder.run(cache, { newTokens: embeds, positionIds, logits: 'last' });
 }
 
 /** Steps of one turn. The first is not counted: it pays for what the contender before left to be collected. */

@@ -1,4 +1,17 @@
 import { ElasticCacheError } from '../errors.js';
+import type { Graph } from './onnx/onnx.js';
+
+/**
+ * What a decoder takes its new tokens as: embeddings [B, S, hidden], or ids, int64 [B, S], where the embedding layer is inside it, as in
+ * models of text alone.
+ */
+export const TOKEN_INPUTS = ['inputs_embeds', 'input_ids'] as const;
+export type TokenInput = (typeof TOKEN_INPUTS)[number];
+
+/** The one of these that a decoder has; undefined for none. */
+export function tokenInputOf(graph: Graph): TokenInput | undefined {
+  return TOKEN_INPUTS.find((name) => graph.input.some((input) => input.name === name));
+}
 
 /** One attention layer of a rewritten decoder. */
 export interface DecoderLayer {
@@ -14,7 +27,7 @@ export interface DecoderLayer {
 export interface DecoderSignature {
   /** Layers 0 to n - 1, in order. */
   layers: DecoderLayer[];
-  hiddenInput: 'inputs_embeds';
+  tokenInput: TokenInput;
   /** The shape of `position_ids`: [B, S], [3, B, S] (time, height, width), or no such input. */
   positionIds: 'batch-sequence' | 'three-batch-sequence' | 'absent';
   /** Present when the original took no positions and counted tokens from 0: `position_ids` must be that count. */
@@ -30,10 +43,8 @@ export interface DecoderSignature {
 /** [B, tokens seen + S], all that is left in the original's inputs to tell how many tokens came before once the cache holds fewer. */
 export const MASK = 'attention_mask';
 
-/** Names of the decoder contract's tensors. B = batch, S = new tokens, P = slots of the layer. */
+/** Names of the decoder contract's tensors beside the new tokens, which come as the original takes them. B = batch, S = new tokens, P = slots of the layer. */
 export const contractNames = {
-  /** [B, S, hidden], as the original decoder. */
-  hidden: 'inputs_embeds',
   /** int64, as the original decoder, else [B, S]. */
   positionIds: 'position_ids',
   /** float32 [B, kvHeads, P, headDim]. */

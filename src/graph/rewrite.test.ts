@@ -77,11 +77,11 @@ const REFUSED: Record<
     change: (model) => void new GraphBuilder(model).input('use_cache_branch', DataType.BOOL, [1]),
     says: ['use_cache_branch'],
   },
-  'token ids as input': {
+  'no tokens as input': {
     change: (model) => {
-      graphOf(model).input.find(({ name }) => name === 'inputs_embeds')!.name = 'input_ids';
+      graphOf(model).input.find(({ name }) => name === 'inputs_embeds')!.name = 'hidden_states';
     },
-    says: ['inputs_embeds'],
+    says: ['"inputs_embeds" or "input_ids"'],
   },
   'a missing present output': {
     change: (model) => {
@@ -132,7 +132,7 @@ describe('rewriteDecoder', () => {
     const { model, decoder, report } = rewriteDecoder(buildGqaDecoder());
     expect(decoder).toEqual({
       layers: [0, 1].map((index) => ({ index, queryHeads: 4, kvHeads: 2, headDim: 16 })),
-      hiddenInput: 'inputs_embeds',
+      tokenInput: 'inputs_embeds',
       positionIds: 'batch-sequence',
       otherInputs: [],
       otherOutputs: [],

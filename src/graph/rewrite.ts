@@ -1,5 +1,12 @@
 import { ElasticCacheError } from '../errors.js';
-import { contractNames, type DecoderSignature, USE_ANOTHER_EXPORT, unsupported } from './decoder.js';
+import {
+  contractNames,
+  type DecoderSignature,
+  TOKEN_INPUTS,
+  tokenInputOf,
+  USE_ANOTHER_EXPORT,
+  unsupported,
+} from './decoder.js';
 import { GraphBuilder, shapeOf } from './onnx/builder.js';
 import { cloneModel, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx/onnx.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './onnx/queries.js';
@@ -194,8 +201,9 @@ function signature(
   layers: readonly AttentionLayer[],
   inputs: readonly string[],
 ): DecoderSignature {
+  const tokenInput = tokenInputOf(graph) ?? TOKEN_INPUTS[0];
   const contract = new Set<string>([
-    contractNames.hidden,
+    tokenInput,
     contractNames.positionIds,
     contractNames.logits,
     ...contractTensors(layers),
@@ -212,7 +220,7 @@ function signature(
       headDim,
       ...(window === undefined ? {} : { window }),
     })),
-    hiddenInput: contractNames.hidden,
+    tokenInput,
     positionIds: positions ? (rank === 3 ? 'three-batch-sequence' : 'batch-sequence') : 'absent',
     ...(positions && !inputs.includes(positions.name) ? { countsTokens: true } : {}),
     ...(graph.input.some(({ name }) => name === contractNames.textLength) ? { textLength: true } : {}),

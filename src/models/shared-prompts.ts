@@ -70,7 +70,7 @@ export class SharedPrompts {
     cache: KVCache,
     input: DecoderInput,
   ): Promise<Logits> {
-    const parts = JSON.stringify([input.logits, cache.parts(input.embeds.dims[1]!, chunk)]);
+    const parts = JSON.stringify([input.logits, cache.parts(input.newTokens.dims[1]!, chunk)]);
     // The rows of a long prompt are large: those of another are let go.
     if (this.reads.some((read) => !samePrompt(read.input, input))) this.reads = [];
     const known = this.reads.find((read) => read.parts === parts);
@@ -95,7 +95,7 @@ export class SharedPrompts {
 }
 
 function samePrompt(a: DecoderInput, b: DecoderInput): boolean {
-  return sameTensor(a.embeds, b.embeds) && sameTensor(a.positionIds, b.positionIds);
+  return sameTensor(a.newTokens, b.newTokens) && sameTensor(a.positionIds, b.positionIds);
 }
 
 function sameTensor(a: Logits, b: Logits): boolean {

@@ -9,8 +9,8 @@ import { causalBias, concatSequence, readable, sliceSequence } from './tensors.j
 
 /** New tokens for the decoder. */
 export interface DecoderInput {
-  /** Embeddings of the new tokens, [B, S, hidden]. */
-  embeds: Tensor;
+  /** The new tokens as the decoder takes them: embeddings [B, S, hidden], or ids [B, S]. */
+  newTokens: Tensor;
   /** Their positions in the text, [B, S], or [3, B, S] where the model rotates by time, row and column. */
   positionIds: Tensor;
   /** Logits of the last new token only, or of every new token. */
@@ -19,7 +19,7 @@ export interface DecoderInput {
 
 /** A part of the new tokens that is run in one pass. */
 interface Step {
-  embeds: Tensor;
+  newTokens: Tensor;
   positionIds: Tensor;
   /** Tokens seen when all parts are run. */
   textLength: number;
@@ -74,7 +74,7 @@ export class Decoder {
    * @throws ElasticCacheError 'invalid-prompt' for no tokens, and for tokens that the graph does not run
    */
   async run(cache: KVCache, input: DecoderInput): Promise<Tensor> {
-    refuseNone(input.embeds);
+    refuseNone(input.newTokens);
     const before = cache.seen;
     try {
       return await this.runInChunks(cache, input);
@@ -85,7 +85,7 @@ export class Decoder {
   }
 
   /** How each layer rotates its keys; measured once, with any token. */
-  private rotations(embeds: Tensor): Promise<KeyRotation[]> {
+  private rotations(newTokens: Tensor): Promise<KeyRotation[]> {
     const { positionIds, layers, textLength } = this.signature;
     if (positionIds !== 'batch-sequence' || textLength) {
       throw new ElasticCacheError(
@@ -95,10 +95,11 @@ export class Decoder {
     }
     this.keyRotations ??= measureKeyRotations(async (position) => {
       const cache = new KVCache({ policy: keepingAll, budget: 1, ...this.shape });
-      const width = embeds.dims[2]!;
-      const token = new Tensor(embeds.type, (embeds.data as Float32Array).slice(0, width), [1, 1, width]);
+      const dims = newTokens.dims.with(0, 1).with(1, 1);
+      const data = (newTokens.data as Float32Array).slice(0, dims[2] ?? 1);
+      const token = new Tensor(newTokens.type, data, dims);
       const at = new Tensor('int64', [BigInt(position)], [1, 1]);
-      await this.runInChunks(cache, { embeds: token, positionIds: at, logits: 'last' });
+      await this.runInChunks(cache, { newTokens: token, positionIds: at, logits: 'last' });
       return layers.map(({ index }) => cache.entries(index).keys);
     }, this.shape.headDim);
     return this.keyRotations;
@@ -109,9 +110,12 @@ export class Decoder {
     await this.session.release();
   }
 
-  private async runInChunks(cache: KVCache, { embeds, positionIds, logits }: DecoderInput): Promise<Tensor> {
-    const length = embeds.dims[1]!;
-    if (cache.rotationNeeded) cache.noteRotation(await this.rotations(embeds));
+  private async runInChunks(
+    cache: KVCache,
+    { newTokens, positionIds, logits }: DecoderInput,
+  ): Promise<Tensor> {
+    const length = newTokens.dims[1]!;
+    if (cache.rotationNeeded) cache.noteRotation(await this.rotations(newTokens));
     const positions = shifted(positionIds, cache.nextPosition - cache.seen);
     const textLength = cache.nextPosition + length;
     const kept: Tensor[] = [];
@@ -122,7 +126,7 @@ export class Decoder {
       const end = start + tokens;
       const last = end === length;
       const part = await this.step(cache, {
-        embeds: sliceSequence(embeds, 1, start, end),
+        newTokens: sliceSequence(newTokens, 1, start, end),
         positionIds: sliceSequence(positions, positions.dims.length - 1, start, end),
         textLength,
         promptContinues: !last,
@@ -136,7 +140,7 @@ export class Decoder {
   }
 
   private async step(cache: KVCache, step: Step): Promise<Tensor | undefined> {
-    const [batch, tokens] = step.embeds.dims as [number, number, number];
+    const [batch, tokens] = step.newTokens.dims as [number, number];
     const { attention } = step;
     const feeds = this.newFeeds(cache, step);
     const fetches: string[] = step.logits === 'none' ? [] : [names.logits];
@@ -173,10 +177,10 @@ export class Decoder {
 
   /** The inputs that are not the cache. */
   private newFeeds(cache: KVCache, step: Step): Record<string, Tensor> {
-    const [batch, tokens] = step.embeds.dims as [number, number, number];
+    const [batch, tokens] = step.newTokens.dims as [number, number];
     if (this.mask.dims[0] !== batch || this.mask.dims[2] !== tokens) this.mask = causalBias(batch, tokens);
     const feeds: Record<string, Tensor> = {
-      [names.hidden]: readable(step.embeds),
+      [this.signature.tokenInput]: readable(step.newTokens),
       [names.newBias]: this.mask,
     };
     if (this.signature.positionIds !== 'absent') feeds[names.positionIds] = step.positionIds;

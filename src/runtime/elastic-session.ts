@@ -1,5 +1,6 @@
 import type { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError } from '../errors.js';
+import type { TokenInput } from '../graph/decoder.js';
 import type { Decoder } from './decoder.js';
 import { Tensor, type ValueMetadata } from './ort.js';
 
@@ -35,7 +36,7 @@ export interface BoundSession {
  * next tokens. So a tensor without elements, [B, 0, seen, headDim], stands for a cache; which one is known here alone.
  */
 export class ElasticSession {
-  readonly inputNames = ['inputs_embeds', 'attention_mask', 'position_ids', 'num_logits_to_keep', HANDLE];
+  readonly inputNames: readonly string[];
   readonly outputNames = ['logits', NEXT_HANDLE];
   readonly inputMetadata: readonly ValueMetadata[];
   readonly outputMetadata: readonly ValueMetadata[];
@@ -49,12 +50,13 @@ export class ElasticSession {
   ) {
     const { headDim } = decoder.shape;
     this.inputMetadata = [
-      tensorOf('inputs_embeds', 'float32', ['batch_size', 'sequence_length', 'hidden_size']),
+      TOKENS[decoder.signature.tokenInput],
       tensorOf('attention_mask', 'int64', ['batch_size', 'total_sequence_length']),
       tensorOf('position_ids', 'int64', ['batch_size', 'sequence_length']),
       tensorOf('num_logits_to_keep', 'int64', []),
       tensorOf(HANDLE, 'float32', ['batch_size', 0, 'past_sequence_length', headDim]),
     ];
+    this.inputNames = this.inputMetadata.map(({ name }) => name);
     this.outputMetadata = [
       tensorOf('logits', 'float32', ['batch_size', 'sequence_length', 'vocab_size']),
       tensorOf(NEXT_HANDLE, 'float32', ['batch_size', 0, 'total_sequence_length', headDim]),
@@ -102,16 +104,16 @@ export class ElasticSession {
   }
 
   private async run(cache: KVCache, feeds: Feeds): Promise<Record<string, Tensor>> {
-    const embeds = feeds.inputs_embeds!;
-    const batch = embeds.dims[0]!;
+    const newTokens = feeds[this.decoder.signature.tokenInput]!;
+    const batch = newTokens.dims[0]!;
     this.refuseOther(cache, feeds[HANDLE]!);
     refusePadding(feeds.attention_mask!);
     this.claim(cache, batch);
     const logits = await this.decoder.run(cache, {
-      embeds,
+      newTokens,
       // transformers.js counts from 1 for some families, and only where a decoder takes positions.
       positionIds: this.decoder.signature.countsTokens
-        ? positionsFrom(cache.seen, embeds.dims)
+        ? positionsFrom(cache.seen, newTokens.dims)
         : feeds.position_ids!,
       logits: feeds.num_logits_to_keep?.data[0] === 1n ? 'last' : 'all',
     });
@@ -156,11 +158,17 @@ export function refusePadding(mask: Pick<Tensor, 'data'>): void {
   );
 }
 
+/** What transformers.js hands a decoder as new tokens. */
+const TOKENS: Readonly<Record<TokenInput, ValueMetadata>> = {
+  inputs_embeds: tensorOf('inputs_embeds', 'float32', ['batch_size', 'sequence_length', 'hidden_size']),
+  input_ids: tensorOf('input_ids', 'int64', ['batch_size', 'sequence_length']),
+};
+
 function tensorOf(name: string, type: ValueMetadata['type'], shape: ValueMetadata['shape']): ValueMetadata {
   return { name, isTensor: true, type, shape };
 }
 
-/** Positions [B, S] of new tokens `dims` [B, S, hidden] that follow `seen` others. */
+/** Positions [B, S] of new tokens `dims` [B, S, ..] that follow `seen` others. */
 function positionsFrom(seen: number, [batch = 0, tokens = 0]: readonly number[]): Tensor {
   const positions = BigInt64Array.from({ length: batch * tokens }, (_, i) => BigInt(seen + (i % tokens)));
   return new Tensor('int64', positions, [batch, tokens]);

@@ -106,7 +106,7 @@ describe("a rewritten decoder over the library's cache", () => {
 function feedsWithin(window: number, cache: KVCache, embeds: Float32Array): Record<string, Tensor> {
   const { kvHeads, headDim } = DEFAULTS;
   const feeds: Record<string, Tensor> = {
-    [contractNames.hidden]: new Tensor('float32', embeds, [1, 1, HIDDEN]),
+    inputs_embeds: new Tensor('float32', embeds, [1, 1, HIDDEN]),
     [contractNames.positionIds]: new Tensor('int64', [BigInt(cache.seen)], [1, 1]),
     [contractNames.newBias]: new Tensor('float32', [0], [1, 1, 1, 1]),
   };

@@ -92,7 +92,7 @@ export class RewrittenRun {
   async step(embeds: Float32Array): Promise<Step> {
     const tokens = embeds.length / this.hidden;
     const feeds: Record<string, Tensor> = {
-      [contractNames.hidden]: floats(embeds, [1, tokens, this.hidden], this.half),
+      [this.decoder.tokenInput]: floats(embeds, [1, tokens, this.hidden], this.half),
       [contractNames.newBias]: new Tensor('float32', causal(tokens), [1, 1, tokens, tokens]),
     };
     if (this.decoder.otherInputs.includes('attention_mask')) {
@@ -156,7 +156,7 @@ export class CachedRun {
   async step(embeds: Float32Array): Promise<Float32Array> {
     const tokens = embeds.length / this.hidden;
     const logits = await this.decoder.run(this.cache, {
-      embeds: floats(embeds, [1, tokens, this.hidden], this.half),
+      newTokens: floats(embeds, [1, tokens, this.hidden], this.half),
       positionIds: positions(this.signature, this.cache.seen, tokens),
       logits: 'all',
     });

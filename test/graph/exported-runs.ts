@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { contractNames, type DecoderSignature } from '../../src/graph/decoder.js';
+import type { DecoderSignature } from '../../src/graph/decoder.js';
 import { GraphBuilder, shapeOf } from '../../src/graph/onnx/builder.js';
 import { cloneModel, DataType, graphOf, type Model, parseModel } from '../../src/graph/onnx/onnx.js';
 import { type RewriteReport, rewriteDecoder } from '../../src/graph/rewrite.js';
@@ -86,7 +86,7 @@ export class BothDecoders {
 
 /** The width of the embeddings that a decoder takes. */
 function hiddenSize(model: Model): number {
-  const input = graphOf(model).input.find(({ name }) => name === contractNames.hidden);
+  const input = graphOf(model).input.find(({ name }) => name === 'inputs_embeds');
   const width = input && shapeOf(input)?.[2];
   if (typeof width !== 'number') throw new Error('the decoder does not declare the width of its embeddings');
   return width;

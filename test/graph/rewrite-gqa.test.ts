@@ -143,7 +143,7 @@ function randomFeeds(decoder: DecoderSignature, slots: number, tokens: number, r
     data: sized([count], () => from + Math.floor(4 * Math.abs(random()))),
   });
   return [
-    feed(contractNames.hidden, [tokens, HIDDEN]),
+    feed('inputs_embeds', [tokens, HIDDEN]),
     feed(contractNames.newBias, [1, tokens, tokens]),
     places(contractNames.newPosition, tokens, 10),
     ...decoder.layers.flatMap(({ index, kvHeads, headDim, window }) => [

@@ -40,7 +40,7 @@ function input(tokens: number, start = 0, batch = 1) {
   const embeds = Float32Array.from({ length: batch * tokens * HIDDEN }, random);
   const positions = BigInt64Array.from({ length: batch * tokens }, (_, i) => BigInt(start + (i % tokens)));
   return {
-    embeds: new Tensor('float32', embeds, [batch, tokens, HIDDEN]),
+    newTokens: new Tensor('float32', embeds, [batch, tokens, HIDDEN]),
     positionIds: new Tensor('int64', positions, [batch, tokens]),
     logits: 'last' as const,
   };

@@ -1,4 +1,4 @@
-import { contractNames, MASK, USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import { contractNames, MASK, TOKEN_INPUTS, USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
 import { subgraphsOf } from '../onnx/attributes.js';
 import type { Graph, Node } from '../onnx/onnx.js';
 import { GraphIndex, topologicalOrder, usedNames } from '../onnx/queries.js';
@@ -17,8 +17,8 @@ const SIZES = /^(Shape|Size)$/;
 const LENGTHS = { past: 67, tokens: 61, padded: 0 };
 
 /**
- * What the content of a value is made of. 'embeddings': activations, which say nothing of how long the text is, whatever
- * else is in them. 'position': of each token's own position, which is the same in every chunk. 'text': of the attention
+ * What the content of a value is made of. 'embeddings': the tokens themselves or activations, which say nothing of how long the text is,
+ * whatever else is in them. 'position': of each token's own position, which is the same in every chunk. 'text': of the attention
  * mask, or of the positions in another way, so that it may be a length as one chunk shows it.
  */
 type Source = 'embeddings' | 'position' | 'text';
@@ -73,7 +73,7 @@ function innerChoice(node: Node): Node | undefined {
 /** Sources of the values that have one, found node by node in their order. */
 class Sources {
   private readonly found = new Map<string, Source>([
-    [contractNames.hidden, 'embeddings'],
+    ...TOKEN_INPUTS.map((name) => [name, 'embeddings'] as const),
     [contractNames.positionIds, 'position'],
     [MASK, 'text'],
   ]);

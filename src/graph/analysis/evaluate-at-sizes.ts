@@ -1,3 +1,4 @@
+import { TOKEN_INPUTS, tokenInputOf } from '../decoder.js';
 import { shapeOf } from '../onnx/builder.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import { array, type NumberArray } from './arrays.js';
@@ -48,7 +49,10 @@ export function sizedEvaluator(
       const headDim = typeof dims?.[3] === 'number' ? dims[3] : caches.headDim;
       shapes[input.name] = [batch, heads, past, headDim];
     }
-    if (input.name === 'inputs_embeds') shapes[input.name] = [batch, tokens, Number(dims?.[2]) || 1];
+    if (TOKEN_INPUTS.some((name) => name === input.name)) {
+      const hidden = input.name === 'inputs_embeds' ? [Number(dims?.[2]) || 1] : [];
+      shapes[input.name] = [batch, tokens, ...hidden];
+    }
     if (input.name === 'position_ids')
       shapes[input.name] = dims?.length === 3 ? [3, batch, tokens] : [batch, tokens];
   }
@@ -63,7 +67,7 @@ export function sizedEvaluator(
 
 /** Rows to try: two, unless the graph takes only a certain number. */
 export function batchOf(index: GraphIndex): number {
-  const input = index.graph.input.find(({ name }) => name === 'inputs_embeds');
+  const input = index.graph.input.find(({ name }) => name === tokenInputOf(index.graph));
   const declared = input && shapeOf(input)?.[0];
   return typeof declared === 'number' && declared > 0 ? declared : 2;
 }

@@ -1,4 +1,4 @@
-import { contractNames, USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
+import { contractNames, TOKEN_INPUTS, tokenInputOf, USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
 import { intAttribute } from '../onnx/attributes.js';
 import { shapeOf } from '../onnx/builder.js';
 import { DataType, type Graph, type Node } from '../onnx/onnx.js';
@@ -65,13 +65,12 @@ function refuseOtherForms(graph: Graph): void {
       );
     }
   }
-  for (const name of [contractNames.hidden, contractNames.logits]) {
-    if (![...graph.input, ...graph.output].some((value) => value.name === name)) {
-      throw unsupported(
-        `The decoder has no "${name}": only decoders with "inputs_embeds" as input and "logits" as output are supported; ${USE_ANOTHER_EXPORT}.`,
-      );
-    }
-  }
+  const lacks = !tokenInputOf(graph)
+    ? `input named ${TOKEN_INPUTS.map((name) => `"${name}"`).join(' or ')}`
+    : graph.output.some(({ name }) => name === contractNames.logits)
+      ? undefined
+      : `output named "${contractNames.logits}"`;
+  if (lacks) throw unsupported(`The decoder has no ${lacks}: ${USE_ANOTHER_EXPORT}.`);
 }
 
 function cacheTensor(index: GraphIndex, layer: number, part: 'key' | 'value'): CacheTensor {

@@ -1,4 +1,4 @@
-import { contractNames, MASK } from '../decoder.js';
+import { MASK, tokenInputOf } from '../decoder.js';
 import { intAttribute } from '../onnx/attributes.js';
 import type { GraphBuilder } from '../onnx/builder.js';
 import type { Node } from '../onnx/onnx.js';
@@ -9,12 +9,13 @@ const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
 
 /**
  * Replaces every Shape of a cache input, which the rewritten graph has no more, by the shape a full cache would have:
- * batch and new tokens as `inputs_embeds` has them, tokens seen as the attention mask is long. Positions and tables that
+ * batch and new tokens as the input of tokens has them, tokens seen as the attention mask is long. Positions and tables that
  * a graph counts by the length of its cache stay right that way after an eviction.
  */
 export function replaceCacheShapes(builder: GraphBuilder, layers: readonly AttentionLayer[]): void {
   const { graph } = builder;
-  if (!graph.input.some(({ name }) => name === MASK)) return;
+  const tokens = tokenInputOf(graph);
+  if (!tokens || !graph.input.some(({ name }) => name === MASK)) return;
   const index = new GraphIndex(graph);
   const shapes = new Map<Node, AttentionLayer>();
   for (const node of graph.node) {
@@ -26,9 +27,9 @@ export function replaceCacheShapes(builder: GraphBuilder, layers: readonly Atten
   graph.node = graph.node.filter((node) => !shapes.has(node));
   for (const [node, layer] of shapes) {
     const dims = [
-      () => sizeOf(builder, contractNames.hidden, 0),
+      () => sizeOf(builder, tokens, 0),
       () => builder.int64('cache_heads', [1], [layer.kvHeads]),
-      () => builder.op('Sub', [sizeOf(builder, MASK, 1), sizeOf(builder, contractNames.hidden, 1)]),
+      () => builder.op('Sub', [sizeOf(builder, MASK, 1), sizeOf(builder, tokens, 1)]),
       () => builder.int64('cache_head_dim', [1], [layer.headDim]),
     ];
     const wanted = dims.slice(intAttribute(node, 'start', 0), intAttribute(node, 'end', dims.length));
