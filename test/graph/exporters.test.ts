@@ -30,6 +30,12 @@ const CASES: Record<string, Case> = {
   'genai-grouped-0.18': { pattern: 'GroupQueryAttention' },
   'genai-int4-0.7': { pattern: 'GroupQueryAttention' },
   'genai-int4-0.18': { pattern: 'GroupQueryAttention' },
+  'genai-split-0.15': { pattern: 'GroupQueryAttention' },
+  'genai-split-int4-0.18': { pattern: 'GroupQueryAttention' },
+  'genai-split-windows-0.15': {
+    pattern: 'GroupQueryAttention',
+    window: [24, 24, 24, 24, 24, undefined],
+  },
   'genai-windows': { pattern: 'GroupQueryAttention', window: [24, 24, 24, 24, 24, undefined] },
   'genai-longrope': { pattern: 'GroupQueryAttention' },
   'genai-longrope-dml': { pattern: 'GroupQueryAttention', half: true, tolerance: HALF },

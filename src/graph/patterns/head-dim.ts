@@ -55,7 +55,7 @@ function widthOf(index: GraphIndex, name: string): number | undefined {
   if (opType === 'MatMulNBits') return intAttribute(node, 'N', 0) || undefined;
   if (PROJECTIONS.test(opType)) {
     const weight = index.constant(beforeCasts(index, input[1] ?? ''));
-    return weight && dimsOf(weight).at(-1);
+    return weight && dimsOf(weight).at(intAttribute(node, 'transB', 0) === 1 ? -2 : -1);
   }
   if (opType === 'Split') return partWidth(index, node, name);
   if (opType === 'Reshape') {
