@@ -36,8 +36,8 @@ export { type Model as OnnxModel, parseModel, serializeModel } from './graph/onn
 export { readSkeleton } from './graph/onnx/skeleton.js';
 export { type RewriteReport, rewriteDecoder } from './graph/rewrite.js';
 export { type Answer, type AnswerOptions, answer } from './models/answer.js';
-export type { ElasticModel, GenerateOptions } from './models/elastic-model.js';
-export { type LoadedModel, type LoadOptions, loadElastic } from './models/load.js';
+export { type LoadOptions, loadElastic } from './models/load.js';
+export type { ElasticModel, GenerateOptions, LoadedModel } from './models/loaded-model.js';
 export type { Dtype } from './models/model-files.js';
 export { type Inputs, prepareInputs, type Question, tokensAfterImage } from './models/prepare-inputs.js';
 export { MAX_PIXELS, readImage } from './models/read-image.js';

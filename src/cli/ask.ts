@@ -1,6 +1,6 @@
 import type { CacheStats } from '../cache/stats.js';
 import { type Answer, answer } from '../models/answer.js';
-import type { LoadedModel } from '../models/load.js';
+import type { LoadedModel } from '../models/loaded-model.js';
 import type { Question } from '../models/prepare-inputs.js';
 import { createPolicy } from '../policies/registry.js';
 import { megabytes, milliseconds } from './format.js';

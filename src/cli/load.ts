@@ -1,4 +1,5 @@
-import { type LoadedModel, type LoadOptions, loadElastic } from '../models/load.js';
+import { type LoadOptions, loadElastic } from '../models/load.js';
+import type { LoadedModel } from '../models/loaded-model.js';
 import type { Dtype } from '../models/model-files.js';
 import type { Progress } from './progress.js';
 

@@ -1,4 +1,4 @@
-import type { LoadedModel } from '../models/load.js';
+import type { LoadedModel } from '../models/loaded-model.js';
 import { type Inputs, prepareInputs } from '../models/prepare-inputs.js';
 import { answerTokens } from '../models/teacher-forcing.js';
 import type { Sample } from './data/dataset.js';

@@ -1,6 +1,6 @@
 import { KVCache } from '../cache/kv-cache.js';
 import { answerInputs } from '../models/answer.js';
-import type { LoadedModel } from '../models/load.js';
+import type { LoadedModel } from '../models/loaded-model.js';
 import { answerSurprise } from '../models/teacher-forcing.js';
 import { createPolicy } from '../policies/registry.js';
 import type { Cell } from './cells.js';

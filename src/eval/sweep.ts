@@ -1,5 +1,5 @@
 import { ElasticCacheError } from '../errors.js';
-import type { LoadedModel } from '../models/load.js';
+import type { LoadedModel } from '../models/loaded-model.js';
 import { SharedPrompts } from '../models/shared-prompts.js';
 import { type Cell, REFERENCE } from './cells.js';
 import type { BrokenRecord, Dataset, Sample, Task } from './data/dataset.js';

@@ -3,7 +3,7 @@ import { KVCache } from '../cache/kv-cache.js';
 import type { CachePolicy, PromptEdit, PromptView } from '../cache/policy.js';
 import { ElasticCacheError } from '../errors.js';
 import { imageTokensOf } from '../models/families/registry.js';
-import type { LoadedModel } from '../models/load.js';
+import type { LoadedModel } from '../models/loaded-model.js';
 import { type Inputs, prepareInputs, type Question } from '../models/prepare-inputs.js';
 import { imageLayout } from './image-layout.js';
 import type { ImageLayout, Patch, PatchGrid } from './patch-grid.js';

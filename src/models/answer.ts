@@ -1,6 +1,6 @@
 import { TextStreamer } from '@huggingface/transformers';
 import type { KVCache } from '../cache/kv-cache.js';
-import type { LoadedModel } from './load.js';
+import type { LoadedModel } from './loaded-model.js';
 import { type Inputs, prepareInputs, type Question } from './prepare-inputs.js';
 
 export interface AnswerOptions {

@@ -5,25 +5,8 @@ import { full } from '../policies/full.js';
 import { refuseNone } from '../runtime/decoder.js';
 import { type BoundSession, type ElasticSession, HANDLE, refusePadding } from '../runtime/elastic-session.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
+import type { ElasticModel, GenerateOptions } from './loaded-model.js';
 import { SeenTokens } from './seen-tokens.js';
-
-type Generate = PreTrainedModel['generate'];
-type Named<T> = { [K in keyof T as string extends K ? never : K]: T[K] };
-
-/** What `generate()` takes in transformers.js, with a cache of ours where it has its own. */
-export type GenerateOptions = Omit<Named<Parameters<Generate>[0]>, 'past_key_values'> & {
-  /**
-   * Holds what the model has seen. An empty one begins with this prompt; one that has seen tokens goes on from them, and
-   * the inputs are then the whole conversation. Without one, everything is kept for this call.
-   */
-  past_key_values?: KVCache | DynamicCache | null;
-  [input: string]: unknown;
-};
-
-/** A transformers.js model whose `generate()` and forward pass take an `ElasticCache` as `past_key_values`. */
-export type ElasticModel = PreTrainedModel & {
-  generate(options: GenerateOptions): ReturnType<Generate>;
-};
 
 type Inputs = Record<string, unknown>;
 

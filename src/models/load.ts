@@ -1,16 +1,12 @@
-import type {
-  PreTrainedModel,
-  PreTrainedTokenizer,
-  PretrainedConfig,
-  Processor,
-} from '@huggingface/transformers';
+import type { PreTrainedModel, PretrainedConfig } from '@huggingface/transformers';
 import * as transformers from '@huggingface/transformers';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
 import { sessionOptions } from '../runtime/session-options.js';
-import { type ElasticModel, withElasticCache } from './elastic-model.js';
+import { withElasticCache } from './elastic-model.js';
 import { lookAt } from './hub-file.js';
+import type { LoadedModel } from './loaded-model.js';
 import { type Dtype, modelFiles } from './model-files.js';
 import { isOffline, type ModelSource, modelSource, pathOnDisk, type SourceOptions } from './model-source.js';
 import { openSession, type Releasable } from './sessions.js';
@@ -19,14 +15,6 @@ import { fetchWeights } from './weights.js';
 export interface LoadOptions extends SourceOptions, DecoderSettings {
   /** Number format of the weights, as in transformers.js. Default: what the model's config names, else `fp32`. */
   dtype?: Dtype;
-}
-
-export interface LoadedModel {
-  /** A model of the class transformers.js has for it, with the cache outside its decoder. */
-  model: ElasticModel;
-  /** Makes its inputs from images and text. */
-  processor: Processor;
-  tokenizer: PreTrainedTokenizer;
 }
 
 type ModelClass = new (

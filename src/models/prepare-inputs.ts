@@ -2,7 +2,7 @@ import type { RawImage } from '@huggingface/transformers';
 import { ElasticCacheError } from '../errors.js';
 import { encode, type Inputs } from './families/family.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
-import type { LoadedModel } from './load.js';
+import type { LoadedModel } from './loaded-model.js';
 
 export type { Inputs } from './families/family.js';
 

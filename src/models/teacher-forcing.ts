@@ -2,7 +2,7 @@ import { LogitsProcessor, LogitsProcessorList, type Tensor } from '@huggingface/
 import type { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError } from '../errors.js';
 import { plainGeneration } from './generation-settings.js';
-import type { LoadedModel } from './load.js';
+import type { LoadedModel } from './loaded-model.js';
 import { type Inputs, promptText } from './prepare-inputs.js';
 
 /**

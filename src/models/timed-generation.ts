@@ -2,7 +2,7 @@ import { BaseStreamer, cat, Tensor, type TextStreamer } from '@huggingface/trans
 import type { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError } from '../errors.js';
 import { plainGeneration } from './generation-settings.js';
-import type { LoadedModel } from './load.js';
+import type { LoadedModel } from './loaded-model.js';
 import { type Inputs, tokensAfterImage } from './prepare-inputs.js';
 
 export interface Timing {

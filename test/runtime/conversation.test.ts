@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { cat, type DynamicCache, Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
-import { type LoadedModel, loadElastic } from '../../src/models/load.js';
+import { loadElastic } from '../../src/models/load.js';
+import type { LoadedModel } from '../../src/models/loaded-model.js';
 import { picture } from '../picture.js';
 import { writeTinyLlava } from './tiny-llava.js';
 

@@ -13,7 +13,8 @@ import {
 } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
-import { type LoadedModel, loadElastic } from '../../src/models/load.js';
+import { loadElastic } from '../../src/models/load.js';
+import type { LoadedModel } from '../../src/models/loaded-model.js';
 import { picture } from '../picture.js';
 import { IMAGE_TOKENS, SHAPE, writeTinyLlava } from './tiny-llava.js';
 

@@ -6,7 +6,8 @@ import { KVCache } from '../../src/cache/kv-cache.js';
 import { type CachePolicy, eachLayer, keepAll } from '../../src/cache/policy.js';
 import { Turn } from '../../src/cache/rotation.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
-import { type LoadedModel, loadElastic } from '../../src/models/load.js';
+import { loadElastic } from '../../src/models/load.js';
+import type { LoadedModel } from '../../src/models/loaded-model.js';
 import { picture } from '../picture.js';
 import { IMAGE_TOKEN, IMAGE_TOKENS, SHAPE, writeTinyLlava } from './tiny-llava.js';
 

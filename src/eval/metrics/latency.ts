@@ -1,6 +1,6 @@
 import type { Budget } from '../../cache/budget.js';
 import { KVCache } from '../../cache/kv-cache.js';
-import type { LoadedModel } from '../../models/load.js';
+import type { LoadedModel } from '../../models/loaded-model.js';
 import type { Inputs } from '../../models/prepare-inputs.js';
 import { lengthened, repeated, timeGeneration } from '../../models/timed-generation.js';
 import { createPolicy } from '../../policies/registry.js';

@@ -1,7 +1,7 @@
 import { Tensor } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
 import { imageTokenId } from '../image-token.js';
-import type { LoadedModel } from '../load.js';
+import type { LoadedModel } from '../loaded-model.js';
 import { encode, type Family, type Inputs, imageMark, llavaPrompt, withoutSeenRows } from './family.js';
 
 /**

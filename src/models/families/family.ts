@@ -1,6 +1,6 @@
 import { cat, type PreTrainedModel, type RawImage, type Tensor } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
-import type { LoadedModel } from '../load.js';
+import type { LoadedModel } from '../loaded-model.js';
 
 /** Inputs of `generate()`: `input_ids` [1, tokens], and what the family adds for its images. */
 export type Inputs = { input_ids: Tensor } & Record<string, unknown>;

@@ -1,0 +1,33 @@
+import type {
+  DynamicCache,
+  PreTrainedModel,
+  PreTrainedTokenizer,
+  Processor,
+} from '@huggingface/transformers';
+import type { KVCache } from '../cache/kv-cache.js';
+
+type Generate = PreTrainedModel['generate'];
+type Named<T> = { [K in keyof T as string extends K ? never : K]: T[K] };
+
+/** What `generate()` takes in transformers.js, with a cache of ours where it has its own. */
+export type GenerateOptions = Omit<Named<Parameters<Generate>[0]>, 'past_key_values'> & {
+  /**
+   * Holds what the model has seen. An empty one begins with this prompt; one that has seen tokens goes on from them, and
+   * the inputs are then the whole conversation. Without one, everything is kept for this call.
+   */
+  past_key_values?: KVCache | DynamicCache | null;
+  [input: string]: unknown;
+};
+
+/** A transformers.js model whose `generate()` and forward pass take an `ElasticCache` as `past_key_values`. */
+export type ElasticModel = PreTrainedModel & {
+  generate(options: GenerateOptions): ReturnType<Generate>;
+};
+
+export interface LoadedModel {
+  /** A model of the class transformers.js has for it, with the cache outside its decoder. */
+  model: ElasticModel;
+  /** Makes its inputs from images and text. */
+  processor: Processor;
+  tokenizer: PreTrainedTokenizer;
+}
