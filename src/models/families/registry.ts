@@ -1,9 +1,9 @@
 import { PixtralProcessor, type PreTrainedModel } from '@huggingface/transformers';
 import { imageTokenId } from '../image-token.js';
-import { counted, moondream } from './counted.js';
 import { type Family, imageMark, llavaPrompt, withoutSeenRows } from './family.js';
 import { gemma3, paligemma } from './gemma.js';
 import { idefics3 } from './idefics3.js';
+import { llava, moondream } from './llava.js';
 import { phi3V } from './phi3-v.js';
 import { qwenVl } from './qwen-vl.js';
 
@@ -20,9 +20,9 @@ const other: Family = {
 };
 
 const FAMILIES: Readonly<Record<string, Family>> = {
-  llava: counted,
-  llava_onevision: counted,
-  llava_qwen2: counted,
+  llava,
+  llava_onevision: llava,
+  llava_qwen2: llava,
   moondream1: moondream,
   qwen2_vl: qwenVl,
   qwen2_5_vl: qwenVl,

@@ -11,7 +11,7 @@ import { encode, type Family, type Inputs, imageMark, llavaPrompt, withoutSeenRo
  * its tokens from a setting that is one too high in many repositories (576 and 577). For the others, image and text are
  * prepared apart, with one token for an image. So the rows are counted here, by a look at what the encoder gives.
  */
-export const counted: Family = {
+export const llava: Family = {
   mark: imageMark,
   plainPrompt: llavaPrompt,
   async inputs(loaded, text, images) {
@@ -25,7 +25,7 @@ export const counted: Family = {
 
 /** Moondream without the roles that LLaVA's prompt names. */
 export const moondream: Family = {
-  ...counted,
+  ...llava,
   plainPrompt: (marks, prompt) => `${marks.join('')}\n\nQuestion: ${prompt}\n\nAnswer:`,
 };
 
