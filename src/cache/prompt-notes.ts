@@ -1,6 +1,6 @@
 import type { EntryList } from './entry-list.js';
 import type { Allowance, CachePolicy, PromptView } from './policy.js';
-import { ObservedWindow } from './prompt-parts.js';
+import { WindowCounter } from './prompt-parts.js';
 import type { KeyRotation } from './rotation.js';
 import { invalidShape } from './shape.js';
 
@@ -14,7 +14,7 @@ export class PromptNotes {
   windows: readonly (number | undefined)[] = [];
   /** [batch] of [tokens] what the keys of the prompt are like, as far as it was read */
   #keys: Float32Array[][] = [];
-  #window: ObservedWindow | undefined;
+  #window: WindowCounter | undefined;
 
   constructor(private readonly policy: CachePolicy) {
     this.reset();
@@ -23,7 +23,7 @@ export class PromptNotes {
   /** Forgets the prompt, not the model: before the next one, and when what was noted of this one has served. */
   reset(): void {
     const { window } = this.policy;
-    this.#window = window === undefined ? undefined : new ObservedWindow(window);
+    this.#window = window === undefined ? undefined : new WindowCounter(window);
     this.image = [];
     this.#keys = [];
   }

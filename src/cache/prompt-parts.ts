@@ -22,7 +22,7 @@ export function windowedParts(tokens: number, most: number, window: number): Par
 }
 
 /** Counts the queries of a prompt whose attention has come in, for a policy that looks at the last `window` of them. */
-export class ObservedWindow {
+export class WindowCounter {
   #queries = 0;
 
   constructor(private readonly window: number) {}

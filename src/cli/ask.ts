@@ -4,9 +4,9 @@ import type { LoadedModel } from '../models/loaded-model.js';
 import type { Question } from '../models/prepare-inputs.js';
 import { createPolicy } from '../policies/registry.js';
 import { megabytes, milliseconds } from './format.js';
-import { ObservedCache } from './observed-cache.js';
 import type { NamedBudget } from './option-values.js';
 import type { Progress } from './progress.js';
+import { ProgressCache } from './progress-cache.js';
 
 export interface AskOptions {
   policy: string;
@@ -33,7 +33,7 @@ export async function ask(
   progress: Progress,
 ): Promise<Outcome> {
   let promptTokens = 1;
-  const cache = new ObservedCache(
+  const cache = new ProgressCache(
     { policy: createPolicy(policy, { endSize }), budget: budget.budget },
     (seen) => progress.at(seen, promptTokens),
   );

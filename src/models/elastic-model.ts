@@ -3,7 +3,12 @@ import { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError } from '../errors.js';
 import { full } from '../policies/full.js';
 import { refuseNone } from '../runtime/decoder.js';
-import { type BoundSession, type ElasticSession, HANDLE, refusePadding } from '../runtime/elastic-session.js';
+import {
+  type BoundSession,
+  CACHE_HANDLE_INPUT,
+  type ElasticSession,
+  refusePadding,
+} from '../runtime/elastic-session.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
 import type { ElasticModel, GenerateOptions } from './loaded-model.js';
 import { SeenTokens } from './seen-tokens.js';
@@ -21,7 +26,7 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
   const { generate, forward } = model;
   const isImage = imageTokensOf(model);
   const family = familyOf(model.config.model_type);
-  family.mend?.(model);
+  family.patchModel?.(model);
   const seen = new SeenTokens();
 
   /** Calls `run` on a model that goes on from `cache`, with the cache in the form that transformers.js carries: a tensor that stands for it. */
@@ -42,7 +47,7 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
       // An empty cache must not show: some classes take any past for a sign that the image has been seen.
       if (given.seen === 0) return run(own, rest);
       const handle = new Tensor(session.handleOf(given, batch));
-      return run(own, { ...rest, past_key_values: new DynamicCache({ [HANDLE]: handle }) });
+      return run(own, { ...rest, past_key_values: new DynamicCache({ [CACHE_HANDLE_INPUT]: handle }) });
     });
   }
 
@@ -117,7 +122,7 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
 /** The cache among the inputs, whether it came as itself or as what an earlier `generate()` returned for it. */
 function cacheIn(session: ElasticSession, { past_key_values: given }: Inputs): KVCache | undefined {
   if (given instanceof KVCache) return given;
-  const handle = (given as Record<string, Tensor> | null | undefined)?.[HANDLE];
+  const handle = (given as Record<string, Tensor> | null | undefined)?.[CACHE_HANDLE_INPUT];
   return handle && session.cacheOf(handle.ort_tensor);
 }
 

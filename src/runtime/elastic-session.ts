@@ -5,9 +5,9 @@ import type { Decoder } from './decoder.js';
 import { Tensor, type ValueMetadata } from './ort.js';
 
 /** The one cache tensor transformers.js carries from step to step: the length of its third axis is the tokens seen. */
-export const HANDLE = 'past_key_values.0.key';
+export const CACHE_HANDLE_INPUT = 'past_key_values.0.key';
 /** The name it comes back under. */
-export const NEXT_HANDLE = 'present.0.key';
+export const CACHE_HANDLE_OUTPUT = 'present.0.key';
 
 /** The session whose keys and values a cache holds. */
 const owners = new WeakMap<KVCache, ElasticSession>();
@@ -37,7 +37,7 @@ export interface BoundSession {
  */
 export class ElasticSession {
   readonly inputNames: readonly string[];
-  readonly outputNames = ['logits', NEXT_HANDLE];
+  readonly outputNames = ['logits', CACHE_HANDLE_OUTPUT];
   readonly inputMetadata: readonly ValueMetadata[];
   readonly outputMetadata: readonly ValueMetadata[];
 
@@ -54,12 +54,12 @@ export class ElasticSession {
       tensorOf('attention_mask', 'int64', ['batch_size', 'total_sequence_length']),
       tensorOf('position_ids', 'int64', ['batch_size', 'sequence_length']),
       tensorOf('num_logits_to_keep', 'int64', []),
-      tensorOf(HANDLE, 'float32', ['batch_size', 0, 'past_sequence_length', headDim]),
+      tensorOf(CACHE_HANDLE_INPUT, 'float32', ['batch_size', 0, 'past_sequence_length', headDim]),
     ];
     this.inputNames = this.inputMetadata.map(({ name }) => name);
     this.outputMetadata = [
       tensorOf('logits', 'float32', ['batch_size', 'sequence_length', 'vocab_size']),
-      tensorOf(NEXT_HANDLE, 'float32', ['batch_size', 0, 'total_sequence_length', headDim]),
+      tensorOf(CACHE_HANDLE_OUTPUT, 'float32', ['batch_size', 0, 'total_sequence_length', headDim]),
     ];
   }
 
@@ -106,7 +106,7 @@ export class ElasticSession {
   private async run(cache: KVCache, feeds: Feeds): Promise<Record<string, Tensor>> {
     const newTokens = feeds[this.decoder.signature.tokenInput]!;
     const batch = newTokens.dims[0]!;
-    this.refuseOther(cache, feeds[HANDLE]!);
+    this.refuseOther(cache, feeds[CACHE_HANDLE_INPUT]!);
     refusePadding(feeds.attention_mask!);
     this.claim(cache, batch);
     const logits = await this.decoder.run(cache, {
@@ -117,7 +117,7 @@ export class ElasticSession {
         : feeds.position_ids!,
       logits: feeds.num_logits_to_keep?.data[0] === 1n ? 'last' : 'all',
     });
-    return { logits, [NEXT_HANDLE]: this.handleOf(cache, batch) };
+    return { logits, [CACHE_HANDLE_OUTPUT]: this.handleOf(cache, batch) };
   }
 
   /** Binds the cache to this model: keys and values of one mean nothing to another, whatever their shape. */

@@ -1,7 +1,7 @@
 import type { GraphIndex } from '../onnx/queries.js';
 import { broadcast, type NumberArray } from './arrays.js';
-import { batchOf, type CacheShapes, type Sizes, sharedEvaluator } from './evaluate-at-sizes.js';
-import { type ConstantsBehind, constantsBehind, united } from './length-constants.js';
+import { batchOf, type CacheShapes, type Sizes, sharedEvaluatorAtSizes } from './evaluate-at-sizes.js';
+import { type LengthConstants, lengthConstants, united } from './length-constants.js';
 
 /** A value that shapes the scores [B, heads, S, T] before the softmax, and how. */
 export interface Mask {
@@ -55,7 +55,7 @@ export function causalMask(
   if (masks.length === 0) {
     return causal ? { window: undefined } : 'it has no mask, so that tokens see those after them';
   }
-  const constants = united(masks.map(({ value }) => constantsBehind(index, value)));
+  const constants = united(masks.map(({ value }) => lengthConstants(index, value)));
   const { number } = constants;
   const trials = [...TRIED];
   const table = longestText(index, masks, caches, constants);
@@ -83,7 +83,7 @@ function longestText(
   index: GraphIndex,
   masks: readonly Mask[],
   caches: CacheShapes,
-  { number, tables }: ConstantsBehind,
+  { number, tables }: LengthConstants,
 ): number {
   const [largest = 0, ...others] = tables;
   const possible = (total: number) =>
@@ -140,7 +140,7 @@ function tried(
   const batch = batchOf(index);
   let values: NumberArray[];
   try {
-    const evaluator = sharedEvaluator(index, caches, sizes);
+    const evaluator = sharedEvaluatorAtSizes(index, caches, sizes);
     values = masks.map((mask) => broadcastMask(mask, evaluator.value(mask.value), batch, tokens, total));
   } catch (cause) {
     const impossible = cause instanceof RangeError || (cause as Error).cause instanceof RangeError;

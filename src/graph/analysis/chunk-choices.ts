@@ -2,7 +2,7 @@ import { contractNames, MASK, TOKEN_INPUTS, USE_ANOTHER_EXPORT, unsupported } fr
 import { subgraphsOf } from '../onnx/attributes.js';
 import type { Graph, Node } from '../onnx/onnx.js';
 import { GraphIndex, topologicalOrder, usedNames } from '../onnx/queries.js';
-import { sharedEvaluator } from './evaluate-at-sizes.js';
+import { sharedEvaluatorAtSizes } from './evaluate-at-sizes.js';
 
 export const COMPARES = /^(Greater|Less)(OrEqual)?$/;
 
@@ -29,7 +29,7 @@ type Source = 'embeddings' | 'position' | 'text';
  * @param nodes those of the original; of its masks none is left
  * @throws ElasticCacheError 'unsupported-graph' with the name of the comparison or the If
  */
-export function refuseOtherChoices(graph: Graph, nodes: ReadonlySet<Node>): void {
+export function refuseChunkChoices(graph: Graph, nodes: ReadonlySet<Node>): void {
   const sources = new Sources(new GraphIndex(graph));
   /** What comparisons of single positions have chosen, and the comparison. */
   const chosen = new Map<string, Node>();
@@ -124,7 +124,7 @@ class Sources {
   /** Every number of one matrix by every number of the other, as frequencies by positions: there is nothing to add up. */
   private isOuterProduct({ input: [a = '', b = ''] }: Node, single: (name: string) => boolean): boolean {
     if (single(a) && single(b)) return false;
-    const evaluator = sharedEvaluator(this.index, { kvHeads: 1, headDim: 1, whole: [] }, LENGTHS);
+    const evaluator = sharedEvaluatorAtSizes(this.index, { kvHeads: 1, headDim: 1, whole: [] }, LENGTHS);
     try {
       return single(a) ? evaluator.dims(b).at(-2) === 1 : evaluator.dims(a).at(-1) === 1;
     } catch {

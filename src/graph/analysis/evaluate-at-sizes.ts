@@ -22,19 +22,19 @@ export interface CacheShapes {
 
 const shared = new WeakMap<GraphIndex, Map<string, Evaluator>>();
 
-/** As `sizedEvaluator`, one for all layers: what they share, the mask above all, is computed once. */
-export function sharedEvaluator(index: GraphIndex, caches: CacheShapes, sizes: Sizes): Evaluator {
+/** As `evaluatorAtSizes`, one for all layers: what they share, the mask above all, is computed once. */
+export function sharedEvaluatorAtSizes(index: GraphIndex, caches: CacheShapes, sizes: Sizes): Evaluator {
   const known = shared.get(index) ?? new Map<string, Evaluator>();
   shared.set(index, known);
   const key = `${sizes.past} ${sizes.tokens} ${sizes.padded}`;
-  const evaluator = known.get(key) ?? sizedEvaluator(index, caches, { batch: batchOf(index), ...sizes });
+  const evaluator = known.get(key) ?? evaluatorAtSizes(index, caches, { batch: batchOf(index), ...sizes });
   known.set(key, evaluator);
   evaluator.declare(wholeShapes(caches, batchOf(index), sizes.past + sizes.tokens));
   return evaluator;
 }
 
 /** Computes with a graph whose caches and inputs have the given sizes and whose attention mask is known. */
-export function sizedEvaluator(
+export function evaluatorAtSizes(
   index: GraphIndex,
   caches: CacheShapes,
   { batch, past, tokens, padded }: Sizes & { batch: number },

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { GraphBuilder } from '../onnx/builder.js';
 import { DataType } from '../onnx/onnx.js';
 import { GraphIndex } from '../onnx/queries.js';
-import { constantsBehind } from './length-constants.js';
+import { lengthConstants } from './length-constants.js';
 
 afterEach(() => {
   vi.unstubAllGlobals();
@@ -32,12 +32,12 @@ describe('the constants behind a value', () => {
     const value = builder.op('Less', ['position_ids', product]);
     const index = new GraphIndex(builder.graph);
     const read = vi.spyOn(index, 'constant');
-    expect(constantsBehind(index, value)).toEqual({ number: 120, tables: [] });
+    expect(lengthConstants(index, value)).toEqual({ number: 120, tables: [] });
     const names = read.mock.calls.map(([name]) => name);
     expect(names).not.toContain('other');
-    expect(constantsBehind(index, value).number).toBe(120);
+    expect(lengthConstants(index, value).number).toBe(120);
     expect(read).toHaveBeenCalledTimes(names.length);
-    expect(constantsBehind(index, other)).toEqual({ number: 3, tables: [1000] });
+    expect(lengthConstants(index, other)).toEqual({ number: 3, tables: [1000] });
   });
 
   it('name each length of the tables once, the largest first', () => {
@@ -46,7 +46,7 @@ describe('the constants behind a value', () => {
       builder.raw('table', DataType.INT8, dims, new Uint8Array(dims.reduce((a, b) => a * b))),
     );
     const value = builder.op('Gather', [builder.op('Max', tables.slice(0, 2)), 'position_ids']);
-    expect(constantsBehind(new GraphIndex(builder.graph), value).tables).toEqual([20, 8, 4]);
+    expect(lengthConstants(new GraphIndex(builder.graph), value).tables).toEqual([20, 8, 4]);
   });
 
   it('count no least number of float16 for a length, whatever type it was cast to', () => {
@@ -56,8 +56,8 @@ describe('the constants behind a value', () => {
     const hidden = builder.op('Mul', ['mask', builder.op('Add', [cast, builder.float32('zero', [], [0])])]);
     const moved = builder.op('Add', ['position_ids', builder.int64('back', [], [-65504])]);
     const index = new GraphIndex(builder.graph);
-    expect(constantsBehind(index, hidden).number).toBe(0);
-    expect(constantsBehind(index, moved).number).toBe(65504);
+    expect(lengthConstants(index, hidden).number).toBe(0);
+    expect(lengthConstants(index, moved).number).toBe(65504);
   });
 
   it.each<[string, (builder: GraphBuilder) => string]>([
@@ -96,7 +96,7 @@ describe('the constants behind a value', () => {
     const index = new GraphIndex(builder.graph);
     const value = make(builder);
     const made = largestMade();
-    constantsBehind(new GraphIndex(index.graph), value);
+    lengthConstants(new GraphIndex(index.graph), value);
     expect(made()).toBeLessThanOrEqual(4096);
   });
 });

@@ -19,26 +19,26 @@ const MOST_FOLDED = 2 ** 16;
 const MOST_COMPUTED = 2 ** 22;
 
 /** What the constants that a value is made of say of the lengths at which it may change. */
-export interface ConstantsBehind {
+export interface LengthConstants {
   /** The largest number that could be a length, rounded up; 0 when there is none. */
   number: number;
   /** The dimensions over 1 of the tables that it is cut from, each once, the largest first: no text can be longer than its table. */
   tables: readonly number[];
 }
 
-const NONE: ConstantsBehind = { number: 0, tables: [] };
+const NONE: LengthConstants = { number: 0, tables: [] };
 
 /** What is known of a graph's values so far. */
 interface Known {
   order: readonly Node[];
-  found: Map<string, ConstantsBehind>;
+  found: Map<string, LengthConstants>;
   folded: Map<string, NumberArray>;
 }
 
 const known = new WeakMap<GraphIndex, Known>();
 
 /** The constants that a value is made of, those among them that nodes make of other constants. */
-export function constantsBehind(index: GraphIndex, value: string): ConstantsBehind {
+export function lengthConstants(index: GraphIndex, value: string): LengthConstants {
   const graph = known.get(index) ?? {
     order: topologicalOrder(index.graph),
     found: new Map(),
@@ -51,7 +51,7 @@ export function constantsBehind(index: GraphIndex, value: string): ConstantsBehi
 }
 
 /** The constants behind any of several values. */
-export function united(all: readonly ConstantsBehind[]): ConstantsBehind {
+export function united(all: readonly LengthConstants[]): LengthConstants {
   const number = Math.max(0, ...all.map((each) => each.number));
   const tables = new Set(all.flatMap((each) => each.tables));
   return { number, tables: [...tables].sort((a, b) => b - a) };
@@ -70,7 +70,7 @@ function nodesBehind(index: GraphIndex, { found }: Known, value: string): Set<No
   return nodes;
 }
 
-function behind(index: GraphIndex, { found }: Known, name: string): ConstantsBehind {
+function behind(index: GraphIndex, { found }: Known, name: string): LengthConstants {
   const earlier = found.get(name);
   if (earlier) return earlier;
   const tensor = index.constant(name);
@@ -100,7 +100,7 @@ function ofConstant(
   dims: readonly number[],
   numbers: () => ArrayLike<number> | undefined,
   integer: boolean,
-): ConstantsBehind {
+): LengthConstants {
   if (elementCount(dims) > MOST_LENGTHS)
     return united([{ number: 0, tables: dims.filter((dim) => dim > 1) }]);
   const sizes = Array.from(numbers() ?? [])

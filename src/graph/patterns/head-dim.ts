@@ -1,4 +1,4 @@
-import { type CacheShapes, sharedEvaluator } from '../analysis/evaluate-at-sizes.js';
+import { type CacheShapes, sharedEvaluatorAtSizes } from '../analysis/evaluate-at-sizes.js';
 import { intAttribute } from '../onnx/attributes.js';
 import type { Node } from '../onnx/onnx.js';
 import { beforeCasts, type GraphIndex } from '../onnx/queries.js';
@@ -41,7 +41,7 @@ export function headDimOf(
 /** The dimensions of a value for one token after three, undefined when the nodes that make it do not tell. */
 export function sizesOf(index: GraphIndex, name: string, caches: CacheShapes): readonly number[] | undefined {
   try {
-    return sharedEvaluator(index, caches, { past: 3, tokens: 1, padded: 0 }).dims(name);
+    return sharedEvaluatorAtSizes(index, caches, { past: 3, tokens: 1, padded: 0 }).dims(name);
   } catch {
     return undefined;
   }

@@ -1,5 +1,5 @@
 import { array, type NumberArray } from '../analysis/arrays.js';
-import { batchOf, sizedEvaluator } from '../analysis/evaluate-at-sizes.js';
+import { batchOf, evaluatorAtSizes } from '../analysis/evaluate-at-sizes.js';
 import type { GraphIndex } from '../onnx/queries.js';
 
 /** How a cache reaches the operator that reads it. */
@@ -38,7 +38,7 @@ export function repeatedHeads(
     });
     const sizes = { batch, past: TOKENS - NEW_TOKENS, tokens: NEW_TOKENS, padded: 0 };
     const caches = { kvHeads, headDim, whole: [] };
-    result = sizedEvaluator(index, caches, sizes, { [from]: source }).value(to);
+    result = evaluatorAtSizes(index, caches, sizes, { [from]: source }).value(to);
   } catch (cause) {
     return (cause as Error).message;
   }

@@ -1,6 +1,6 @@
 import { broadcastDims } from '../analysis/arrays.js';
 import type { Evaluator } from '../analysis/evaluate.js';
-import { batchOf, sizedEvaluator } from '../analysis/evaluate-at-sizes.js';
+import { batchOf, evaluatorAtSizes } from '../analysis/evaluate-at-sizes.js';
 import { contractNames } from '../decoder.js';
 import type { Graph, Node } from '../onnx/onnx.js';
 import { GraphIndex } from '../onnx/queries.js';
@@ -41,7 +41,7 @@ function evaluatorOf(index: GraphIndex, layers: readonly AttentionLayer[], past:
   const [{ kvHeads, headDim } = { kvHeads: 1, headDim: 1 }] = layers;
   const batch = batchOf(index);
   const sizes = { batch, past, tokens: TOKENS, padded: 0 };
-  const evaluator = sizedEvaluator(index, { kvHeads, headDim, whole: [] }, sizes);
+  const evaluator = evaluatorAtSizes(index, { kvHeads, headDim, whole: [] }, sizes);
   for (const { output, outputLayout, queryHeads, headDim } of layers) {
     const dims =
       outputLayout === 'rows' ? [batch, TOKENS, queryHeads * headDim] : [batch, queryHeads, TOKENS, headDim];

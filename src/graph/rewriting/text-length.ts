@@ -1,5 +1,5 @@
 import { axisOf } from '../analysis/arrays.js';
-import { COMPARES, refuseOtherChoices } from '../analysis/chunk-choices.js';
+import { COMPARES, refuseChunkChoices } from '../analysis/chunk-choices.js';
 import { contractNames, MASK } from '../decoder.js';
 import { attributeOf, intAttribute } from '../onnx/attributes.js';
 import { type GraphBuilder, shapeOf } from '../onnx/builder.js';
@@ -33,7 +33,7 @@ export function chooseByTextLength(builder: GraphBuilder, nodes: ReadonlySet<Nod
       return chosen;
     });
   }
-  refuseOtherChoices(graph, nodes);
+  refuseChunkChoices(graph, nodes);
 }
 
 /**

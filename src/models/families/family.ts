@@ -28,8 +28,8 @@ export interface Family {
   decoder?: string;
   /** Whether positions of new tokens follow from the tokens before them, so that these must be passed again. */
   needsWholePrompt?: true;
-  /** Mends in place what the family's class does wrong. */
-  mend?(model: PreTrainedModel): void;
+  /** Corrects, on a loaded model, what its class in transformers.js does wrong. */
+  patchModel?(model: PreTrainedModel): void;
 }
 
 /** Image tokens of a conversation. `seen` is 0 as well where `input_ids` holds its new tokens alone. */

@@ -37,7 +37,7 @@ export const qwenVl: Family = {
   // The grids of all images stay: positions are counted from the first token on.
   unseenImages: (inputs, prompts) => withoutSeenRows(inputs, [onlyPrompt(prompts)]),
   needsWholePrompt: true,
-  mend: takeNewImages,
+  patchModel: takeNewImages,
 };
 
 type Prepare = PreTrainedModel['prepare_inputs_for_generation'];

@@ -1,7 +1,7 @@
 import { ElasticCache, type ElasticCacheOptions } from '../elastic-cache.js';
 
 /** An ElasticCache that tells how many tokens it has seen after each append: how far a long prompt has been read. */
-export class ObservedCache extends ElasticCache {
+export class ProgressCache extends ElasticCache {
   constructor(
     options: ElasticCacheOptions,
     private readonly onSeen: (tokens: number) => void,
