@@ -36,7 +36,7 @@ const MAX_LINES = 300;
 type Import = { from: string; specifier: string };
 
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
-const product = files.filter((file) => !/\.(test|cases)\.ts$/.test(file));
+const product = files.filter((file) => !file.endsWith('.test.ts'));
 const folderOf = (file: string) => (file.includes('/') ? file.split('/')[0]! : '');
 
 function importsOf(file: string): Import[] {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { play } from '../../test/cache/play.js';
 import { checkPolicy } from './checked-policy.js';
 import { KVCache } from './kv-cache.js';
-import { play } from './play.cases.js';
 import { type CachePolicy, type Entries, keepAll, type PromptEdit, type SequencePolicy } from './policy.js';
 
 const shape = { layers: 2, kvHeads: 2, headDim: 2, batch: 1 };

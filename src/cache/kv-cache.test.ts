@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { play } from '../../test/cache/play.js';
 import { elastic } from '../policies/elastic.js';
 import { full } from '../policies/full.js';
 import { local } from '../policies/local.js';
 import { KVCache, type KVCacheOptions } from './kv-cache.js';
-import { play } from './play.cases.js';
 
 const shape = { layers: 2, kvHeads: 2, headDim: 2, batch: 1 };
 const bytesPerEntry = 2 * 2 * 2 * 2 * 4;

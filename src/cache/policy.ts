@@ -2,7 +2,7 @@
  * What a cache method is: it decides which entries stay, and never sees a tensor.
  *
  * To add one: a file in `policies/` that returns a {@link CachePolicy} (see `local.ts` for the smallest), one line in
- * `policies/registry.ts`, one line in the shared suite `policies/policy.cases.ts`.
+ * `policies/registry.ts`, one line in the shared suite `test/policies/conformance.ts`.
  */
 
 /** A method with its options. Holds no running state, so one object serves any number of sequences at once. */

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { NaiveCache } from '../../test/cache/naive-cache.js';
+import { play, settings } from '../../test/cache/play.js';
+import { naiveRanked } from '../../test/policies/naive-ranked.js';
 import type { Budget } from '../cache/budget.js';
-import { NaiveCache } from '../cache/naive-cache.cases.js';
-import { play, settings } from '../cache/play.cases.js';
 import { Turn } from '../cache/rotation.js';
 import { ElasticCache } from '../elastic-cache.js';
-import { naiveRanked } from './naive-ranked.cases.js';
 import { CHOICES, type PolicyOptions } from './options.js';
 
 const options = fc.record({

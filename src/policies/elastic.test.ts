@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { play, settings } from '../cache/play.cases.js';
+import { play, settings } from '../../test/cache/play.js';
 import { ElasticCache } from '../elastic-cache.js';
 
 /** A cache of one layer, one head, one dimension after a prompt with these importances; keys count 10, 20, 30 ... */

@@ -1,4 +1,4 @@
-import { policyCases } from './policy.cases.js';
+import { policyCases } from '../../test/policies/conformance.js';
 import { isPreset } from './presets.js';
 import { createPolicy, policyNames } from './registry.js';
 

@@ -1,5 +1,5 @@
-import { meanOf, type NaiveEntry, type NaivePolicy, times } from '../cache/naive-cache.cases.js';
-import { closest, type NaiveOptions, naiveRanked } from './naive-ranked.cases.js';
+import { meanOf, type NaiveEntry, type NaivePolicy, times } from '../cache/naive-cache.js';
+import { closest, type NaiveOptions, naiveRanked } from './naive-ranked.js';
 
 /** The methods written over arrays of objects, in the words of their papers (or of the released code): oracles only. */
 export const naivePolicies: Record<string, (options: NaiveOptions) => NaivePolicy> = {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
-import type { Budget } from './budget.js';
-import type { KVCache } from './kv-cache.js';
-import type { CacheShape, LayerRows } from './shape.js';
+import type { Budget } from '../../src/cache/budget.js';
+import type { KVCache } from '../../src/cache/kv-cache.js';
+import type { CacheShape, LayerRows } from '../../src/cache/shape.js';
 
 /** What the tests drive: the cache and its slow oracle. */
 export interface Playable {

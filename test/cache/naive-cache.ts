@@ -1,5 +1,5 @@
-import type { Budget } from './budget.js';
-import type { CacheShape, LayerRows } from './shape.js';
+import type { Budget } from '../../src/cache/budget.js';
+import type { CacheShape, LayerRows } from '../../src/cache/shape.js';
 
 /** One entry as a plain object; `key` and `value` are [kvHeads * headDim]. */
 export interface NaiveEntry {

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { KVCache } from '../cache/kv-cache.js';
-import { NaiveCache } from '../cache/naive-cache.cases.js';
-import { bySlot, contents, play, type Setting, settings } from '../cache/play.cases.js';
-import type { CachePolicy } from '../cache/policy.js';
-import { naivePolicies } from './naive-policies.cases.js';
-import type { PolicyOptions } from './options.js';
+import { KVCache } from '../../src/cache/kv-cache.js';
+import type { CachePolicy } from '../../src/cache/policy.js';
+import type { PolicyOptions } from '../../src/policies/options.js';
+import { NaiveCache } from '../cache/naive-cache.js';
+import { bySlot, contents, play, type Setting, settings } from '../cache/play.js';
+import { naivePolicies } from './naive-policies.js';
 
 const promises = {
   'exact budget': 'holds exactly what the budget allows, after the prompt and after every turn',

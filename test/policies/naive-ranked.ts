@@ -1,5 +1,5 @@
-import { type NaiveEntry, type NaivePolicy, times } from '../cache/naive-cache.cases.js';
-import type { PolicyOptions } from './options.js';
+import type { PolicyOptions } from '../../src/policies/options.js';
+import { type NaiveEntry, type NaivePolicy, times } from '../cache/naive-cache.js';
 
 /** What a slow version is made of: the options of the real one, and what other methods do in another way. */
 export interface NaiveOptions extends PolicyOptions {
