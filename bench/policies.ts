@@ -6,7 +6,7 @@
  */
 import { ElasticCache } from '../src/elastic-cache.js';
 import { median } from '../src/eval/intervals.js';
-import { Random } from '../src/eval/scenes/random.js';
+import { Random } from '../src/random.js';
 
 const shape = { layers: 32, kvHeads: 32, headDim: 128 };
 const width = shape.kvHeads * shape.headDim;

@@ -10,9 +10,9 @@ import sharp from 'sharp';
 import { ElasticCacheError } from '../../src/errors.js';
 import { describe } from '../../src/eval/scenes/describe.js';
 import { questions } from '../../src/eval/scenes/questions.js';
-import { Random } from '../../src/eval/scenes/random.js';
 import { renderScene } from '../../src/eval/scenes/render.js';
 import { makeScene, type Scene, type SceneItem } from '../../src/eval/scenes/scene.js';
+import { Random } from '../../src/random.js';
 
 /** Scenes drawn at a time: enough to keep the writer busy, few enough to keep memory flat. */
 const BATCH = 32;

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, it, describe as suite } from 'vitest';
 import { GLYPHS } from '../../src/eval/scenes/glyphs.js';
-import { Random } from '../../src/eval/scenes/random.js';
 import { IMAGE_BYTES, renderScene } from '../../src/eval/scenes/render.js';
 import { isHeldOut, makeScene, objectsOf, textsOf } from '../../src/eval/scenes/scene.js';
 import { IMAGE_SIZE, WORDS } from '../../src/eval/scenes/vocabulary.js';
+import { Random } from '../../src/random.js';
 import { exportScenes } from './export.js';
 
 const seeds = fc.integer({ min: 0, max: 2_000_000_000 });

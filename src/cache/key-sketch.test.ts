@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Random } from '../eval/scenes/random.js';
+import { Random } from '../random.js';
 import { KeySketcher, similarity } from './key-sketch.js';
 
 const shape = { layers: 2, kvHeads: 2, headDim: 3 };

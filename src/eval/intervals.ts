@@ -1,4 +1,4 @@
-import { Random } from './scenes/random.js';
+import { Random } from '../random.js';
 
 /** An estimate with the 95% interval around it; none (`low` and `high` null) from a single sample. */
 export interface Estimate {

@@ -1,6 +1,7 @@
 import { ElasticCacheError } from '../errors.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { SharedPrompts } from '../models/shared-prompts.js';
+import { Random } from '../random.js';
 import { type Cell, REFERENCE } from './cells.js';
 import type { BrokenRecord, Dataset, Sample, Task } from './data/dataset.js';
 import { reasonOf } from './data/record.js';
@@ -10,7 +11,6 @@ import { LATENCY, type Metric } from './metrics/names.js';
 import { type Prepared, prepareSample } from './prepare-sample.js';
 import { measureQuality } from './quality.js';
 import type { ResultKey, ResultsFile } from './results.js';
-import { Random } from './scenes/random.js';
 
 export interface SweepOptions {
   loaded: LoadedModel;

@@ -1,7 +1,7 @@
 import { imageOf } from '../../models/read-image.js';
+import { Random } from '../../random.js';
 import { DESCRIPTION_PROMPTS, describe } from '../scenes/describe.js';
 import { questions } from '../scenes/questions.js';
-import { Random } from '../scenes/random.js';
 import { renderScene } from '../scenes/render.js';
 import { makeScene } from '../scenes/scene.js';
 import { IMAGE_SIZE } from '../scenes/vocabulary.js';

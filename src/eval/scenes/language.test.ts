@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, it, describe as suite } from 'vitest';
+import { Random } from '../../random.js';
 import { countTokens, describe } from './describe.js';
 import { parseDescription } from './parse.js';
 import { QUESTION_KINDS, questions } from './questions.js';
-import { Random } from './random.js';
 import { makeScene, objectsOf, type Scene, type SceneItem, type SceneObject, textsOf } from './scene.js';
 import { scoreAnswer, scoreDescription } from './score.js';
 import { COLORS, POSITIONS, SHAPES, SIZES, TEXTURES } from './vocabulary.js';

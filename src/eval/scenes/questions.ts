@@ -1,5 +1,5 @@
+import type { Random } from '../../random.js';
 import { phrase, plural } from './describe.js';
-import type { Random } from './random.js';
 import { type Attribute, references } from './refer.js';
 import { objectsOf, type Scene, type SceneItem, type SceneObject, type SceneText, textsOf } from './scene.js';
 import { COLORS, POSITIONS, SHAPES, SIZES, TEXTURES } from './vocabulary.js';

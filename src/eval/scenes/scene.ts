@@ -1,5 +1,5 @@
+import { Random } from '../../random.js';
 import { layoutText } from './glyphs.js';
-import { Random } from './random.js';
 import { bounds, outline, type Polygon } from './shapes.js';
 import {
   BACKGROUND_COLORS,
