@@ -6,11 +6,12 @@
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { RawImage } from '@huggingface/transformers';
+import { scoreAnswer } from '../src/eval/metrics/accuracy.js';
 import { DESCRIPTION_PROMPTS } from '../src/eval/scenes/describe.js';
 import { questions } from '../src/eval/scenes/questions.js';
 import { renderScene } from '../src/eval/scenes/render.js';
 import { makeScene } from '../src/eval/scenes/scene.js';
-import { scoreAnswer, scoreDescription } from '../src/eval/scenes/score.js';
+import { scoreDescription } from '../src/eval/scenes/score.js';
 import { IMAGE_SIZE } from '../src/eval/scenes/vocabulary.js';
 import { answer, ElasticCache, loadElastic, type PolicyName } from '../src/index.js';
 import { Random } from '../src/random.js';

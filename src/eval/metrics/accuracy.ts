@@ -1,5 +1,3 @@
-import { scoreAnswer } from '../scenes/score.js';
-
 /** Words, and numbers with their sign and their decimals: -1 is not 1, and 1.5 not 5. */
 const WORD = /(?:(?<![\p{L}\p{N}])-(?=\p{N}))?[\p{L}\p{N}]+(?:\.\p{N}+)*/gu;
 
@@ -16,4 +14,17 @@ export function isRight(answer: string, accepted: readonly (readonly string[])[]
 function contains(answer: string, part: string): boolean {
   const words = (text: string) => ` ${(text.toLowerCase().match(WORD) ?? []).join(' ')} `;
   return words(answer).includes(words(part));
+}
+
+const normalise = (answer: string) =>
+  answer
+    .toLowerCase()
+    .replace(/[!?"']|\.(?!\d)/g, '')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .replace(/^(an?|the) /, '');
+
+/** Whether an answer is the expected one, but for case, articles in front, quotes and a full stop. */
+export function scoreAnswer(given: string, expected: string): boolean {
+  return normalise(given) === normalise(expected);
 }

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { expect, it, describe as suite } from 'vitest';
 import { Random } from '../../random.js';
+import { scoreAnswer } from '../metrics/accuracy.js';
 import { countTokens, describe } from './describe.js';
 import { parseDescription } from './parse.js';
 import { QUESTION_KINDS, questions } from './questions.js';
 import { makeScene, objectsOf, type Scene, type SceneItem, type SceneObject, textsOf } from './scene.js';
-import { scoreAnswer, scoreDescription } from './score.js';
+import { scoreDescription } from './score.js';
 import { COLORS, POSITIONS, SHAPES, SIZES, TEXTURES } from './vocabulary.js';
 
 const seeds = fc.integer({ min: 0, max: 2_000_000_000 });

@@ -95,16 +95,3 @@ export function scoreDescription(text: string, scene: Scene): DescriptionScore {
     counts,
   };
 }
-
-const normalise = (answer: string) =>
-  answer
-    .toLowerCase()
-    .replace(/[!?"']|\.(?!\d)/g, '')
-    .replace(/\s+/g, ' ')
-    .trim()
-    .replace(/^(an?|the) /, '');
-
-/** Whether an answer is the expected one, but for case, articles in front, quotes and a full stop. */
-export function scoreAnswer(given: string, expected: string): boolean {
-  return normalise(given) === normalise(expected);
-}
