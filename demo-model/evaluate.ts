@@ -7,14 +7,14 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { RawImage } from '@huggingface/transformers';
 import { scoreAnswer } from '../src/eval/metrics/accuracy.js';
-import { DESCRIPTION_PROMPTS } from '../src/eval/scenes/describe.js';
-import { questions } from '../src/eval/scenes/questions.js';
-import { renderScene } from '../src/eval/scenes/render.js';
-import { makeScene } from '../src/eval/scenes/scene.js';
-import { scoreDescription } from '../src/eval/scenes/score.js';
-import { IMAGE_SIZE } from '../src/eval/scenes/vocabulary.js';
 import { answer, ElasticCache, loadElastic, type PolicyName } from '../src/index.js';
 import { Random } from '../src/random.js';
+import { DESCRIPTION_PROMPTS } from '../src/scenes/describe.js';
+import { questions } from '../src/scenes/questions.js';
+import { renderScene } from '../src/scenes/render.js';
+import { makeScene } from '../src/scenes/scene.js';
+import { IMAGE_SIZE } from '../src/scenes/vocabulary.js';
+import { scoreDescription } from './scenes/score.js';
 
 const { values: options } = parseArgs({
   options: {

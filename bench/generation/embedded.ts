@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { BaseStreamer, LlavaForConditionalGeneration, type PreTrainedModel } from '@huggingface/transformers';
 import { median } from '../../src/eval/intervals.js';
-import { DESCRIPTION_PROMPTS } from '../../src/eval/scenes/describe.js';
 import { ElasticCache, loadElastic, prepareInputs, readImage } from '../../src/index.js';
+import { DESCRIPTION_PROMPTS } from '../../src/scenes/describe.js';
 
 const sample = fileURLToPath(new URL('../../demo-model/samples/01.png', import.meta.url));
 

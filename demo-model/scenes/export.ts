@@ -8,11 +8,11 @@ import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 import { ElasticCacheError } from '../../src/errors.js';
-import { describe } from '../../src/eval/scenes/describe.js';
-import { questions } from '../../src/eval/scenes/questions.js';
-import { renderScene } from '../../src/eval/scenes/render.js';
-import { makeScene, type Scene, type SceneItem } from '../../src/eval/scenes/scene.js';
 import { Random } from '../../src/random.js';
+import { describe } from '../../src/scenes/describe.js';
+import { questions } from '../../src/scenes/questions.js';
+import { renderScene } from '../../src/scenes/render.js';
+import { makeScene, type Scene, type SceneItem } from '../../src/scenes/scene.js';
 
 /** Scenes drawn at a time: enough to keep the writer busy, few enough to keep memory flat. */
 const BATCH = 32;

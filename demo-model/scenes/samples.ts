@@ -3,8 +3,8 @@
  * Run: npx tsx demo-model/scenes/samples.ts
  */
 import { mkdir, writeFile } from 'node:fs/promises';
-import { renderPng } from '../../src/eval/scenes/render.js';
-import { makeScene } from '../../src/eval/scenes/scene.js';
+import { renderPng } from '../../src/scenes/render.js';
+import { makeScene } from '../../src/scenes/scene.js';
 import { sceneRecord } from './export.js';
 
 /** Chosen by eye among the first hundred for variety: few and many items, light and dark, with and without text. */

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, it, describe as suite } from 'vitest';
-import { GLYPHS } from '../../src/eval/scenes/glyphs.js';
-import { IMAGE_BYTES, renderScene } from '../../src/eval/scenes/render.js';
-import { isHeldOut, makeScene, objectsOf, textsOf } from '../../src/eval/scenes/scene.js';
-import { IMAGE_SIZE, WORDS } from '../../src/eval/scenes/vocabulary.js';
 import { Random } from '../../src/random.js';
+import { GLYPHS } from '../../src/scenes/glyphs.js';
+import { IMAGE_BYTES, renderScene } from '../../src/scenes/render.js';
+import { isHeldOut, makeScene, objectsOf, textsOf } from '../../src/scenes/scene.js';
+import { IMAGE_SIZE, WORDS } from '../../src/scenes/vocabulary.js';
 import { exportScenes } from './export.js';
 
 const seeds = fc.integer({ min: 0, max: 2_000_000_000 });

@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { readImage } from '../../models/read-image.js';
-import { isHeldOut } from '../scenes/scene.js';
+import { isHeldOut } from '../../scenes/scene.js';
 import type { BrokenRecord, Dataset, ParsedRecord, Sample } from './dataset.js';
 import { parseLlava } from './llava.js';
 import { parseMmVet } from './mm-vet.js';

@@ -1,10 +1,10 @@
 import { imageOf } from '../../models/read-image.js';
 import { Random } from '../../random.js';
-import { DESCRIPTION_PROMPTS, describe } from '../scenes/describe.js';
-import { questions } from '../scenes/questions.js';
-import { renderScene } from '../scenes/render.js';
-import { makeScene } from '../scenes/scene.js';
-import { IMAGE_SIZE } from '../scenes/vocabulary.js';
+import { DESCRIPTION_PROMPTS, describe } from '../../scenes/describe.js';
+import { questions } from '../../scenes/questions.js';
+import { renderScene } from '../../scenes/render.js';
+import { makeScene } from '../../scenes/scene.js';
+import { IMAGE_SIZE } from '../../scenes/vocabulary.js';
 import type { Sample, Task } from './dataset.js';
 
 /** Of the scene's dozen: more scenes say more than more questions about one. */

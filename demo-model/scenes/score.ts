@@ -1,6 +1,6 @@
+import { objectsOf, type Scene, textsOf } from '../../src/scenes/scene.js';
+import { SHAPES } from '../../src/scenes/vocabulary.js';
 import { type ParsedDescription, type ParsedObject, type ParsedText, parseDescription } from './parse.js';
-import { objectsOf, type Scene, textsOf } from './scene.js';
-import { SHAPES } from './vocabulary.js';
 
 export type Tally = { right: number; total: number };
 export type ItemTally = Tally & { described: number; missing: number; invented: number };

@@ -1,5 +1,5 @@
 import sharp from 'sharp';
-import { Random } from '../../random.js';
+import { Random } from '../random.js';
 import type { Scene } from './scene.js';
 import { sceneSvg } from './svg.js';
 import { IMAGE_SIZE } from './vocabulary.js';

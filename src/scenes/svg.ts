@@ -1,4 +1,4 @@
-import { Random } from '../../random.js';
+import { Random } from '../random.js';
 import type { Scene, SceneObject, SceneText } from './scene.js';
 import { IMAGE_SIZE, type Rgb } from './vocabulary.js';
 

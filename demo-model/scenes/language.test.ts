@@ -1,13 +1,20 @@
 import fc from 'fast-check';
 import { expect, it, describe as suite } from 'vitest';
-import { Random } from '../../random.js';
-import { scoreAnswer } from '../metrics/accuracy.js';
-import { countTokens, describe } from './describe.js';
+import { scoreAnswer } from '../../src/eval/metrics/accuracy.js';
+import { Random } from '../../src/random.js';
+import { countTokens, describe } from '../../src/scenes/describe.js';
+import { QUESTION_KINDS, questions } from '../../src/scenes/questions.js';
+import {
+  makeScene,
+  objectsOf,
+  type Scene,
+  type SceneItem,
+  type SceneObject,
+  textsOf,
+} from '../../src/scenes/scene.js';
+import { COLORS, POSITIONS, SHAPES, SIZES, TEXTURES } from '../../src/scenes/vocabulary.js';
 import { parseDescription } from './parse.js';
-import { QUESTION_KINDS, questions } from './questions.js';
-import { makeScene, objectsOf, type Scene, type SceneItem, type SceneObject, textsOf } from './scene.js';
 import { scoreDescription } from './score.js';
-import { COLORS, POSITIONS, SHAPES, SIZES, TEXTURES } from './vocabulary.js';
 
 const seeds = fc.integer({ min: 0, max: 2_000_000_000 });
 const ATTRIBUTES = { size: SIZES, color: COLORS, texture: TEXTURES, shape: SHAPES } as const;

@@ -1,4 +1,4 @@
-import type { Random } from '../../random.js';
+import type { Random } from '../random.js';
 import { phrase, plural } from './describe.js';
 import { type Attribute, references } from './refer.js';
 import { objectsOf, type Scene, type SceneItem, type SceneObject, type SceneText, textsOf } from './scene.js';

@@ -1,4 +1,4 @@
-import { plural } from './describe.js';
+import { plural } from '../../src/scenes/describe.js';
 import {
   BACKGROUND_COLORS,
   BACKGROUND_STYLES,
@@ -8,7 +8,7 @@ import {
   type Shape,
   SIZES,
   TEXTURES,
-} from './vocabulary.js';
+} from '../../src/scenes/vocabulary.js';
 
 export type ParsedObject = {
   position?: string;

@@ -1,4 +1,4 @@
-import { Random } from '../../random.js';
+import { Random } from '../random.js';
 import { layoutText } from './glyphs.js';
 import { bounds, outline, type Polygon } from './shapes.js';
 import {
