@@ -15,9 +15,9 @@ const ARROWS: Record<string, string[]> = {
   models: ['runtime', 'policies', 'cache', 'graph'],
   convert: ['graph'],
   scenes: [],
-  eval: ['scenes', 'models', 'policies', 'runtime', 'cache'],
+  eval: ['models', 'policies', 'runtime', 'cache'],
   explain: ['models', 'policies', 'runtime', 'cache'],
-  cli: ['', 'explain', 'models', 'policies', 'runtime', 'cache', 'graph', 'convert', 'eval'],
+  cli: ['', 'scenes', 'explain', 'models', 'policies', 'runtime', 'cache', 'graph', 'convert', 'eval'],
   '': ['models', 'policies', 'runtime', 'cache', 'graph', 'convert', 'eval'],
 };
 

@@ -2,7 +2,6 @@ import { join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { cellsOf } from '../../eval/cells.js';
 import type { BrokenRecord, Dataset } from '../../eval/data/dataset.js';
-import { openDataset } from '../../eval/data/open-dataset.js';
 import { claimFolder, hashModel } from '../../eval/manifest.js';
 import type { Shape } from '../../eval/metrics/latency.js';
 import { missing } from '../../eval/metrics/measurable.js';
@@ -16,6 +15,7 @@ import { modelOrEmbedded } from '../embedded.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
 import { Progress } from '../progress.js';
+import { openScenesOrFile } from '../scenes.js';
 import { SweepBar } from '../sweep-bar.js';
 import { version } from '../version.js';
 
@@ -41,7 +41,7 @@ export interface EvalOptions extends ModelOptions {
 export async function evaluate(options: EvalOptions): Promise<void> {
   const { data, images, samples, out, json } = options;
   const model = modelOrEmbedded(options.model);
-  const dataset = await openDataset(data, samples, images);
+  const dataset = await openScenesOrFile(data, samples, images);
   const skipped: BrokenRecord[] = [];
   const onBroken = (record: BrokenRecord) => {
     const name = /^(record|scene) /.test(record.name) ? record.name : `record ${record.name}`;

@@ -94,28 +94,6 @@ describe('MM-Vet', () => {
   });
 });
 
-describe('scenes', () => {
-  it('are held-out ones from 1000, with a description and short questions', async () => {
-    const { samples, source } = await openDataset('scenes', 2);
-    expect(source).toBe('scenes:1000');
-    expect(samples.map(({ name }) => name)).toEqual(['scene 1000', 'scene 1001']);
-    const [description, ...short] = samples[0]!.tasks;
-    expect(description!.reference).toMatch(/^The picture shows /);
-    expect(short.every(({ accepted, reference }) => accepted!.length === 1 && !reference)).toBe(true);
-    expect((await samples[0]!.image()).size).toEqual([336, 336]);
-    expect((await openDataset('scenes:1001', 1)).samples[0]!.tasks).toEqual(samples[1]!.tasks);
-  });
-
-  it.each(['scenes:', 'scenes:x', 'scenes:-1', 'scenes:99999', 'scenes:1000000'])(
-    '"%s" are none',
-    async (source) => {
-      await expect(openDataset(source, 2)).rejects.toThrow(
-        /no held-out scenes; their seeds go from 0 to 99999/,
-      );
-    },
-  );
-});
-
 describe('files', () => {
   it.each([
     ['[', /is no JSON/],

@@ -3,15 +3,10 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { readImage } from '../../models/read-image.js';
-import { isHeldOut } from '../../scenes/scene.js';
 import type { BrokenRecord, Dataset, ParsedRecord, Sample } from './dataset.js';
 import { parseLlava } from './llava.js';
 import { parseMmVet } from './mm-vet.js';
 import { reasonOf } from './record.js';
-import { sceneSample } from './scenes.js';
-
-/** The held-out scenes that the embedded model was judged on begin here. */
-const FIRST_SCENE = 1000;
 
 /** A record with the name that the file gives it. */
 interface RawRecord {
@@ -20,30 +15,11 @@ interface RawRecord {
 }
 
 /**
- * The first `count` records of a data set.
- * @param source `scenes`, `scenes:FROM` (seeds of held-out scenes), or a JSON file in LLaVA's or MM-Vet's format
+ * The first `count` records of a JSON file in LLaVA's or MM-Vet's format.
  * @param images folder of the images; beside the JSON file or in `images` there unless told
  * @throws ElasticCacheError 'missing-file' or 'invalid-data'; a broken record is no error but named in `broken`
  */
 export async function openDataset(source: string, count: number, images?: string): Promise<Dataset> {
-  const scenes = /^scenes(?::(.*))?$/.exec(source);
-  return scenes ? openScenes(source, scenes[1], count) : openFile(source, count, images);
-}
-
-function openScenes(source: string, from: string | undefined, count: number): Dataset {
-  const first = from === undefined ? FIRST_SCENE : Number(from || Number.NaN);
-  if (!Number.isSafeInteger(first) || !isHeldOut(first) || !isHeldOut(first + count - 1)) {
-    throw new ElasticCacheError(
-      'invalid-data',
-      `data "${source}" with ${count} samples are no held-out scenes; their seeds go from 0 to 99999, for example scenes:${FIRST_SCENE}.`,
-    );
-  }
-  const samples = Array.from({ length: count }, (_, index) => sceneSample(first + index));
-  // The scenes are the program's own: they change with its version alone.
-  return { source: `scenes:${first}`, fingerprint: '', samples, broken: [] };
-}
-
-async function openFile(source: string, count: number, images: string | undefined): Promise<Dataset> {
   const bytes = await readFile(source).catch((cause: unknown) => {
     throw new ElasticCacheError(
       'missing-file',

@@ -1,0 +1,61 @@
+import { ElasticCacheError } from '../errors.js';
+import type { Dataset, Sample, Task } from '../eval/data/dataset.js';
+import { openDataset } from '../eval/data/open-dataset.js';
+import { imageOf } from '../models/read-image.js';
+import { Random } from '../random.js';
+import { DESCRIPTION_PROMPTS, describe } from '../scenes/describe.js';
+import { questions } from '../scenes/questions.js';
+import { renderScene } from '../scenes/render.js';
+import { isHeldOut, makeScene } from '../scenes/scene.js';
+import { IMAGE_SIZE } from '../scenes/vocabulary.js';
+
+/** The held-out scenes that the embedded model was judged on begin here. */
+const FIRST_SCENE = 1000;
+
+/** Of the scene's dozen: more scenes say more than more questions about one. */
+const QUESTIONS = 4;
+/** Short answers are a few words; what goes on beyond this is wrong anyway. */
+const ANSWER_TOKENS = 16;
+
+/**
+ * The first `count` records of a data set for `eval`.
+ * @param source `scenes`, `scenes:FROM` (seeds of held-out scenes of the embedded model), or a file that `openDataset` takes
+ * @throws ElasticCacheError as `openDataset`, and 'invalid-data' for scenes that the model was trained on
+ */
+export async function openScenesOrFile(source: string, count: number, images?: string): Promise<Dataset> {
+  const scenes = /^scenes(?::(.*))?$/.exec(source);
+  return scenes ? heldOutScenes(source, scenes[1], count) : openDataset(source, count, images);
+}
+
+function heldOutScenes(source: string, from: string | undefined, count: number): Dataset {
+  const first = from === undefined ? FIRST_SCENE : Number(from || Number.NaN);
+  if (!Number.isSafeInteger(first) || !isHeldOut(first) || !isHeldOut(first + count - 1)) {
+    throw new ElasticCacheError(
+      'invalid-data',
+      `data "${source}" with ${count} samples are no held-out scenes; their seeds go from 0 to 99999, for example scenes:${FIRST_SCENE}.`,
+    );
+  }
+  const samples = Array.from({ length: count }, (_, index) => sceneSample(first + index));
+  // The scenes are the program's own: they change with its version alone.
+  return { source: `scenes:${first}`, fingerprint: '', samples, broken: [] };
+}
+
+/** The held-out scene of a seed: its description, and short questions. */
+function sceneSample(seed: number): Sample {
+  const scene = makeScene(seed);
+  const asked = questions(scene, new Random(seed, 1)).slice(0, QUESTIONS);
+  const tasks: Task[] = [
+    { name: 'description', prompt: DESCRIPTION_PROMPTS[0], reference: describe(scene) },
+    ...asked.map(({ kind, question, answer }, index) => ({
+      name: `question ${index + 1}: ${kind}`,
+      prompt: question,
+      accepted: [[answer]],
+      maxNewTokens: ANSWER_TOKENS,
+    })),
+  ];
+  return {
+    name: `scene ${seed}`,
+    tasks,
+    image: async () => imageOf(await renderScene(scene), IMAGE_SIZE, IMAGE_SIZE),
+  };
+}
