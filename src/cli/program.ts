@@ -37,7 +37,7 @@ The full cache always runs: it is what the others are measured against.
 /** The command line. Each command's code, and with it ONNX Runtime, is loaded when the command runs. */
 export function createProgram(): Command {
   const program = new Command('elastic-cache')
-    .description('Run vision-language models with a fifth of the key-value cache.')
+    .description('Run language and vision-language models with a fifth of the key-value cache.')
     .version(version())
     .exitOverride()
     .showHelpAfterError('(elastic-cache --help tells more)');
@@ -53,7 +53,7 @@ export function createProgram(): Command {
   modelOptions(
     command(
       'generate',
-      'ask a model about an image; the answer streams to stdout',
+      'ask a model, about an image or not; the answer streams to stdout',
       examples(
         'generate --image photo.jpg --prompt "Describe the image." --budget 0.2',
         'generate --model onnx-community/Qwen2-VL-2B-Instruct --dtype q4 --image a.png --prompt "What is this?"',
@@ -61,7 +61,7 @@ export function createProgram(): Command {
       ) + POLICIES,
     ),
   )
-    .addOption(imageOption().makeOptionMandatory(false).default([], 'none: the prompt is text alone'))
+    .addOption(optionalImage())
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(budgetOption('how much the cache may hold'))
     .option('--policy <name>', 'what to keep', parsePolicy, 'elastic')
@@ -81,7 +81,7 @@ export function createProgram(): Command {
       ) + POLICIES,
     ),
   )
-    .addOption(imageOption())
+    .addOption(optionalImage())
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(
       parsed('--policies <names>', 'policies, with commas between', 'full,elastic,h2o,local', parsePolicies),
@@ -212,6 +212,10 @@ function imageOption(): Option {
   return new Option('--image <file>', 'an image; again for more, where the model takes several')
     .argParser(collectImage)
     .makeOptionMandatory();
+}
+
+function optionalImage(): Option {
+  return imageOption().makeOptionMandatory(false).default([], 'none: the prompt is text alone');
 }
 
 function endSize(): Option {

@@ -4,7 +4,7 @@ import type { CachePolicy, PromptEdit, PromptView } from '../cache/policy.js';
 import { ElasticCacheError } from '../errors.js';
 import { imageTokensOf } from '../models/families/registry.js';
 import type { LoadedModel } from '../models/loaded-model.js';
-import { type Inputs, prepareInputs, type Question } from '../models/prepare-inputs.js';
+import { type Inputs, prepareInputs, type Question, readingImages } from '../models/prepare-inputs.js';
 import { imageLayout } from './image-layout.js';
 import type { ImageLayout, Patch, PatchGrid } from './patch-grid.js';
 import type { ImageProcessorFacts } from './seen-part.js';
@@ -66,7 +66,7 @@ export async function explainPrompt(
   }
   const inputs = await prepareInputs(loaded, question);
   const places = imagePlaces(loaded, inputs);
-  const processor = loaded.processor.image_processor as unknown as ImageProcessorFacts;
+  const processor = readingImages(loaded).processor.image_processor as unknown as ImageProcessorFacts;
   const layout = imageLayout(inputs, processor, question.images[0]!, places.length);
   let layers: ExplainedLayer[] = [];
   const watched = watchPrompt(policy, (prompts, edits) => {

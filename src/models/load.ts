@@ -1,12 +1,14 @@
-import type { PreTrainedModel, PretrainedConfig } from '@huggingface/transformers';
+import type { PretrainedConfig } from '@huggingface/transformers';
 import * as transformers from '@huggingface/transformers';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
 import { sessionOptions } from '../runtime/session-options.js';
 import { withElasticCache } from './elastic-model.js';
+import { generationConfig } from './generation-config.js';
 import { lookAt } from './hub-file.js';
 import type { LoadedModel } from './loaded-model.js';
+import { modelClass } from './model-class.js';
 import { type Dtype, modelFiles } from './model-files.js';
 import { isOffline, type ModelSource, modelSource, pathOnDisk, type SourceOptions } from './model-source.js';
 import { openSession, type Releasable } from './sessions.js';
@@ -17,14 +19,9 @@ export interface LoadOptions extends SourceOptions, DecoderSettings {
   dtype?: Dtype;
 }
 
-type ModelClass = new (
-  config: PretrainedConfig,
-  sessions: Record<string, unknown>,
-  configs: Record<string, object>,
-) => PreTrainedModel;
-
 /**
- * Loads a vision-language model whose `generate()` takes an `ElasticCache` as `past_key_values`.
+ * Loads a vision-language model, or one of text alone, whose `generate()` takes an `ElasticCache` as `past_key_values`.
+ * Its config decides which it is; a text model comes with a tokenizer and no processor.
  *
  * Everything but the decoder is transformers.js's own. The decoder's weights are mapped from the file they lie in;
  * its stock session is never opened.
@@ -44,29 +41,39 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   const source = modelSource(idOrDirectory, options);
 
   const config = withDeviceConfig(await loadConfig(source), device);
-  const Model = modelClass(source, config);
+  const { Model, textOnly } = modelClass(source.id, config);
   const dtype = asked ?? (config['transformers.js_config']?.dtype as Dtype | undefined);
-  const files = await modelFiles(source, config, dtype, device);
+  const files = await modelFiles(source, config, textOnly, dtype, device);
   const openOptions = dtype === undefined ? open : { ...open, dtype };
 
-  const { processor, tokenizer } = await loadProcessor(source);
+  const { processor, tokenizer } = textOnly
+    ? { processor: undefined, tokenizer: await loadTokenizer(source) }
+    : await loadProcessor(source);
+  const generation_config = await generationConfig(source);
   if (!source.local) await fetchWeights(source, files.weights);
   const decoder = await openDecoder(pathOnDisk(source, files.decoder.file), settings);
   const session = new ElasticSession(decoder);
   const sessions: Record<string, Releasable> = { [files.decoder.session]: session };
-  let configs: Record<string, object> = {};
   try {
-    for (const name of files.others) {
-      const opened = await openSession(source, config, name, openOptions);
-      sessions[name] = opened.session;
-      configs = opened.configs;
-    }
-    const model = withElasticCache(new Model(config, sessions, configs), session);
+    for (const name of files.others) sessions[name] = await openSession(source, config, name, openOptions);
+    const model = withElasticCache(new Model(config, sessions, { generation_config }), session);
     return { model, processor, tokenizer };
   } catch (cause) {
     // Nobody else knows them, and each holds a model's memory.
     await Promise.allSettled(Object.values(sessions).map((each) => each.release()));
     throw cause;
+  }
+}
+
+async function loadTokenizer(source: ModelSource): Promise<LoadedModel['tokenizer']> {
+  try {
+    return await transformers.AutoTokenizer.from_pretrained(source.id, source);
+  } catch (cause) {
+    throw new ElasticCacheError(
+      'missing-file',
+      `The tokenizer of ${source.id} cannot be loaded; it needs tokenizer.json and tokenizer_config.json (${reasonOf(cause)})`,
+      { cause },
+    );
   }
 }
 
@@ -108,20 +115,4 @@ function withDeviceConfig(config: PretrainedConfig, device: string): PretrainedC
   const own = custom?.device_config?.[device as 'cpu'];
   if (own) config['transformers.js_config'] = { ...custom, ...own };
   return config;
-}
-
-/** A class for images and text that transformers.js lists among those for text. */
-const LISTED_FOR_TEXT = new Map([['phi3_v', 'Phi3VForCausalLM']]);
-
-/** The class transformers.js chooses for `model_type`. */
-function modelClass(source: ModelSource, config: PretrainedConfig): ModelClass {
-  const names = [...transformers.AutoModelForImageTextToText.MODEL_CLASS_MAPPINGS, LISTED_FOR_TEXT];
-  const type = config.model_type ?? '';
-  const name = names.map((mapping) => mapping.get(type)).find((found) => found !== undefined);
-  const Model = name && (transformers as unknown as Record<string, ModelClass | undefined>)[name];
-  if (Model && !config.is_encoder_decoder) return Model;
-  throw new ElasticCacheError(
-    'unsupported-model',
-    `${source.id} is of type "${type}", which transformers.js does not run as a decoder over images and text; the types it does are: ${names.flatMap((mapping) => [...mapping.keys()]).join(', ')}.`,
-  );
 }

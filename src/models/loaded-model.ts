@@ -27,7 +27,10 @@ export type ElasticModel = PreTrainedModel & {
 export interface LoadedModel {
   /** A model of the class transformers.js has for it, with the cache outside its decoder. */
   model: ElasticModel;
-  /** Makes its inputs from images and text. */
-  processor: Processor;
+  /** Makes its inputs from images and text; undefined for a model of text alone, whose tokenizer makes them. */
+  processor: Processor | undefined;
   tokenizer: PreTrainedTokenizer;
 }
+
+/** A model that reads images. */
+export type LoadedVisionModel = LoadedModel & { processor: Processor };

@@ -29,24 +29,23 @@ export interface ModelFiles {
 export async function modelFiles(
   source: ModelSource,
   config: PretrainedConfig,
+  textOnly: boolean,
   dtype: Dtype | undefined,
   device: string,
 ): Promise<ModelFiles> {
   checkDtypes(dtype);
-  const files = await ModelRegistry.get_model_files(source.id, {
-    config,
-    ...(dtype === undefined ? {} : { dtype }),
-    device: device as 'cpu',
-  });
+  const files = await filesOf(source, config, textOnly, dtype, device);
   const graphs = files.filter((file) => file.endsWith('.onnx'));
   const suffixes = /(_(fp16|quantized|int8|uint8|q4f16|q4|bnb4|q2f16|q2|q1f16|q1))?\.onnx$/;
-  const sessions = graphs.map((file) => file.slice('onnx/'.length).replace(suffixes, ''));
-  const session = familyOf(config.model_type).decoder ?? 'decoder_model_merged';
+  const sessions = textOnly
+    ? [TEXT_SESSION]
+    : graphs.map((file) => file.slice('onnx/'.length).replace(suffixes, ''));
+  const session = textOnly ? TEXT_SESSION : (familyOf(config.model_type).decoder ?? 'decoder_model_merged');
   const file = graphs[sessions.indexOf(session)];
   if (file === undefined) {
     throw new ElasticCacheError(
       'unsupported-model',
-      `${source.id} (${config.model_type}) has no ${session} session; give a vision-language model in transformers.js layout.`,
+      `${source.id} (${config.model_type}) has no ${session} session; give a language or vision-language model in transformers.js layout.`,
     );
   }
   checkNames(dtype, sessions);
@@ -60,6 +59,32 @@ export async function modelFiles(
   }
   await refuseTooLarge(source, config, weights);
   return { decoder: { session, file }, others: sessions.filter((other) => other !== session), weights };
+}
+
+/** The only session of a text model. */
+const TEXT_SESSION = 'model';
+/** What its file is called in models that were merged by Optimum, for transformers.js before version 3. */
+const MERGED = 'decoder_model_merged';
+
+/** The names of a model's files, relative to it, those it may lack among them. */
+async function filesOf(
+  source: ModelSource,
+  config: PretrainedConfig,
+  textOnly: boolean,
+  dtype: Dtype | undefined,
+  device: string,
+): Promise<string[]> {
+  const options = { config, ...(dtype === undefined ? {} : { dtype }), device: device as 'cpu' };
+  const files = await ModelRegistry.get_model_files(source.id, options);
+  if (!textOnly || (await hasGraphs(source, files))) return files;
+  const merged = await ModelRegistry.get_model_files(source.id, { ...options, model_file_name: MERGED });
+  return (await hasGraphs(source, merged)) ? merged : files;
+}
+
+async function hasGraphs(source: ModelSource, files: readonly string[]): Promise<boolean> {
+  const graphs = files.filter((file) => file.endsWith('.onnx'));
+  const found = await Promise.all(graphs.map((file) => findWeights(source, file)));
+  return found.every((each) => each !== undefined);
 }
 
 async function refuseTooLarge(

@@ -2,7 +2,7 @@ import type { RawImage } from '@huggingface/transformers';
 import { ElasticCacheError } from '../errors.js';
 import { encode, type Inputs } from './families/family.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
-import type { LoadedModel } from './loaded-model.js';
+import type { LoadedModel, LoadedVisionModel } from './loaded-model.js';
 
 export type { Inputs } from './families/family.js';
 
@@ -20,9 +20,22 @@ export interface Question {
  */
 export async function prepareInputs(loaded: LoadedModel, { images, prompt }: Question): Promise<Inputs> {
   const family = familyOf(loaded.model.config.model_type);
-  const text = promptText(loaded, images.length, prompt);
-  if (images.length > 0) return family.inputs(loaded, text, images);
+  if (images.length > 0) {
+    const model = readingImages(loaded);
+    return family.inputs(model, promptText(model, images.length, prompt), images);
+  }
+  const text = promptText(loaded, 0, prompt);
   return encode(loaded, family.textOnly?.(loaded, text) ?? text);
+}
+
+/** The same model, which reads images. @throws ElasticCacheError `invalid-prompt` for one of text alone */
+export function readingImages(loaded: LoadedModel): LoadedVisionModel {
+  const { model, processor } = loaded;
+  if (processor) return { ...loaded, processor };
+  throw new ElasticCacheError(
+    'invalid-prompt',
+    `This model (${model.config.model_type}) reads text alone; leave the images out, or choose a vision-language model.`,
+  );
 }
 
 /** How many tokens of a prompt stand after its last image, the question and what introduces the answer; all without one. */
@@ -38,21 +51,21 @@ export function tokensAfterImage({ model }: LoadedModel, { input_ids }: Inputs):
 export function promptText(loaded: LoadedModel, images: number, prompt: string): string {
   const family = familyOf(loaded.model.config.model_type);
   const { processor, tokenizer } = loaded;
-  const template = processor.chat_template ?? tokenizer.chat_template;
+  const template = processor?.chat_template ?? tokenizer.chat_template;
   const mark = family.mark(loaded);
-  const held = prompt.includes(mark) ? mark : family.otherMarks?.exec(prompt)?.[0];
+  const held = mark !== undefined && prompt.includes(mark) ? mark : family.otherMarks?.exec(prompt)?.[0];
   if (held !== undefined) {
     throw new ElasticCacheError(
       'invalid-prompt',
       `The prompt holds "${held}", which stands for an image in this model's text; leave it out, images are put in by themselves.`,
     );
   }
-  const marks = new Array<string>(images).fill(mark);
+  const marks = new Array<string>(images).fill(mark ?? '');
   if (!template) return family.plainPrompt(marks, prompt);
   const render = (content: unknown) =>
     tokenizer.apply_chat_template([{ role: 'user', content }] as Messages, {
       // Of several that a tokenizer has, it takes the default by itself.
-      chat_template: processor.chat_template ?? null,
+      chat_template: processor?.chat_template ?? null,
       tokenize: false,
       add_generation_prompt: true,
     }) as string;

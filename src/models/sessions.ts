@@ -15,12 +15,6 @@ export interface Releasable {
   release(): Promise<void>;
 }
 
-/** An opened file, and the model's `generation_config.json` that came with it. */
-export interface OpenedSession {
-  session: Releasable;
-  configs: Record<string, object>;
-}
-
 /**
  * Opens one of a model's ONNX files (`embed_tokens`, `vision_encoder`) as transformers.js does: same files, same cache,
  * same choice of dtype, same external data. Throws `invalid-model` when it cannot be fetched or opened.
@@ -30,7 +24,7 @@ export async function openSession(
   config: PretrainedConfig,
   name: string,
   options: OpenOptions,
-): Promise<OpenedSession> {
+): Promise<Releasable> {
   try {
     return await fromPretrained(source, config, name, options);
   } catch (cause) {
@@ -44,15 +38,15 @@ async function fromPretrained(
   config: PretrainedConfig,
   name: string,
   options: OpenOptions,
-): Promise<OpenedSession> {
-  const { sessions, configs } = await LlamaForCausalLM.from_pretrained(source.id, {
+): Promise<Releasable> {
+  const { sessions } = await LlamaForCausalLM.from_pretrained(source.id, {
     ...fetchOptions(source),
     ...options,
     // With its architectures in the config, transformers.js would look for the sessions of that class.
     config: Object.assign(Object.create(Object.getPrototypeOf(config)), config, { architectures: [] }),
     model_file_name: name,
   });
-  return { session: sessions.model, configs };
+  return sessions.model;
 }
 
 function unopened(source: ModelSource, name: string, cause: unknown): ElasticCacheError {

@@ -196,7 +196,7 @@ describe('Phi-3.5-vision', () => {
 
   it('is refused where the tokens are not those of squares', async () => {
     const inputs = await prepareInputs(model, { images: [photo(180, 120)], prompt: PROMPT });
-    const processor = model.processor.image_processor as unknown as ImageProcessorFacts;
+    const processor = model.processor!.image_processor as unknown as ImageProcessorFacts;
     const layoutOf = (count: number, num_img_tokens?: number) =>
       imageLayout(
         inputs,

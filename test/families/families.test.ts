@@ -195,7 +195,7 @@ describe('the inputs for one image', () => {
       const directory = await mkdtemp(join(tmpdir(), 'family-'));
       await writeTinyFamily(directory, FAMILIES[name]!);
       const elastic = await loadElastic(directory, { threads: 1 });
-      const { processor } = elastic;
+      const processor = elastic.processor!;
       const actual = await prepareInputs(elastic, { images: [picture(37)], prompt: 'w2 w3' });
       const text = promptText(elastic, 1, 'w2 w3');
       if (name === 'LLaVA-1.5') processor.config.num_additional_image_tokens = 0;

@@ -62,9 +62,10 @@ export async function positionsDuring(
 }
 
 /** A graph without position_ids counts tokens from the attention mask. */
-function positionsIn({ position_ids, attention_mask, inputs_embeds }: Record<string, OnnxTensor>): bigint[] {
+function positionsIn(feeds: Record<string, OnnxTensor>): bigint[] {
+  const { position_ids, attention_mask, inputs_embeds, input_ids } = feeds;
   if (position_ids) return Array.from(position_ids.data as BigInt64Array);
-  const fresh = inputs_embeds!.dims[1]!;
+  const fresh = (inputs_embeds ?? input_ids)!.dims[1]!;
   const before = attention_mask!.dims[1]! - fresh;
   return Array.from({ length: fresh }, (_, i) => BigInt(before + i));
 }

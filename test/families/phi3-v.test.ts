@@ -69,7 +69,7 @@ it('is asked in the form of its template', () => {
 describe('images of different sizes', () => {
   it('take as many tokens as each gives rows, where the processor counts those of the first', async () => {
     const text = '<|image_1|>\n<|image_2|>\nw2 w3';
-    const counted = await elastic.processor(text, [square, wide]);
+    const counted = await elastic.processor!(text, [square, wide]);
     expect(imageTokensIn(counted)).toBe(2 * SQUARE);
     const said = vi.spyOn(console, 'error').mockImplementation(() => {});
     await expect(generate(stock, counted)).rejects.toThrow(

@@ -19,7 +19,7 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'tiny-llava-'));
   await writeTinyLlava(directory);
   elastic = await loadElastic(directory);
-  first = await elastic.processor(picture(37), '<s> <image> w2 w3 w44 w5 w6 w17');
+  first = await elastic.processor!(picture(37), '<s> <image> w2 w3 w44 w5 w6 w17');
 });
 
 afterAll(async () => {

@@ -41,7 +41,7 @@ afterAll(async () => {
 });
 
 async function prompt(seed = 37, words = WORDS) {
-  return await elastic.processor(picture(seed), `<s> <image> ${words}`);
+  return await elastic.processor!(picture(seed), `<s> <image> ${words}`);
 }
 
 function ids(output: unknown): number[][] {
@@ -102,7 +102,7 @@ describe('budget 1', () => {
   });
 
   it('gives its tokens for a batch of two', async () => {
-    const inputs = await elastic.processor(
+    const inputs = await elastic.processor!(
       [picture(37), picture(91)],
       [`<s> <image> ${WORDS}`, `<s> <image> ${WORDS.replaceAll('w1', 'w2')}`],
     );

@@ -53,7 +53,7 @@ async function modelBeside(): Promise<string> {
 
 async function tokensOf(id: string, options: LoadOptions): Promise<number[]> {
   const { model, processor } = await loadElastic(id, { threads: 1, ...options });
-  const inputs = await processor(picture(37), '<s> <image> w2 w3 w44');
+  const inputs = await processor!(picture(37), '<s> <image> w2 w3 w44');
   const output = (await model.generate({ ...inputs, max_new_tokens: 8 })) as Tensor;
   await model.dispose();
   return output.tolist()[0].map(Number);

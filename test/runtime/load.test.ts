@@ -37,7 +37,7 @@ beforeEach(async () => {
 });
 
 async function answer({ model, processor }: LoadedModel): Promise<number[]> {
-  const inputs = await processor(picture(37), '<s> <image> w2 w3 w44');
+  const inputs = await processor!(picture(37), '<s> <image> w2 w3 w44');
   const past_key_values = new ElasticCache();
   const output = (await model.generate({ ...inputs, max_new_tokens: 8, past_key_values })) as Tensor;
   await model.dispose();

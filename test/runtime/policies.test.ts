@@ -40,7 +40,7 @@ afterAll(async () => {
 });
 
 async function prompt({ processor }: LoadedModel) {
-  return await processor(picture(37), `<s> <image> ${WORDS}`);
+  return await processor!(picture(37), `<s> <image> ${WORDS}`);
 }
 
 /** The cache after a prompt and so many new tokens. */

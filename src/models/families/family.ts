@@ -1,14 +1,14 @@
 import { cat, type PreTrainedModel, type RawImage, type Tensor } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
-import type { LoadedModel } from '../loaded-model.js';
+import type { LoadedModel, LoadedVisionModel } from '../loaded-model.js';
 
 /** Inputs of `generate()`: `input_ids` [1, tokens], and what the family adds for its images. */
 export type Inputs = { input_ids: Tensor } & Record<string, unknown>;
 
 /** What differs between families of models where transformers.js leaves it to the caller. */
 export interface Family {
-  /** What a prompt's text holds in the place of each image. */
-  mark(loaded: LoadedModel): string;
+  /** What a prompt's text holds in the place of each image; undefined where there are none. */
+  mark(loaded: LoadedModel): string | undefined;
   /** What else stands for an image in its models' texts. */
   otherMarks?: RegExp;
   /** A prompt's text for a model that came without a chat template; `marks` has one mark for each image. */
@@ -16,7 +16,7 @@ export interface Family {
   /** The text in full of a prompt without images, where that is more than the text. */
   textOnly?(loaded: LoadedModel, text: string): string;
   /** Makes inputs from a text with marks and its images, one or several. */
-  inputs(loaded: LoadedModel, text: string, images: readonly RawImage[]): Promise<Inputs>;
+  inputs(loaded: LoadedVisionModel, text: string, images: readonly RawImage[]): Promise<Inputs>;
   /**
    * Leaves out of a conversation's inputs the images that a cache has seen, which is one at least; `prompts` counts those of each
    * row of the batch.
@@ -90,7 +90,7 @@ export function picturesDoNotFit({ seen, all }: ImageTokens, name: string, count
 
 /** The image token that a processor is set to, LLaVA's unless it is set to one. */
 export function imageMark({ processor }: LoadedModel): string {
-  return (processor.config as { image_token?: string } | undefined)?.image_token ?? '<image>';
+  return (processor?.config as { image_token?: string } | undefined)?.image_token ?? '<image>';
 }
 
 /** A text with the mark of each image as often as the image has tokens. */

@@ -1,11 +1,13 @@
 import { PixtralProcessor, type PreTrainedModel } from '@huggingface/transformers';
 import { imageTokenId } from '../image-token.js';
+import { isOfTextAlone } from '../model-class.js';
 import { type Family, imageMark, llavaPrompt, withoutSeenRows } from './family.js';
 import { gemma3, paligemma } from './gemma.js';
 import { idefics3 } from './idefics3.js';
 import { llava, moondream } from './llava.js';
 import { phi3V } from './phi3-v.js';
 import { qwenVl } from './qwen-vl.js';
+import { text } from './text.js';
 
 /** Any other family: what its processor makes of text and images, one picture to a row of `pixel_values`. */
 const other: Family = {
@@ -35,7 +37,8 @@ const FAMILIES: Readonly<Record<string, Family>> = {
 
 /** The family of a model by the `model_type` of its config. */
 export function familyOf(modelType: string | null | undefined): Family {
-  return FAMILIES[modelType ?? ''] ?? other;
+  const type = modelType ?? '';
+  return FAMILIES[type] ?? (isOfTextAlone(type) ? text : other);
 }
 
 /** Tells the tokens whose places in a prompt a model's images take; undefined when nothing says which these are. */

@@ -1,0 +1,62 @@
+import type { PreTrainedModel, PretrainedConfig } from '@huggingface/transformers';
+import * as transformers from '@huggingface/transformers';
+import { ElasticCacheError } from '../errors.js';
+
+type Constructor = new (
+  config: PretrainedConfig,
+  sessions: Record<string, unknown>,
+  configs: Record<string, object>,
+) => PreTrainedModel;
+
+/** The class of transformers.js that runs a model. */
+export interface ModelClass {
+  Model: Constructor;
+  /** Whether it reads text alone: its decoder takes ids, and nothing is there for images. */
+  textOnly: boolean;
+}
+
+/** Names of classes by `model_type`. */
+type ClassNames = readonly ReadonlyMap<string, string>[];
+
+const OF_IMAGES: ClassNames = [
+  ...transformers.AutoModelForImageTextToText.MODEL_CLASS_MAPPINGS,
+  // For images and text, but transformers.js lists it among those for text.
+  new Map([['phi3_v', 'Phi3VForCausalLM']]),
+];
+const OF_TEXT: ClassNames = transformers.AutoModelForCausalLM.MODEL_CLASS_MAPPINGS;
+
+/**
+ * The class that a config asks for: by its `architectures`, which tell the text models of a type from those with images, else by
+ * its `model_type`, with images where there are both.
+ * @throws ElasticCacheError 'unsupported-model' for what transformers.js does not run as a decoder
+ */
+export function modelClass(id: string, config: PretrainedConfig): ModelClass {
+  const type = config.model_type ?? '';
+  const [architecture = ''] = (config as { architectures?: string[] }).architectures ?? [];
+  const textOnly = !has(OF_IMAGES, architecture) && (has(OF_TEXT, architecture) || isOfTextAlone(type));
+  const classes = textOnly ? OF_TEXT : OF_IMAGES;
+  const name = has(classes, architecture) ? architecture : nameOf(classes, type);
+  const Model = name && (transformers as unknown as Record<string, Constructor | undefined>)[name];
+  if (Model && !config.is_encoder_decoder) return { Model, textOnly };
+  throw new ElasticCacheError(
+    'unsupported-model',
+    `${id} is of type "${type}", which transformers.js does not run as a decoder over text, or over images and text; the types it does are: ${typesOf(OF_IMAGES)}, and for text alone ${typesOf(OF_TEXT)}.`,
+  );
+}
+
+/** Whether all models of a type read text alone. */
+export function isOfTextAlone(type: string): boolean {
+  return nameOf(OF_TEXT, type) !== undefined && nameOf(OF_IMAGES, type) === undefined;
+}
+
+function has(classes: ClassNames, name: string): boolean {
+  return classes.some((mapping) => [...mapping.values()].includes(name));
+}
+
+function nameOf(classes: ClassNames, type: string): string | undefined {
+  return classes.map((mapping) => mapping.get(type)).find((name) => name !== undefined);
+}
+
+function typesOf(classes: ClassNames): string {
+  return classes.flatMap((mapping) => [...mapping.keys()]).join(', ');
+}

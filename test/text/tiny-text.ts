@@ -1,0 +1,75 @@
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { CHATML_TEXT, GEMMA, PHI } from '../families/chat-templates.js';
+import { tokenizerFiles } from '../families/tiny-parts.js';
+
+/** A directory of a text model with random weights, as the Hub lays it out. */
+export interface TinyText {
+  /** Its class in transformers.js. */
+  className: string;
+  config: Record<string, unknown>;
+  /** A file under test/ as an exporter wrote it. */
+  decoder: string;
+  /** The file's name in the directory, `onnx/model.onnx` unless told. */
+  file?: string;
+  files: Record<string, object | string>;
+}
+
+/** Tokens of the fixtures. */
+const VOCAB = 64;
+const SIZES = {
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  hidden_size: 32,
+  head_dim: 16,
+};
+const ROLES = 'user assistant system model You are a helpful .'.split(' ');
+
+function tiny(
+  className: string,
+  model_type: string,
+  decoder: string,
+  files: TinyText['files'] = CHATML,
+): TinyText {
+  return { className, config: { model_type, architectures: [className], ...SIZES }, decoder, files };
+}
+
+const tokens = (special: readonly string[], config: Parameters<typeof tokenizerFiles>[2]) =>
+  tokenizerFiles(special, ROLES, { vocab: VOCAB, ...config });
+
+const CHATML = tokens(['<|endoftext|>', '<|im_start|>', '<|im_end|>'], { chat_template: CHATML_TEXT });
+/** Begins every text with a token of its own, without a chat template: a base model. */
+const PLAIN = tokens(['<unk>', '<s>', '</s>'], { bos: '<s>' });
+const OF_GEMMA = tokens(['<pad>', '<eos>', '<bos>', '<start_of_turn>', '<end_of_turn>'], {
+  bos: '<bos>',
+  chat_template: GEMMA,
+});
+const OF_PHI = tokens(['<|endoftext|>', '<|user|>', '<|assistant|>', '<|end|>'], { chat_template: PHI });
+
+/** By the name of the exporter's file. */
+export const TEXT_MODELS: Record<string, TinyText> = {
+  'optimum-llama': tiny('LlamaForCausalLM', 'llama', 'optimum-llama'),
+  'optimum-llama-eager': tiny('LlamaForCausalLM', 'llama', 'optimum-llama-eager', PLAIN),
+  'optimum-qwen2': tiny('Qwen2ForCausalLM', 'qwen2', 'optimum-qwen2'),
+  'optimum-qwen3': tiny('Qwen3ForCausalLM', 'qwen3', 'optimum-qwen3'),
+  'optimum-gemma2': tiny('Gemma2ForCausalLM', 'gemma2', 'optimum-gemma2', OF_GEMMA),
+  'optimum-gemma3': tiny('Gemma3ForCausalLM', 'gemma3_text', 'optimum-gemma3', OF_GEMMA),
+  'optimum-phi3': tiny('Phi3ForCausalLM', 'phi3', 'optimum-phi3', OF_PHI),
+  'optimum-granite': tiny('GraniteForCausalLM', 'granite', 'optimum-granite'),
+  'optimum-smollm3': tiny('SmolLM3ForCausalLM', 'smollm3', 'optimum-smollm3'),
+};
+
+const FIXTURES = new URL('./fixtures/', import.meta.url);
+
+/** Writes the directory: configs, tokenizer and one ONNX file. */
+export async function writeTinyText(directory: string, model: TinyText): Promise<void> {
+  const { config, decoder, file = 'onnx/model.onnx', files } = model;
+  const target = join(directory, file);
+  await mkdir(dirname(target), { recursive: true });
+  await copyFile(new URL(`${decoder}.onnx`, FIXTURES), target);
+  const all = { 'config.json': config, 'generation_config.json': { eos_token_id: 2 }, ...files };
+  for (const [name, content] of Object.entries(all)) {
+    await writeFile(join(directory, name), typeof content === 'string' ? content : JSON.stringify(content));
+  }
+}
