@@ -1,6 +1,7 @@
 import type { PretrainedConfig } from '@huggingface/transformers';
 import * as transformers from '@huggingface/transformers';
 import { ElasticCacheError, reasonOf } from '../errors.js';
+import type { TokenInput } from '../graph/decoder.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
 import { sessionOptions } from '../runtime/session-options.js';
@@ -49,12 +50,13 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   const { processor, tokenizer } = textOnly
     ? { processor: undefined, tokenizer: await loadTokenizer(source) }
     : await loadProcessor(source);
-  const generation_config = await generationConfig(source);
   if (!source.local) await fetchWeights(source, files.weights);
+  const generation_config = await generationConfig(source);
   const decoder = await openDecoder(pathOnDisk(source, files.decoder.file), settings);
   const session = new ElasticSession(decoder);
   const sessions: Record<string, Releasable> = { [files.decoder.session]: session };
   try {
+    refuseOtherTokens(source, config, textOnly, files.decoder.file, decoder.signature.tokenInput);
     for (const name of files.others) sessions[name] = await openSession(source, config, name, openOptions);
     const model = withElasticCache(new Model(config, sessions, { generation_config }), session);
     return { model, processor, tokenizer };
@@ -63,6 +65,23 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
     await Promise.allSettled(Object.values(sessions).map((each) => each.release()));
     throw cause;
   }
+}
+
+/** A class hands its decoder the one kind of new tokens or the other. */
+function refuseOtherTokens(
+  { id }: ModelSource,
+  { model_type }: PretrainedConfig,
+  textOnly: boolean,
+  file: string,
+  taken: TokenInput,
+): void {
+  if (textOnly === (taken === 'input_ids')) return;
+  throw new ElasticCacheError(
+    'unsupported-graph',
+    textOnly
+      ? `${id} is a model of text alone (${model_type}), and its decoder ${file} takes ${taken}, which no other part of it makes; export it with its embedding layer (without exclude_embeds).`
+      : `${id} (${model_type}) reads images, and its decoder ${file} takes ${taken}, which leaves no place for them; export it without its embedding layer.`,
+  );
 }
 
 async function loadTokenizer(source: ModelSource): Promise<LoadedModel['tokenizer']> {

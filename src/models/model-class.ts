@@ -26,16 +26,16 @@ const OF_IMAGES: ClassNames = [
 const OF_TEXT: ClassNames = transformers.AutoModelForCausalLM.MODEL_CLASS_MAPPINGS;
 
 /**
- * The class that a config asks for: by its `architectures`, which tell the text models of a type from those with images, else by
- * its `model_type`, with images where there are both.
+ * The class that a config asks for by its `model_type`. Where transformers.js has one for images and one for text alone, as for Gemma 3, it
+ * is that for images unless `architectures` names the other.
  * @throws ElasticCacheError 'unsupported-model' for what transformers.js does not run as a decoder
  */
 export function modelClass(id: string, config: PretrainedConfig): ModelClass {
   const type = config.model_type ?? '';
   const [architecture = ''] = (config as { architectures?: string[] }).architectures ?? [];
-  const textOnly = !has(OF_IMAGES, architecture) && (has(OF_TEXT, architecture) || isOfTextAlone(type));
-  const classes = textOnly ? OF_TEXT : OF_IMAGES;
-  const name = has(classes, architecture) ? architecture : nameOf(classes, type);
+  const [ofImages, ofText] = [nameOf(OF_IMAGES, type), nameOf(OF_TEXT, type)];
+  const textOnly = ofText !== undefined && ofText !== ofImages && (!ofImages || architecture === ofText);
+  const name = textOnly ? ofText : ofImages;
   const Model = name && (transformers as unknown as Record<string, Constructor | undefined>)[name];
   if (Model && !config.is_encoder_decoder) return { Model, textOnly };
   throw new ElasticCacheError(
@@ -47,10 +47,6 @@ export function modelClass(id: string, config: PretrainedConfig): ModelClass {
 /** Whether all models of a type read text alone. */
 export function isOfTextAlone(type: string): boolean {
   return nameOf(OF_TEXT, type) !== undefined && nameOf(OF_IMAGES, type) === undefined;
-}
-
-function has(classes: ClassNames, name: string): boolean {
-  return classes.some((mapping) => [...mapping.values()].includes(name));
 }
 
 function nameOf(classes: ClassNames, type: string): string | undefined {

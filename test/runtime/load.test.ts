@@ -155,7 +155,7 @@ describe('what cannot be loaded is refused in one sentence', () => {
     const config = JSON.parse(await readFile(join(directory, 'config.json'), 'utf8'));
     await writeFile(join(directory, 'config.json'), JSON.stringify({ ...config, model_type: 'bert' }));
     expect(await refusal(directory)).toMatch(
-      /^\/model is of type "bert", which transformers.js does not run as a decoder over images and text; the types it does are: llava, /,
+      /^\/model is of type "bert", which transformers.js does not run as a decoder over text, or over images and text; the types it does are: llava, .*, phi3_v, and for text alone bloom, /,
     );
   });
 
