@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildDecoder } from '../../src/convert/decoder-graph.js';
 import { llavaSpec } from '../../src/convert/llava-spec.js';
-import { head, llavaTensors } from '../../src/convert/llava-tensors.js';
 import { OnnxFile } from '../../src/convert/onnx-file.js';
+import { decoderTensors } from '../../src/convert/text-tensors.js';
 
 /** LLaVA-1.5-7B's decoder layers, four of them, and a small vocabulary. */
 export const SHAPE = { layers: 4, hidden: 4096, kvHeads: 32, headDim: 128 };
@@ -20,13 +20,13 @@ export async function writeFourLayers(
   const remove = () => rm(directory, { recursive: true });
   const file = new OnnxFile(directory, 'decoder_model_merged_q4.onnx');
   try {
-    const { text, sizes } = specOf();
+    const { text, sizes, output } = specOf();
     const random = randomNumbers(Math.max(...sizes.values()));
     const read = async (name: string) => {
       const size = sizes.get(name)!;
       return name.includes('norm') ? new Float32Array(size).fill(1) : random.subarray(0, size);
     };
-    await buildDecoder(file, text, head.replace(/\.weight$/, ''), read, { kind: 'int4', blockSize });
+    await buildDecoder(file, text, 'inputs_embeds', output, read, { kind: 'int4', blockSize });
     await file.finish();
     return { path: join(directory, file.name), remove };
   } catch (error) {
@@ -53,9 +53,9 @@ function specOf() {
       max_position_embeddings: 4096,
     },
   });
-  const { decoder } = llavaTensors(spec, true);
-  const sizes = new Map(decoder.map(({ name, shape }) => [name, shape.reduce((a, b) => a * b, 1)]));
-  return { text: spec.text, sizes };
+  const { all, output } = decoderTensors(spec.text, true);
+  const sizes = new Map(all.map(({ name, shape }) => [name, shape.reduce((a, b) => a * b, 1)]));
+  return { text: spec.text, sizes, output };
 }
 
 /** Uniform in [-0.03, 0.03), the same every time. */

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
 import { SafetensorsFile } from './safetensors.js';
 
-/** A tensor a model needs: its canonical name (the older transformers spelling) and its shape. */
+/** A tensor a model needs: its canonical name and its shape. */
 export interface NeededTensor {
   readonly name: string;
   readonly shape: readonly number[];
@@ -13,18 +13,8 @@ export interface NeededTensor {
 const single = 'model.safetensors';
 const index = 'model.safetensors.index.json';
 
-/**
- * Newer transformers name the parts of a LLaVA model in another order; both spellings are on the Hub
- * (`_checkpoint_conversion_mapping` of transformers' LlavaForConditionalGeneration).
- */
-const spellings: readonly (readonly [RegExp, string])[] = [
-  [/^model\.language_model\./, 'language_model.model.'],
-  [/^lm_head\./, 'language_model.lm_head.'],
-  [/^model\.vision_tower\./, 'vision_tower.'],
-  [/^model\.multi_modal_projector\./, 'multi_modal_projector.'],
-  // Version 5 has no inner model in the tower.
-  [/^vision_tower\.(?!vision_model\.)/, 'vision_tower.vision_model.'],
-];
+/** Replaces a spelling of tensor names by the canonical one; all are tried, one after another. */
+export type Spellings = readonly (readonly [RegExp, string])[];
 
 /** A directory of safetensors files, one or several, read tensor by tensor under canonical names. */
 export class Checkpoint {
@@ -38,7 +28,7 @@ export class Checkpoint {
    * Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names.
    * @throws ElasticCacheError 'missing-file' when neither is there, 'invalid-checkpoint' when a file is damaged.
    */
-  static async open(directory: string): Promise<Checkpoint> {
+  static async open(directory: string, spellings: Spellings): Promise<Checkpoint> {
     const files: SafetensorsFile[] = [];
     try {
       for (const name of await fileNames(directory))
@@ -49,7 +39,7 @@ export class Checkpoint {
     }
     const places = new Map<string, { file: SafetensorsFile; name: string }>();
     for (const file of files)
-      for (const name of file.tensors.keys()) places.set(canonical(name), { file, name });
+      for (const name of file.tensors.keys()) places.set(canonical(name, spellings), { file, name });
     return new Checkpoint(directory, files, places);
   }
 
@@ -91,7 +81,7 @@ export class Checkpoint {
   }
 }
 
-function canonical(name: string): string {
+function canonical(name: string, spellings: Spellings): string {
   return spellings.reduce((spelled, [pattern, replacement]) => spelled.replace(pattern, replacement), name);
 }
 

@@ -1,15 +1,16 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
+import type { Architecture } from './architecture.js';
 import { writeDirectory } from './atomic-directory.js';
 import { Checkpoint } from './checkpoint.js';
-import { buildDecoder, buildEmbedTokens } from './decoder-graph.js';
-import type { ReadTensor, WeightFormat } from './layers.js';
-import { llavaSpec } from './llava-spec.js';
-import { head, llavaTensors } from './llava-tensors.js';
-import { checkFiles, readCheckpointFiles, writeModelFiles } from './model-files.js';
+import { type CheckpointFiles, readCheckpointFiles, writeJsonFiles } from './checkpoint-files.js';
+import type { WeightFormat } from './layers.js';
+import { llavaModel } from './llava-model.js';
 import { OnnxFile } from './onnx-file.js';
-import { buildVisionEncoder } from './vision-graph.js';
+import { textModel } from './text-model.js';
+import { unsupported } from './unsupported.js';
 
 /** fp32: as trained. int8: 8-bit weights, activations in 8 bits per token. int4: 4-bit weights in blocks, vision tower int8. */
 export type ConvertDtype = 'fp32' | 'int8' | 'int4';
@@ -28,7 +29,7 @@ export interface ConvertProgress {
 }
 
 export interface ConvertOptions {
-  /** A Hugging Face LlavaForConditionalGeneration directory with safetensors weights. */
+  /** A Hugging Face directory with safetensors weights: LlavaForConditionalGeneration, LlamaForCausalLM or Qwen2ForCausalLM. */
   readonly from: string;
   /** The transformers.js directory to make: absent or empty. */
   readonly to: string;
@@ -50,7 +51,7 @@ const dtypes = {
 } as const;
 
 /**
- * Turns a LLaVA checkpoint into a directory that transformers.js loads, tensor by tensor: memory holds about one tensor
+ * Turns a checkpoint into a directory that transformers.js loads, tensor by tensor: memory holds about one tensor
  * at a time. The directory appears complete or not at all.
  * @throws ElasticCacheError 'invalid-option' (dtype, blockSize, `to`), 'missing-file', 'invalid-checkpoint' (a tensor is
  * missing, misshapen or cut off, before anything is written), 'unsupported-model', 'out-of-space'.
@@ -59,48 +60,49 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<void> 
   const chosen = chosenDtypes(options.dtype);
   const blockSize = checkedBlockSize(options.blockSize ?? 128);
   const files = await readCheckpointFiles(options.from);
-  const spec = llavaSpec(files.config);
-  checkFiles(files, spec);
-  const checkpoint = await Checkpoint.open(options.from);
+  const architecture = architectureOf(files);
+  const checkpoint = await Checkpoint.open(options.from, architecture.spellings);
   try {
-    const tensors = llavaTensors(spec, checkpoint.has(head));
-    const needed = [...tensors.visionEncoder, ...tensors.embedTokens, ...tensors.decoder];
+    const graphs = architecture.graphs((name) => checkpoint.has(name));
+    const needed = graphs.flatMap(({ tensors }) => tensors);
     checkpoint.check(needed);
-    const output = tensors.decoder.at(-1)!.name.replace(/\.weight$/, '');
     const read = progressReader(checkpoint, needed.length * chosen.length, options.onProgress);
     await writeDirectory(options.to, async (directory) => {
-      const graphs = join(directory, 'onnx');
-      await mkdir(graphs);
+      const folder = join(directory, 'onnx');
+      await mkdir(folder);
       const dataFiles: Record<string, number> = {};
-      const build = async (name: string, add: (file: OnnxFile, read: ReadTensor) => Promise<void>) => {
-        const file = new OnnxFile(graphs, name);
-        try {
-          await add(file, (tensor) => read(name, tensor));
-          dataFiles[name] = await file.finish();
-        } finally {
-          await file.close();
-        }
-      };
       for (const dtype of chosen) {
-        const { suffix } = dtypes[dtype];
         const format: WeightFormat = dtype === 'int4' ? { kind: dtype, blockSize } : { kind: dtype };
-        // The tower runs once an image, on hundreds of tokens, where int8 is the faster and the more exact of the two.
-        const vision: WeightFormat = dtype === 'int4' ? { kind: 'int8' } : format;
-        await build(`vision_encoder${suffix}.onnx`, (file, tensor) =>
-          buildVisionEncoder(file, spec, tensor, vision),
-        );
-        await build(`embed_tokens${suffix}.onnx`, (file, tensor) =>
-          buildEmbedTokens(file, spec.text, tensor),
-        );
-        await build(`decoder_model_merged${suffix}.onnx`, (file, tensor) =>
-          buildDecoder(file, spec.text, output, tensor, format),
-        );
+        for (const graph of graphs) {
+          const file = new OnnxFile(folder, `${graph.name}${dtypes[dtype].suffix}.onnx`);
+          try {
+            await graph.add(file, (tensor) => read(file.name, tensor), format);
+            dataFiles[file.name] = await file.finish();
+          } finally {
+            await file.close();
+          }
+        }
       }
-      await writeModelFiles(directory, files, spec, { dtype: dtypes[chosen[0]].name, dataFiles });
+      await writeJsonFiles(directory, architecture.files({ dtype: dtypes[chosen[0]].name, dataFiles }));
     });
   } finally {
     await checkpoint.close();
   }
+}
+
+const architectures: Readonly<Record<string, (files: CheckpointFiles) => Architecture>> = {
+  llava: llavaModel,
+  llama: textModel,
+  qwen2: textModel,
+};
+
+function architectureOf(files: CheckpointFiles): Architecture {
+  const { model_type: type } = files.config;
+  const model = architectures[String(type)];
+  if (model) return model(files);
+  const { issues } = z.object({ model_type: z.enum(Object.keys(architectures)) }).safeParse(files.config)
+    .error!;
+  throw unsupported(files.config, issues[0]!);
 }
 
 function progressReader(

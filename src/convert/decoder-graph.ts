@@ -1,17 +1,20 @@
 import { DataType, MICROSOFT } from '../graph/onnx/onnx.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
-import type { TextSpec } from './llava-spec.js';
-import { decoderPrefix, embedding } from './llava-tensors.js';
 import type { OnnxFile } from './onnx-file.js';
 import { rotaryTables } from './rotary-tables.js';
+import type { TextSpec } from './text-spec.js';
+import { embeddingTensor, layersOf } from './text-tensors.js';
 
 /** Adds the token embedding: `input_ids` [batch, tokens] -> `inputs_embeds` [batch, tokens, hidden]. */
 export async function buildEmbedTokens(file: OnnxFile, spec: TextSpec, read: ReadTensor): Promise<void> {
-  const layers = new Layers(file, read, { kind: 'fp32' });
-  const ids = file.builder.input('input_ids', DataType.INT64, ['batch_size', 'sequence_length']);
-  const table = await layers.tensor(embedding, [spec.vocabulary, spec.hidden]);
-  layers.op('Gather', [table, ids], { outputs: ['inputs_embeds'] });
+  await embed(file, new Layers(file, read, { kind: 'fp32' }), spec, 'inputs_embeds');
   file.builder.output('inputs_embeds', DataType.FLOAT, ['batch_size', 'sequence_length', spec.hidden]);
+}
+
+async function embed(file: OnnxFile, layers: Layers, spec: TextSpec, output: string): Promise<string> {
+  const ids = file.builder.input('input_ids', DataType.INT64, ['batch_size', 'sequence_length']);
+  const { name, shape } = embeddingTensor(spec);
+  return layers.op('Gather', [await layers.tensor(name, shape), ids], { outputs: [output] });
 }
 
 /** What all layers share: the mask's two lengths and the rotary tables. */
@@ -24,14 +27,16 @@ interface Shared {
 }
 
 /**
- * Adds a Llama decoder as transformers.js drives it. Rotation takes its positions from `position_ids`, so it is right
+ * Adds a decoder of the Llama kind as transformers.js drives it. Rotation takes its positions from `position_ids`, so it is right
  * whatever the cache holds. `num_logits_to_keep` is the number of last tokens to give logits for, 0 for all.
  * Batched prompts of unequal length have to be padded on the right: com.microsoft.GroupQueryAttention takes no other.
+ * @param source what it takes: `inputs_embeds` [batch, tokens, hidden] beside an image, `input_ids` [batch, tokens] of text alone.
  * @param head name of the tensor of the output product, without `.weight`.
  */
 export async function buildDecoder(
   file: OnnxFile,
   spec: TextSpec,
+  source: 'inputs_embeds' | 'input_ids',
   head: string,
   read: ReadTensor,
   format: WeightFormat,
@@ -39,7 +44,10 @@ export async function buildDecoder(
   const layers = new Layers(file, read, format);
   const { builder } = file;
   const { hidden, kvHeads, headDim } = spec;
-  let x = builder.input('inputs_embeds', DataType.FLOAT, ['batch_size', 'sequence_length', hidden]);
+  let x =
+    source === 'input_ids'
+      ? await embed(file, layers, spec, 'embeddings')
+      : builder.input('inputs_embeds', DataType.FLOAT, ['batch_size', 'sequence_length', hidden]);
   const mask = builder.input('attention_mask', DataType.INT64, ['batch_size', 'total_sequence_length']);
   const positionIds = builder.input('position_ids', DataType.INT64, ['batch_size', 'sequence_length']);
   const keep = builder.input('num_logits_to_keep', DataType.INT64, []);
@@ -57,7 +65,7 @@ export async function buildDecoder(
     }
     x = await decoderLayer(layers, x, spec, shared, i);
   }
-  x = await rmsNorm(layers, x, `${decoderPrefix}.norm`, spec);
+  x = await rmsNorm(layers, x, `${layersOf(spec)}.norm`, spec);
   // A start of -n leaves the last n tokens, and -0 is 0: the slice is then everything.
   const start = layers.op('Reshape', [layers.op('Neg', [keep]), layers.int64(1)]);
   x = layers.op('Slice', [x, start, layers.int64(Number.MAX_SAFE_INTEGER), layers.int64(1)]);
@@ -72,12 +80,12 @@ async function decoderLayer(
   shared: Shared,
   index: number,
 ): Promise<string> {
-  const { hidden, intermediate, queryHeads, kvHeads, headDim } = spec;
-  const layer = `${decoderPrefix}.layers.${index}`;
+  const { hidden, intermediate, queryHeads, kvHeads, headDim, bias } = spec;
+  const layer = `${layersOf(spec)}.layers.${index}`;
   const a = await rmsNorm(layers, x, `${layer}.input_layernorm`, spec);
-  const q = await layers.linear(a, `${layer}.self_attn.q_proj`, [queryHeads * headDim, hidden]);
-  const k = await layers.linear(a, `${layer}.self_attn.k_proj`, [kvHeads * headDim, hidden]);
-  const v = await layers.linear(a, `${layer}.self_attn.v_proj`, [kvHeads * headDim, hidden]);
+  const q = await layers.linear(a, `${layer}.self_attn.q_proj`, [queryHeads * headDim, hidden], bias);
+  const k = await layers.linear(a, `${layer}.self_attn.k_proj`, [kvHeads * headDim, hidden], bias);
+  const v = await layers.linear(a, `${layer}.self_attn.v_proj`, [kvHeads * headDim, hidden], bias);
   const rotate = (value: string) =>
     layers.op('RotaryEmbedding', [value, shared.positionIds, shared.cosines, shared.sines], {
       domain: MICROSOFT,
@@ -135,7 +143,7 @@ function maskLengths(layers: Layers, mask: string): Pick<Shared, 'lastIndex' | '
 }
 
 async function rotary(layers: Layers, spec: TextSpec): Promise<Pick<Shared, 'cosines' | 'sines'>> {
-  const { cosines, sines } = rotaryTables(spec.positions, spec.headDim, spec.ropeTheta);
+  const { cosines, sines } = rotaryTables(spec.positions, spec.headDim, spec.rotary);
   const dims = [spec.positions, spec.headDim / 2];
   return {
     cosines: await layers.float32('cos_cache', dims, cosines),

@@ -1,29 +1,27 @@
-import type { NeededTensor } from './checkpoint.js';
-import type { LlavaSpec, TextSpec, VisionSpec } from './llava-spec.js';
+import type { NeededTensor, Spellings } from './checkpoint.js';
+import type { LlavaSpec, VisionSpec } from './llava-spec.js';
+import { linear } from './text-tensors.js';
 
 export const visionPrefix = 'vision_tower.vision_model';
 export const projectorPrefix = 'multi_modal_projector';
-export const decoderPrefix = 'language_model.model';
-export const embedding = `${decoderPrefix}.embed_tokens.weight`;
-export const head = 'language_model.lm_head.weight';
 
-/** Which tensors each of the three graphs of a LLaVA model reads, by the names of transformers' LlavaForConditionalGeneration. */
-export interface LlavaTensors {
-  readonly visionEncoder: readonly NeededTensor[];
-  readonly embedTokens: readonly NeededTensor[];
-  readonly decoder: readonly NeededTensor[];
-}
+/**
+ * Newer transformers name the parts of a LLaVA model in another order; both spellings are on the Hub,
+ * and the older one is canonical here
+ * (`_checkpoint_conversion_mapping` of transformers' LlavaForConditionalGeneration).
+ */
+export const spellings: Spellings = [
+  [/^model\.language_model\./, 'language_model.model.'],
+  [/^lm_head\./, 'language_model.lm_head.'],
+  [/^model\.vision_tower\./, 'vision_tower.'],
+  [/^model\.multi_modal_projector\./, 'multi_modal_projector.'],
+  // Version 5 has no inner model in the tower.
+  [/^vision_tower\.(?!vision_model\.)/, 'vision_tower.vision_model.'],
+];
 
-/** @param headStored whether the checkpoint has an output matrix of its own; if not, a tied model reads the embedding. */
-export function llavaTensors(spec: LlavaSpec, headStored: boolean): LlavaTensors {
-  const { text, vision } = spec;
-  const embed = { name: embedding, shape: [text.vocabulary, text.hidden] };
-  const output = headStored || !text.tied ? { ...embed, name: head } : embed;
-  return {
-    visionEncoder: [...visionTensors(vision), ...projectorTensors(spec)],
-    embedTokens: [embed],
-    decoder: [...decoderTensors(text), output],
-  };
+/** What the vision encoder reads, projector included, by the names of transformers' LlavaForConditionalGeneration. */
+export function visionEncoderTensors(spec: LlavaSpec): NeededTensor[] {
+  return [...visionTensors(spec.vision), ...projectorTensors(spec)];
 }
 
 function visionTensors(spec: VisionSpec): NeededTensor[] {
@@ -57,32 +55,4 @@ function projectorTensors({ vision, text, projector }: LlavaSpec): NeededTensor[
     ...linear(`${projectorPrefix}.linear_1`, [text.hidden, vision.hidden], projector.bias),
     ...linear(`${projectorPrefix}.linear_2`, [text.hidden, text.hidden], projector.bias),
   ];
-}
-
-function decoderTensors(spec: TextSpec): NeededTensor[] {
-  const { hidden, intermediate } = spec;
-  const queries = spec.queryHeads * spec.headDim;
-  const keys = spec.kvHeads * spec.headDim;
-  const tensors: NeededTensor[] = [{ name: `${decoderPrefix}.norm.weight`, shape: [hidden] }];
-  for (let i = 0; i < spec.layers; i++) {
-    const layer = `${decoderPrefix}.layers.${i}`;
-    tensors.push(
-      { name: `${layer}.input_layernorm.weight`, shape: [hidden] },
-      { name: `${layer}.self_attn.q_proj.weight`, shape: [queries, hidden] },
-      { name: `${layer}.self_attn.k_proj.weight`, shape: [keys, hidden] },
-      { name: `${layer}.self_attn.v_proj.weight`, shape: [keys, hidden] },
-      { name: `${layer}.self_attn.o_proj.weight`, shape: [hidden, queries] },
-      { name: `${layer}.post_attention_layernorm.weight`, shape: [hidden] },
-      { name: `${layer}.mlp.gate_proj.weight`, shape: [intermediate, hidden] },
-      { name: `${layer}.mlp.up_proj.weight`, shape: [intermediate, hidden] },
-      { name: `${layer}.mlp.down_proj.weight`, shape: [hidden, intermediate] },
-    );
-  }
-  return tensors;
-}
-
-/** A weight [shape] and, unless told otherwise, its bias [first dimension]. */
-function linear(prefix: string, shape: readonly number[], bias = true): NeededTensor[] {
-  const weight = { name: `${prefix}.weight`, shape };
-  return bias ? [weight, { name: `${prefix}.bias`, shape: shape.slice(0, 1) }] : [weight];
 }

@@ -1,0 +1,22 @@
+import type { NeededTensor, Spellings } from './checkpoint.js';
+import type { Json, TransformersJsOptions } from './checkpoint-files.js';
+import type { ReadTensor, WeightFormat } from './layers.js';
+import type { OnnxFile } from './onnx-file.js';
+
+/** One ONNX file of a model. */
+export interface Graph {
+  /** As transformers.js names it, without the suffix of a precision. */
+  readonly name: string;
+  /** What it reads, in no order. */
+  readonly tensors: readonly NeededTensor[];
+  add(file: OnnxFile, read: ReadTensor, format: WeightFormat): Promise<void>;
+}
+
+/** A checkpoint's kind of model, as far as it says what to convert. */
+export interface Architecture {
+  readonly spellings: Spellings;
+  /** @param has whether the checkpoint holds a tensor, by its canonical name. */
+  graphs(has: (name: string) => boolean): readonly Graph[];
+  /** Every file of the model's directory but the graphs. */
+  files(options: TransformersJsOptions): Readonly<Record<string, Json>>;
+}

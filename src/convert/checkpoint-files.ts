@@ -1,0 +1,143 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ElasticCacheError } from '../errors.js';
+import type { TextSpec } from './text-spec.js';
+
+export type Json = Readonly<Record<string, unknown>>;
+
+/** The small files of a checkpoint, as far as they are there. */
+export interface CheckpointFiles {
+  readonly directory: string;
+  readonly config: Json;
+  readonly generation: Json | undefined;
+  readonly preprocessor: Json | undefined;
+  readonly processor: Json;
+  readonly tokenizer: Json;
+  readonly tokenizerConfig: Json;
+  readonly chatTemplate: unknown;
+}
+
+/**
+ * Reads the small files of a Hugging Face checkpoint, in the older and the newer arrangement: image processor and chat
+ * template in files of their own or inside another.
+ * @throws ElasticCacheError 'missing-file' or 'invalid-checkpoint' naming the file.
+ */
+export async function readCheckpointFiles(directory: string): Promise<CheckpointFiles> {
+  const processor = (await json(directory, 'processor_config.json')) ?? {};
+  const tokenizerConfig = await required(directory, 'tokenizer_config.json');
+  const preprocessor = (await json(directory, 'preprocessor_config.json')) ?? processor.image_processor;
+  return {
+    directory,
+    config: await required(directory, 'config.json'),
+    generation: await json(directory, 'generation_config.json'),
+    preprocessor: isJson(preprocessor) ? preprocessor : undefined,
+    processor,
+    tokenizer: await required(directory, 'tokenizer.json'),
+    tokenizerConfig,
+    chatTemplate:
+      tokenizerConfig.chat_template ??
+      (await readFile(join(directory, 'chat_template.jinja'), 'utf8').catch(() => undefined)) ??
+      (await json(directory, 'chat_template.json'))?.chat_template ??
+      processor.chat_template,
+  };
+}
+
+/** What transformers.js needs beside the graphs. */
+export interface TransformersJsOptions {
+  /** transformers.js's name of the precision to load when none is asked for. */
+  readonly dtype: string;
+  /** Data files by the name of their ONNX file. */
+  readonly dataFiles: Readonly<Record<string, number>>;
+}
+
+/** What a decoder's part of config.json says, spelled out: transformers.js has no defaults of its own. */
+export function textConfig(text: TextSpec): Json {
+  return {
+    vocab_size: text.vocabulary,
+    hidden_size: text.hidden,
+    intermediate_size: text.intermediate,
+    num_hidden_layers: text.layers,
+    num_attention_heads: text.queryHeads,
+    num_key_value_heads: text.kvHeads,
+    head_dim: text.headDim,
+    max_position_embeddings: text.positions,
+    rms_norm_eps: text.epsilon,
+    rope_theta: text.rotary.theta,
+  };
+}
+
+/** The files that say how a model generates and how its text becomes tokens. */
+export function textFiles(files: CheckpointFiles): Record<string, Json> {
+  const { chatTemplate } = files;
+  return {
+    'generation_config.json': files.generation ?? generationConfig(files),
+    'tokenizer.json': files.tokenizer,
+    'tokenizer_config.json': {
+      ...files.tokenizerConfig,
+      ...(chatTemplate === undefined ? {} : { chat_template: chatTemplate }),
+    },
+  };
+}
+
+/** Writes each as a JSON file into a directory. */
+export async function writeJsonFiles(
+  directory: string,
+  files: Readonly<Record<string, Json>>,
+): Promise<void> {
+  for (const [name, content] of Object.entries(files)) {
+    await writeFile(join(directory, name), `${JSON.stringify(content, null, 2)}\n`);
+  }
+}
+
+function generationConfig({ config, tokenizer, tokenizerConfig }: CheckpointFiles): Json {
+  const text = isJson(config.text_config) ? config.text_config : {};
+  const id = (name: 'bos_token' | 'eos_token' | 'pad_token') => {
+    const token = tokenizerConfig[name];
+    const content = isJson(token) ? token.content : token;
+    return (
+      text[`${name}_id`] ??
+      config[`${name}_id`] ??
+      (typeof content === 'string' ? tokenId(tokenizer, content) : undefined)
+    );
+  };
+  return { bos_token_id: id('bos_token'), eos_token_id: id('eos_token'), pad_token_id: id('pad_token') };
+}
+
+/** The id of a token by its text. */
+export function tokenId(tokenizer: Json, content: string): number | undefined {
+  const added = Array.isArray(tokenizer.added_tokens) ? tokenizer.added_tokens.filter(isJson) : [];
+  const id = added.find((token) => token.content === content)?.id;
+  if (typeof id === 'number') return id;
+  const vocabulary = isJson(tokenizer.model) ? tokenizer.model.vocab : undefined;
+  if (!isJson(vocabulary) || !Object.hasOwn(vocabulary, content)) return undefined;
+  return Number(vocabulary[content]);
+}
+
+async function required(directory: string, name: string): Promise<Json> {
+  return (await json(directory, name)) ?? missing(directory, name);
+}
+
+/** @throws ElasticCacheError 'missing-file', always. */
+export function missing(directory: string, name: string): never {
+  throw new ElasticCacheError(
+    'missing-file',
+    `${directory} has no ${name}: give a whole Hugging Face checkpoint directory, tokenizer and configs included.`,
+  );
+}
+
+async function json(directory: string, name: string): Promise<Json | undefined> {
+  const text = await readFile(join(directory, name), 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    const content: unknown = JSON.parse(text);
+    if (isJson(content)) return content;
+  } catch {}
+  throw new ElasticCacheError(
+    'invalid-checkpoint',
+    `${join(directory, name)} is not a JSON object: download it again.`,
+  );
+}
+
+export function isJson(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,43 @@
+import type { Architecture } from './architecture.js';
+import { type CheckpointFiles, textConfig, textFiles } from './checkpoint-files.js';
+import { buildDecoder } from './decoder-graph.js';
+import { llamaSchema, qwen2Schema, textSpec } from './text-spec.js';
+import { decoderTensors, embeddingTensor, headOf } from './text-tensors.js';
+import { unsupported } from './unsupported.js';
+
+/** transformers.js's class by model_type. */
+const classes = { llama: 'LlamaForCausalLM', qwen2: 'Qwen2ForCausalLM' } as const;
+
+/**
+ * A model of text alone: one graph from tokens to logits, `onnx/model.onnx`.
+ * @throws ElasticCacheError 'unsupported-model' or 'invalid-checkpoint' when its config.json says something else.
+ */
+export function textModel(files: CheckpointFiles): Architecture {
+  const { config } = files;
+  const parsed = (config.model_type === 'qwen2' ? qwen2Schema : llamaSchema).safeParse(config);
+  if (!parsed.success) throw unsupported(config, parsed.error.issues[0]!);
+  const spec = textSpec(parsed.data, '', 'config.json');
+  return {
+    spellings: [],
+    graphs(has) {
+      const { all, output } = decoderTensors(spec, has(`${headOf(spec)}.weight`));
+      const embedding = embeddingTensor(spec);
+      return [
+        {
+          name: 'model',
+          tensors: [...all, embedding],
+          add: (file, read, format) => buildDecoder(file, spec, 'input_ids', output, read, format),
+        },
+      ];
+    },
+    files: ({ dtype, dataFiles }) => ({
+      'config.json': {
+        ...config,
+        architectures: [classes[parsed.data.model_type]],
+        ...textConfig(spec),
+        'transformers.js_config': { dtype, use_external_data_format: dataFiles },
+      },
+      ...textFiles(files),
+    }),
+  };
+}

@@ -1,0 +1,16 @@
+import type { z } from 'zod';
+import { ElasticCacheError } from '../errors.js';
+
+/** The sentence about the first entry of config.json that this converter has no graph for. */
+export function unsupported(config: unknown, issue: z.core.$ZodIssue): ElasticCacheError {
+  const path = issue.path.join('.');
+  const value = issue.path.reduce<unknown>(
+    (at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key],
+    config,
+  );
+  const expected = 'values' in issue ? issue.values.map(String).join(' or ') : issue.message;
+  return new ElasticCacheError(
+    'unsupported-model',
+    `config.json has ${path || 'content'} = ${JSON.stringify(value)}, but only ${expected} can be converted: the converter knows LLaVA 1.5 (llava: CLIP vision tower, GELU projector, Llama decoder) and text models (llama, qwen2).`,
+  );
+}
