@@ -1,0 +1,120 @@
+import { cp, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { AutoModelForCausalLM, Tensor } from '@huggingface/transformers';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { convertCheckpoint } from '../../src/convert/index.js';
+import { edit, readTensors, scratch, type Values, writeSafetensors } from './checkpoints.js';
+
+/** Random checkpoints, and what Hugging Face transformers computes with them (fixtures/make_text.py). */
+const fixture = (name: string) => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
+
+interface TextModel {
+  (inputs: object): Promise<{ logits: { data: Float32Array; dims: number[] } }>;
+  generate(inputs: object): Promise<{ data: BigInt64Array }>;
+  dispose(): Promise<unknown>;
+}
+
+let place: Awaited<ReturnType<typeof scratch>>;
+beforeAll(async () => {
+  place = await scratch();
+});
+afterAll(() => place.remove());
+
+async function load(directory: string, dtype: string): Promise<TextModel> {
+  const model: unknown = await AutoModelForCausalLM.from_pretrained(directory, {
+    local_files_only: true,
+    dtype: dtype as 'fp32',
+  });
+  return model as TextModel;
+}
+
+function typicalDifference(a: Float32Array, b: Float32Array): number {
+  return Math.sqrt(a.reduce((sum, value, i) => sum + (value - b[i]!) ** 2, 0) / a.length);
+}
+
+function prompt({ data, shape }: Values) {
+  const int64 = (values: bigint[]) => new Tensor('int64', BigInt64Array.from(values), [...shape]);
+  return { input_ids: int64(Array.from(data, BigInt)), attention_mask: int64(Array.from(data, () => 1n)) };
+}
+
+// Llama: tied, with Llama 3.1's rotation. Qwen2: biases, and an output matrix of its own.
+describe.each(['tiny-llama', 'tiny-qwen2'])('%s in unmodified transformers.js', (name) => {
+  let expected: Map<string, Values>;
+  beforeAll(async () => {
+    expected = await readTensors(join(fixture(name), 'expected.safetensors'));
+    await convertCheckpoint({
+      from: fixture(name),
+      to: place.path(name),
+      dtype: ['fp32', 'int8', 'int4'],
+      blockSize: 32,
+    });
+  });
+
+  // Bounds, of logits that spread by 1.2: float32 rounding; and what 8 and 4 bits of weights this small and random cost.
+  it.each([
+    ['fp32', 3e-6],
+    ['q8', 0.06],
+    ['q4', 0.55],
+  ])('%s: logits are those of Hugging Face transformers', async (dtype, bound) => {
+    const model = await load(place.path(name), dtype);
+    const { logits } = await model(prompt(expected.get('input_ids')!));
+    expect(logits.dims).toEqual([1, 33, 96]);
+    expect(typicalDifference(logits.data, expected.get('logits')!.data)).toBeLessThan(bound);
+    await model.dispose();
+  });
+
+  it('fp32: generates the tokens of Hugging Face transformers', async () => {
+    const model = await load(place.path(name), 'fp32');
+    const ids = expected.get('input_ids')!;
+    const options = { max_new_tokens: 16, min_new_tokens: 16, do_sample: false, eos_token_id: -1 };
+    const output = await model.generate({ ...prompt(ids), ...options });
+    expect(Array.from(output.data.slice(ids.shape[1]), Number)).toEqual([...expected.get('generated')!.data]);
+    await model.dispose();
+  });
+
+  it('holds one graph for each precision, and no file of a processor', async () => {
+    expect((await readdir(place.path(name))).sort()).toEqual([
+      'config.json',
+      'generation_config.json',
+      'onnx',
+      'tokenizer.json',
+      'tokenizer_config.json',
+    ]);
+    const graphs = (await readdir(join(place.path(name), 'onnx'))).filter((file) => file.endsWith('.onnx'));
+    expect(graphs.sort()).toEqual(['model.onnx', 'model_q4.onnx', 'model_quantized.onnx']);
+  });
+});
+
+describe('a text model that cannot be converted', () => {
+  const copy = async (name: string) => {
+    const from = place.path(`${name} source`);
+    await cp(fixture('tiny-llama'), from, { recursive: true });
+    return from;
+  };
+
+  it('misses a tensor, by the name that its own checkpoint gives it', async () => {
+    const from = await copy('missing');
+    const tensors = await readTensors(join(from, 'model.safetensors'));
+    tensors.delete('model.layers.1.mlp.up_proj.weight');
+    await writeSafetensors(join(from, 'model.safetensors'), tensors, 'BF16');
+    await expect(convertCheckpoint({ from, to: place.path('missing'), dtype: 'fp32' })).rejects.toThrow(
+      'no tensor "model.layers.1.mlp.up_proj.weight" [96, 64]',
+    );
+  });
+
+  it.each([
+    ['yarn', { rope_type: 'yarn', factor: 2 }, '"yarn" rotary scaling in config.json'],
+    ['half a llama3', { rope_type: 'llama3', factor: 8 }, '"llama3" rotary scaling in config.json but lacks'],
+  ])('rotates by %s', async (name, rope, message) => {
+    const from = await copy(name);
+    await edit(join(from, 'config.json'), (config) => {
+      config.rope_parameters = rope;
+    });
+    const refused = convertCheckpoint({ from, to: place.path(name), dtype: 'fp32' });
+    await expect(refused).rejects.toMatchObject({
+      code: 'unsupported-model',
+      message: expect.stringContaining(message),
+    });
+  });
+});
