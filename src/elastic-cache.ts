@@ -1,12 +1,12 @@
 import { KVCache, type KVCacheOptions } from './cache/kv-cache.js';
 import type { CachePolicy } from './cache/policy.js';
 import { invalid, type PolicyOptions } from './policies/options.js';
-import { createPolicy, type PolicySpec } from './policies/registry.js';
+import { createPolicy, DEFAULT_POLICY, type PolicySpec } from './policies/registry.js';
 
 export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'policy'>>, PolicyOptions {
   /**
    * Name of the policy, with options of its own or without (`elastic:merging=none`), or a policy: one of your own, or what
-   * `createPolicy()` makes of a name that is known at run time only. 'elastic' unless told.
+   * `createPolicy()` makes of a name that is known at run time only. 'snapkv' unless told.
    */
   readonly policy?: PolicySpec | CachePolicy;
 }
@@ -21,7 +21,7 @@ export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'polic
 export class ElasticCache extends KVCache {
   /** @throws ElasticCacheError 'unknown-policy', 'invalid-policy', 'invalid-option', 'invalid-budget' or 'invalid-shape' */
   constructor({
-    policy = 'elastic',
+    policy = DEFAULT_POLICY,
     budget = 0.2,
     layers,
     kvHeads,
@@ -34,7 +34,7 @@ export class ElasticCache extends KVCache {
 }
 
 function madePolicy(policy: string | CachePolicy, options: PolicyOptions): CachePolicy {
-  if (typeof policy === 'string') return createPolicy(policy, options);
+  if (typeof policy === 'string') return createPolicy(policy, options, 'refused');
   const idle = Object.entries(options).find(([, value]) => value !== undefined)?.[0];
   if (idle === undefined) return policy;
   throw invalid(

@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { describePolicy, policyNames } from '../policies/registry.js';
+import { DEFAULT_POLICY, describePolicy, policyNames } from '../policies/registry.js';
 import {
   collectImage,
   countOf,
@@ -64,7 +64,7 @@ export function createProgram(): Command {
     .addOption(optionalImage())
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(budgetOption('how much the cache may hold'))
-    .option('--policy <name>', 'what to keep', parsePolicy, 'elastic')
+    .option('--policy <name>', 'what to keep', parsePolicy, DEFAULT_POLICY)
     .addOption(endSize())
     .addOption(maxNewTokens())
     .option('--temperature <number>', '0 always takes the likeliest token', parseTemperature, 0)
@@ -84,7 +84,12 @@ export function createProgram(): Command {
     .addOption(optionalImage())
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(
-      parsed('--policies <names>', 'policies, with commas between', 'full,elastic,h2o,local', parsePolicies),
+      parsed(
+        '--policies <names>',
+        'policies, with commas between',
+        `full,${DEFAULT_POLICY},h2o,elastic`,
+        parsePolicies,
+      ),
     )
     .addOption(parsed('--budgets <budgets>', 'budgets, with commas between', '1,0.5,0.2', parseBudgets))
     .addOption(endSize())
@@ -106,7 +111,7 @@ export function createProgram(): Command {
     .addOption(imageOption())
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(budgetOption('how much the cache may hold'))
-    .option('--policy <name>', 'what to keep', parsePolicy, 'elastic')
+    .option('--policy <name>', 'what to keep', parsePolicy, DEFAULT_POLICY)
     .addOption(endSize())
     .option('--layer <number>', 'one layer, from 0, large (default: all of them)', parseLayer)
     .option('--out <file>', 'the picture to make: .svg or .png')
@@ -137,7 +142,12 @@ export function createProgram(): Command {
     .option('--data <source>', 'scenes, scenes:SEED, or a JSON file (LLaVA conversations, MM-Vet)', 'scenes')
     .option('--images <folder>', 'the images of a JSON file (default: beside it, or in images there)')
     .addOption(
-      parsed('--policies <names>', 'policies, with commas between', 'elastic,h2o,local', parsePolicies),
+      parsed(
+        '--policies <names>',
+        'policies, with commas between',
+        `${DEFAULT_POLICY},h2o,elastic`,
+        parsePolicies,
+      ),
     )
     .addOption(
       parsed('--budgets <budgets>', 'budgets and ranges, from..to[:step]', '0.1,0.2,0.5', parseBudgetRanges),

@@ -5,8 +5,21 @@ import { play, settings } from '../../test/cache/play.js';
 import { naiveRanked } from '../../test/policies/naive-ranked.js';
 import type { Budget } from '../cache/budget.js';
 import { Turn } from '../cache/rotation.js';
-import { ElasticCache } from '../elastic-cache.js';
+import { ElasticCache, type ElasticCacheOptions } from '../elastic-cache.js';
 import { CHOICES, type PolicyOptions } from './options.js';
+import { createPolicy } from './registry.js';
+
+/** A cache of the paper's policy; options of the policy that make no difference beside the others do no harm here. */
+function elasticCache({ budget, layers, kvHeads, headDim, batch, ...options }: ElasticCacheOptions) {
+  return new ElasticCache({
+    policy: createPolicy('elastic', options),
+    budget,
+    layers,
+    kvHeads,
+    headDim,
+    batch,
+  });
+}
 
 const options = fc.record({
   importance: fc.constantFrom(...CHOICES.importance),
@@ -21,7 +34,7 @@ const options = fc.record({
 
 /** A cache of one layer, one head, one dimension after a prompt with these importances; keys count 10, 20, 30 ... */
 function afterPrompt(importance: number[], options: PolicyOptions & { budget: Budget }) {
-  const cache = new ElasticCache({ ...options, layers: 1, kvHeads: 1, headDim: 1 });
+  const cache = elasticCache({ ...options, layers: 1, kvHeads: 1, headDim: 1 });
   const keys = Float32Array.from(importance, (_, token) => 10 * (token + 1));
   cache.append([{ keys, values: keys, attention: Float32Array.from(importance) }], importance.length);
   return cache;
@@ -45,7 +58,7 @@ describe('elastic with its options', () => {
     fc.assert(
       fc.property(settings, options, ({ budget, shape, ...script }, chosen) => {
         const all = { ...script, ...chosen };
-        const cache = new ElasticCache({ ...all, budget, ...shape });
+        const cache = elasticCache({ ...all, budget, ...shape });
         const slow = new NaiveCache(shape, budget, () => naiveRanked(all));
         const observed = cache.policy.window;
         const held: ReturnType<ElasticCache['entries']>[] = [];
@@ -107,7 +120,7 @@ describe('elastic with its options', () => {
 
   it('with importance mean, averages over the queries that a sliding window lets see a token', () => {
     const held = (windows?: number[]) => {
-      const cache = new ElasticCache({ budget: 0.5, importance: 'mean' });
+      const cache = elasticCache({ budget: 0.5, importance: 'mean' });
       cache.bind({ layers: 1, kvHeads: 1, headDim: 2 }, windows);
       // Each query looks at itself and one before it alike, but none at token 2.
       cache.append([towards([0, 1, 2, 3, 4, 5], [1, 0.9, 0, 0.8, 0.9, 0.5])], 6);
@@ -121,7 +134,7 @@ describe('elastic with its options', () => {
     const directions = [0, 0.1, 1.5, 0.2, 1.6, 3];
     const importance = [9, 8, 3, 7, 2, 0];
     const held = (options: PolicyOptions, attention = importance) => {
-      const cache = new ElasticCache({ ...options, budget: 0.5, layers: 1, kvHeads: 1, headDim: 2 });
+      const cache = elasticCache({ ...options, budget: 0.5, layers: 1, kvHeads: 1, headDim: 2 });
       cache.append([towards(directions, attention)], directions.length);
       return positions(cache);
     };
@@ -168,7 +181,7 @@ describe('elastic with its options', () => {
   });
 
   it('keeps text before image tokens, and must be told which is which', () => {
-    const cache = new ElasticCache({ budget: 0.5, protectText: true, layers: 1, kvHeads: 1, headDim: 1 });
+    const cache = elasticCache({ budget: 0.5, protectText: true, layers: 1, kvHeads: 1, headDim: 1 });
     const rows = [
       {
         keys: new Float32Array(6),
@@ -192,7 +205,7 @@ describe('elastic with its options', () => {
       Float32Array.of(0, 4),
     ];
     const keys = unturned.map((key, position) => new Turn(rotation, position).turned(key));
-    const cache = new ElasticCache({ budget: 0.5, mergedKeys: 'turned', layers: 1, kvHeads: 1, headDim: 2 });
+    const cache = elasticCache({ budget: 0.5, mergedKeys: 'turned', layers: 1, kvHeads: 1, headDim: 2 });
     const flat = Float32Array.from(keys.flatMap((key) => [...key]));
     const rows = [{ keys: flat, values: flat, attention: Float32Array.of(9, 1, 1, 1) }];
     expect(() => cache.append(rows, 4)).toThrow(/noteRotation/);

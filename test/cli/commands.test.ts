@@ -62,7 +62,7 @@ describe('generate', () => {
       '--json',
     );
     const result = JSON.parse(stdout);
-    expect(result).toMatchObject({ model, policy: 'elastic', budget: 0.5, promptTokens: 23, newTokens: 20 });
+    expect(result).toMatchObject({ model, policy: 'snapkv', budget: 0.5, promptTokens: 23, newTokens: 20 });
     expect(result.stats).toMatchObject({ tokensSeen: 42, tokensHeld: 21, bytesHeld: 21 * BYTES_PER_TOKEN });
     expect(result.text.split(' ')).toHaveLength(20);
     expect(result.timings.msPerToken).toBeGreaterThan(0);
@@ -121,15 +121,15 @@ describe('compare', () => {
     expect(rows[0]).toEqual(['policy', 'budget', 'tokens held', 'cache', 'per token', 'as the full cache']);
     expect(rows.slice(1).map(([policy, budget, held]) => [policy, budget, held])).toEqual([
       ['full', '1', '34 of 34'],
-      ['elastic', '1', '34 of 34'],
-      ['elastic', '0.2', '6 of 34'],
+      ['snapkv', '1', '34 of 34'],
+      ['snapkv', '0.2', '6 of 34'],
       ['h2o', '1', '34 of 34'],
       ['h2o', '0.2', '6 of 34'],
-      ['local', '1', '34 of 34'],
-      ['local', '0.2', '6 of 34'],
+      ['elastic', '1', '34 of 34'],
+      ['elastic', '0.2', '6 of 34'],
     ]);
     for (const index of [1, 2, 4, 6]) expect(rows[index]?.[5]).toBe('100%');
-    expect(stdout).toContain('\nlocal, 0.2:\n');
+    expect(stdout).toContain('\nelastic, 0.2:\n');
   });
 
   it('gives one JSON array with --json', async () => {
@@ -183,7 +183,7 @@ describe('demo', () => {
     const { stdout, code } = await run('demo', '--model', model, '--max-new-tokens', '8', '--scene', '2');
     expect(code).toBe(0);
     expect(stdout).toMatch(/^\S*02\.png\nDescribe the image in detail\.\n\nTruth: The picture shows /);
-    expect(stdout).toMatch(/\n--- full cache ---\n.*--- elastic-plus, budget 0\.2 ---\n/s);
+    expect(stdout).toMatch(/\n--- full cache ---\n.*--- snapkv, budget 0\.2 ---\n/s);
     expect(stdout.match(/^tokens {2}\d+ held of \d+ seen$/gm)).toHaveLength(2);
     expect(stdout.match(/^right {3}\d+ of \d+ sentences$/gm)).toHaveLength(2);
     expect(stdout).toMatch(/The two answers agree by \d+%\.\n$/);

@@ -103,7 +103,7 @@ describe('a decode step over slots', () => {
 
 describe('a run that fails midway', () => {
   it('leaves an empty cache', async () => {
-    const cache = bound(new ElasticCache({ budget: 0.3 }));
+    const cache = bound(new ElasticCache({ policy: 'elastic', budget: 0.3 }));
     const tokens = 300;
     const beyond = input(tokens);
     (beyond.positionIds.data as BigInt64Array)[tokens - 1] = BigInt(LONGEST + 5);

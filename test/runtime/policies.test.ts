@@ -130,7 +130,10 @@ describe('layers of different lengths', () => {
 
 describe('protected text', () => {
   it('is told from the image by the ids that generate() is given', async () => {
-    const cache = await filled(whole, new ElasticCache({ budget: 0.8, protectText: true }));
+    const cache = await filled(
+      whole,
+      new ElasticCache({ policy: 'elastic', budget: 0.8, protectText: true }),
+    );
     const { input_ids } = await prompt(whole);
     const text = Array.from(input_ids.data as BigInt64Array).flatMap((id, position) =>
       Number(id) === IMAGE_TOKEN ? [] : [position],
@@ -158,7 +161,10 @@ describe('keys turned to their anchor', () => {
     const half = rotaryDim / 2;
     const frequencies = Float64Array.from({ length: half }, (_, pair) => 10000 ** (-pair / half));
     const full = (await filled(loaded, new ElasticCache({ policy: 'full' }))).entries(1);
-    const cache = await filled(loaded, new ElasticCache({ budget: 0.3, mergedKeys: 'turned' }));
+    const cache = await filled(
+      loaded,
+      new ElasticCache({ policy: 'elastic', budget: 0.3, mergedKeys: 'turned' }),
+    );
     const { positions, counts, keys } = cache.entries(1);
     const width = SHAPE.kvHeads * SHAPE.headDim;
     const into = anchorsOf(full.positions.length, positions);

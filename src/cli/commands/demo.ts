@@ -1,4 +1,5 @@
 import { readImage } from '../../models/read-image.js';
+import { DEFAULT_POLICY } from '../../policies/registry.js';
 import { agreement, sentencesRight } from '../agreement.js';
 import { ask, costLines, type Outcome } from '../ask.js';
 import { columns, LiveBlock } from '../columns.js';
@@ -27,10 +28,7 @@ const WIDEST = 120;
 /** Columns narrower than this are no easier to read than one text below the other. */
 const NARROWEST = 60;
 
-/**
- * Describes a scene with the full cache and with a part of it, side by side where there is room, by the best policy that
- * was found for the embedded model.
- */
+/** Describes a scene with the full cache and with a part of it, side by side where there is room. */
 export async function demo(options: DemoOptions): Promise<void> {
   const sample = await readSample(options.scene);
   const images = [await readImage(sample.image)];
@@ -42,8 +40,8 @@ export async function demo(options: DemoOptions): Promise<void> {
   const runs = [
     { title: 'full cache', policy: 'full', budget: { name: '1', budget: 1 } },
     {
-      title: `elastic-plus, budget ${options.budget.name}`,
-      policy: 'elastic-plus',
+      title: `${DEFAULT_POLICY}, budget ${options.budget.name}`,
+      policy: DEFAULT_POLICY,
       budget: options.budget,
     },
   ];
