@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'invalid-prompt'
   | 'invalid-shape'
   | 'missing-file'
+  | 'non-finite'
   | 'out-of-memory'
   | 'out-of-space'
   | 'prompt-mismatch'

@@ -3,6 +3,7 @@ import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
 import type { KeyRotation } from '../cache/rotation.js';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import { contractNames, type DecoderSignature } from '../graph/decoder.js';
+import { refuseNonFinite } from './finite.js';
 import { measureKeyRotations } from './key-rotation.js';
 import { type InferenceSession, Tensor } from './ort.js';
 import { causalBias, concatSequence, readable, sliceSequence } from './tensors.js';
@@ -71,7 +72,7 @@ export class Decoder {
    * Runs the new tokens and appends their rows to `cache`, which then stands at `cache.seen + S`.
    * Returns the logits, [B, 1, vocab] or [B, S, vocab]. A run that fails midway leaves the cache empty: what it
    * holds would be part of a prompt.
-   * @throws ElasticCacheError 'invalid-prompt' for no tokens, and for tokens that the graph does not run
+   * @throws ElasticCacheError 'invalid-prompt' for no tokens, and for tokens that the graph does not run; 'non-finite' for logits that are NaN or infinite
    */
   async run(cache: KVCache, input: DecoderInput): Promise<Tensor> {
     refuseNone(input.newTokens);
@@ -168,9 +169,12 @@ export class Decoder {
       values: floats(names.newValue(index)),
       ...(attention ? { attentionSlots: floats(names.attention(index)) } : {}),
     }));
+    const logits = outputs[names.logits];
+    // Before the rows go in: a cache is never left with such numbers.
+    if (logits)
+      refuseNonFinite(logits, { ...step, tokens, seen: cache.seen, layers: this.signature.layers, rows });
     cache.appendSlots(rows, tokens, { promptContinues: step.promptContinues });
-    if (step.logits === 'none') return undefined;
-    const logits = outputs[names.logits] as Tensor;
+    if (!logits) return undefined;
     const given = logits.dims[1]!;
     return step.logits === 'last' ? sliceSequence(logits, 1, given - 1, given) : logits;
   }

@@ -1,0 +1,65 @@
+import { ElasticCacheError } from '../errors.js';
+import type { DecoderLayer } from '../graph/decoder.js';
+
+/** What a step gave of one layer. */
+interface LayerOutputs {
+  keys: ArrayLike<number>;
+  values: ArrayLike<number>;
+  attentionSlots?: ArrayLike<number>;
+}
+
+/** A step whose scores are looked at. */
+export interface ScoredStep {
+  /** Embeddings of its tokens. */
+  embeds: { type: string; data: unknown };
+  tokens: number;
+  /** Tokens seen before it. */
+  seen: number;
+  layers: readonly Pick<DecoderLayer, 'index'>[];
+  /** In the order of `layers`. */
+  rows: readonly LayerOutputs[];
+}
+
+/**
+ * Refuses scores that are NaN or infinite: the largest of them is no token's. A search for the largest takes the first token instead, over and over,
+ * and would call that an answer.
+ * @param logits float32, or float16 as bits or as Float16Array
+ * @throws ElasticCacheError 'non-finite' with the step and the first layer that gave such numbers
+ */
+export function refuseNonFinite(logits: { type: string; data: unknown }, step: ScoredStep): void {
+  if (hasFiniteData(logits)) return;
+  throw new ElasticCacheError(
+    'non-finite',
+    `The model's scores ${stepName(step)} are not finite numbers; ${origin(step)}. Its weights are damaged or its numbers overflow: try another dtype, or fetch the model again.`,
+  );
+}
+
+function stepName({ tokens, seen }: ScoredStep): string {
+  return tokens === 1 ? `for token ${seen + 1}` : `for tokens ${seen + 1} to ${seen + tokens}`;
+}
+
+/** Where the first such number came up, along the way that numbers take through the model. */
+function origin({ embeds, layers, rows }: ScoredStep): string {
+  if (!hasFiniteData(embeds)) {
+    return 'the embeddings that the decoder was given are not either, so look at the image, the vision encoder and the embedding';
+  }
+  for (const [at, { keys, values, attentionSlots }] of rows.entries()) {
+    const parts = { keys, values, attention: attentionSlots ?? [] };
+    const part = Object.entries(parts).find(([, numbers]) => !areFinite(numbers));
+    if (part) return `the first such numbers are in the ${part[0]} of layer ${layers[at]!.index}`;
+  }
+  return `keys and values of all layers are, so they come up in layer ${layers.at(-1)!.index} after its keys, or behind it`;
+}
+
+function hasFiniteData({ type, data }: { type: string; data: unknown }): boolean {
+  if (type === 'float16' && data instanceof Uint16Array) {
+    // All bits of the exponent set: NaN or infinite.
+    return !data.some((bits) => (bits & 0x7c00) === 0x7c00);
+  }
+  return areFinite(data as ArrayLike<number>);
+}
+
+function areFinite(numbers: ArrayLike<number>): boolean {
+  for (let i = 0; i < numbers.length; i++) if (!Number.isFinite(numbers[i])) return false;
+  return true;
+}
