@@ -40,7 +40,14 @@ export { type LoadOptions, loadElastic } from './models/load.js';
 export type { ElasticModel, GenerateOptions, LoadedModel, LoadedVisionModel } from './models/loaded-model.js';
 export type { Dtype } from './models/model-files.js';
 export { type Inputs, prepareInputs, type Question, tokensAfterImage } from './models/prepare-inputs.js';
-export { MAX_PIXELS, readImage } from './models/read-image.js';
+export {
+  type ImageSource,
+  MAX_BYTES,
+  MAX_PIXELS,
+  type ReadImageOptions,
+  readImage,
+  type WebAccess,
+} from './models/read-image.js';
 export type { PolicyOptions } from './policies/options.js';
 export {
   createPolicy,

@@ -21,6 +21,9 @@ const ARROWS: Record<string, string[]> = {
   '': ['models', 'policies', 'runtime', 'cache', 'graph', 'convert', 'eval'],
 };
 
+/** Files that any folder may import. */
+const FOR_ALL = ['errors.js', 'options.js'];
+
 /** The only folders or files that may import a package; packages that are not listed may be imported anywhere. */
 const OWNERS: [package_: RegExp, owners: string[]][] = [
   // Only transformers.js's own copy will do, which runtime/ort.ts finds.

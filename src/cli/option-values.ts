@@ -141,7 +141,8 @@ export function parsePrompt(value: string): string {
 
 /** Adds one more image to those named before. */
 export function collectImage(value: string, images: readonly string[] = []): string[] {
-  if (value === '') throw invalid('--image is empty; give the path of an image.');
+  if (value === '')
+    throw invalid('--image is empty; give the path or the address of an image, or - for standard input.');
   return [...images, value];
 }
 

@@ -219,7 +219,10 @@ function modelOptions(command: Command): Command {
 }
 
 function imageOption(): Option {
-  return new Option('--image <file>', 'an image; again for more, where the model takes several')
+  return new Option(
+    '--image <file>',
+    'an image: a path, an address (https:, data:), or - for standard input; again for more, where the model takes several',
+  )
     .argParser(collectImage)
     .makeOptionMandatory();
 }

@@ -4,7 +4,8 @@ import type { CachePolicy, PromptEdit, PromptView } from '../cache/policy.js';
 import { ElasticCacheError } from '../errors.js';
 import { imageTokensOf } from '../models/families/registry.js';
 import type { LoadedModel } from '../models/loaded-model.js';
-import { type Inputs, prepareInputs, type Question, readingImages } from '../models/prepare-inputs.js';
+import { type Inputs, prepareInputs, readingImages } from '../models/prepare-inputs.js';
+import type { Image } from '../models/read-image.js';
 import { imageLayout } from './image-layout.js';
 import type { ImageLayout, Patch, PatchGrid } from './patch-grid.js';
 import type { ImageProcessorFacts } from './seen-part.js';
@@ -55,7 +56,7 @@ export interface Explanation {
  */
 export async function explainPrompt(
   loaded: LoadedModel,
-  question: Question,
+  question: { readonly images: readonly Image[]; readonly prompt: string },
   { policy, budget, layer }: ExplainOptions,
 ): Promise<Explanation> {
   if (question.images.length !== 1) {

@@ -1,12 +1,12 @@
 import sharp from 'sharp';
-import type { Question } from '../models/prepare-inputs.js';
+import type { Image } from '../models/read-image.js';
 import type { Photo } from './canvas.js';
 
 /** Longest edge of the copy inside a picture, in pixels: twice what it is drawn at. */
 const LONGEST = 900;
 
 /** The photo as a picture carries it: a JPEG inside, so that the file stands alone. */
-export async function embedPhoto({ data, width, height }: Question['images'][number]): Promise<Photo> {
+export async function embedPhoto({ data, width, height }: Image): Promise<Photo> {
   const jpeg = await sharp(data, { raw: { width, height, channels: 3 } })
     .resize(LONGEST, LONGEST, { fit: 'inside', withoutEnlargement: true })
     .jpeg({ quality: 86 })

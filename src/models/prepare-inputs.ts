@@ -1,28 +1,33 @@
-import type { RawImage } from '@huggingface/transformers';
 import { ElasticCacheError } from '../errors.js';
+import { refuseUnknown } from '../options.js';
 import { encode, type Inputs } from './families/family.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
+import { imageInputs } from './image-inputs.js';
+import type { ImageSource } from './images/image-source.js';
 import type { LoadedModel, LoadedVisionModel } from './loaded-model.js';
 
 export type { Inputs } from './families/family.js';
 
 /** What a model is asked: one turn of a conversation. */
 export interface Question {
-  /** None, one or several, in the order in which the model shall see them. */
-  images: readonly RawImage[];
+  /** None, one or several, in the order in which the model shall see them; what is not read yet is, as {@link readImage} does. */
+  images?: readonly ImageSource[];
   prompt: string;
 }
 
 /**
  * Makes a model's inputs from images and a prompt, by the chat template that came with it, else in the form its family was
  * trained on.
- * @throws ElasticCacheError `invalid-prompt` when the prompt and the images do not fit together
+ * @throws ElasticCacheError `invalid-prompt` when the prompt and the images do not fit together, `invalid-image` when the model's processor cannot take an
+ *   image, and what {@link readImage} throws
  */
-export async function prepareInputs(loaded: LoadedModel, { images, prompt }: Question): Promise<Inputs> {
+export async function prepareInputs(loaded: LoadedModel, question: Question): Promise<Inputs> {
+  refuseUnknown('prepareInputs', question, ['images', 'prompt']);
+  const { images = [], prompt } = question;
   const family = familyOf(loaded.model.config.model_type);
   if (images.length > 0) {
     const model = readingImages(loaded);
-    return family.inputs(model, promptText(model, images.length, prompt), images);
+    return imageInputs(model, family, promptText(model, images.length, prompt), images);
   }
   const text = promptText(loaded, 0, prompt);
   return encode(loaded, family.textOnly?.(loaded, text) ?? text);

@@ -10,8 +10,8 @@ interface LayerOutputs {
 
 /** A step whose scores are looked at. */
 export interface ScoredStep {
-  /** Embeddings of its tokens. */
-  embeds: { type: string; data: unknown };
+  /** Their embeddings, or their ids. */
+  newTokens: { type: string; data: unknown };
   tokens: number;
   /** Tokens seen before it. */
   seen: number;
@@ -39,8 +39,8 @@ function stepName({ tokens, seen }: ScoredStep): string {
 }
 
 /** Where the first such number came up, along the way that numbers take through the model. */
-function origin({ embeds, layers, rows }: ScoredStep): string {
-  if (!hasFiniteData(embeds)) {
+function origin({ newTokens, layers, rows }: ScoredStep): string {
+  if (newTokens.type.startsWith('float') && !hasFiniteData(newTokens)) {
     return 'the embeddings that the decoder was given are not either, so look at the image, the vision encoder and the embedding';
   }
   for (const [at, { keys, values, attentionSlots }] of rows.entries()) {

@@ -2,12 +2,12 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Explanation, explainPrompt } from '../../src/explain/explain-prompt.js';
 import { createPolicy, ElasticCache, type LoadedModel, loadElastic, readImage } from '../../src/index.js';
-import { prepareInputs, type Question } from '../../src/models/prepare-inputs.js';
+import { prepareInputs } from '../../src/models/prepare-inputs.js';
 
 const path = (name: string) => fileURLToPath(new URL(`../../demo-model/${name}`, import.meta.url));
 
 let loaded: LoadedModel;
-let question: Question;
+let question: Parameters<typeof explainPrompt>[1];
 let elastic: Explanation;
 
 beforeAll(async () => {

@@ -1,9 +1,9 @@
 import Table from 'cli-table3';
-import { readImage } from '../../models/read-image.js';
 import { agreement } from '../agreement.js';
 import { ask, type Outcome } from '../ask.js';
 import { modelOrEmbedded } from '../embedded.js';
 import { megabytes, milliseconds, percent } from '../format.js';
+import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
 import { Progress } from '../progress.js';
@@ -26,7 +26,7 @@ const REFERENCE: Run = { policy: 'full', budget: { name: '1', budget: 1 } };
 /** Asks the same with every policy and budget: one table on stdout, the answers below it. */
 export async function compare(options: CompareOptions): Promise<void> {
   const { image, prompt, endSize, maxNewTokens, json } = options;
-  const images = await Promise.all(image.map(readImage));
+  const images = await readImages(image);
   const progress = new Progress();
   const model = modelOrEmbedded(options.model);
   const loaded = await loadWithProgress(model, options, progress);

@@ -4,9 +4,9 @@ import { type Explanation, explainPrompt } from '../../explain/explain-prompt.js
 import { embedPhoto } from '../../explain/photo.js';
 import { drawPicture } from '../../explain/picture.js';
 import { checkPicturePath, writePicture } from '../../explain/write-picture.js';
-import { readImage } from '../../models/read-image.js';
 import { createPolicy } from '../../policies/registry.js';
 import { modelOrEmbedded } from '../embedded.js';
+import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
 import { Progress } from '../progress.js';
@@ -32,7 +32,7 @@ export async function explain(options: ExplainOptions): Promise<void> {
     );
   }
   if (out !== undefined) await checkPicturePath(out, paths);
-  const images = await Promise.all(paths.map(readImage));
+  const images = await readImages(paths);
   const model = modelOrEmbedded(options.model);
   const progress = new Progress();
   const loaded = await loadWithProgress(model, options, progress);

@@ -1,6 +1,6 @@
-import { readImage } from '../../models/read-image.js';
 import { ask, costLines } from '../ask.js';
 import { modelOrEmbedded } from '../embedded.js';
+import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
 import { Progress } from '../progress.js';
@@ -19,7 +19,7 @@ export interface GenerateOptions extends ModelOptions {
 /** Streams an answer to stdout and tells what it cost on stderr; with `json`, both as one object on stdout. */
 export async function generate(options: GenerateOptions): Promise<void> {
   const { image, prompt, json, policy, budget, endSize, maxNewTokens, temperature } = options;
-  const images = await Promise.all(image.map(readImage));
+  const images = await readImages(image);
   const model = modelOrEmbedded(options.model);
   const progress = new Progress();
   const loaded = await loadWithProgress(model, options, progress);

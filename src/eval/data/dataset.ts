@@ -1,6 +1,4 @@
-import type { Question } from '../../models/prepare-inputs.js';
-
-export type Image = Question['images'][number];
+import type { Image } from '../../models/read-image.js';
 
 /** One thing to ask about an image. */
 export interface Task {

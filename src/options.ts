@@ -1,0 +1,67 @@
+import { ElasticCacheError, type ErrorCode } from './errors.js';
+
+/**
+ * Refuses options that do not exist: what is mistyped would otherwise be what is not given.
+ * @param where the function or class that takes them
+ * @param options what was given; undefined and null count as none
+ * @throws ElasticCacheError 'invalid-option'
+ */
+export function refuseUnknown(where: string, options: unknown, known: readonly string[]): void {
+  if (options === undefined || options === null) return;
+  if (typeof options !== 'object' || Array.isArray(options)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `${where} takes its options as an object, such as { ${known[0]}: ... }; ${JSON.stringify(options)} is none.`,
+    );
+  }
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    throw unknown('invalid-option', `${where} has no option "${name}"`, name, known, 'it takes');
+  }
+}
+
+/**
+ * What to throw for a name that is none of those there are: with the one that was meant, where one is like it.
+ * @param message what is wrong, without a full stop
+ * @param list what the list of all names is introduced by
+ */
+export function unknown(
+  code: ErrorCode,
+  message: string,
+  name: string,
+  known: readonly string[],
+  list = 'choose one of',
+): ElasticCacheError {
+  const meant = closest(name, known);
+  const hint = meant === undefined ? '' : ` Did you mean "${meant}"?`;
+  return new ElasticCacheError(code, `${message}; ${list} ${known.join(', ')}.${hint}`);
+}
+
+/** The known name that is a slip of the hand away; undefined where none is. */
+export function closest(name: string, known: readonly string[]): string | undefined {
+  const typed = plain(name);
+  const far = known.map((each) => distance(typed, plain(each)));
+  const least = Math.min(...far);
+  // As many letters may differ as one slips over without making another word.
+  return least <= Math.max(1, Math.floor(typed.length / 3)) ? known[far.indexOf(least)] : undefined;
+}
+
+const plain = (name: string) => name.toLowerCase().replaceAll(/[-_\s]/g, '');
+
+/** Letters to add, leave out, exchange or swap with the next (Damerau 1964, each place once). */
+function distance(a: string, b: string): number {
+  const rows = Array.from({ length: a.length + 1 }, (_, i) =>
+    Array.from({ length: b.length + 1 }, (_, j) => (i === 0 ? j : j === 0 ? i : 0)),
+  );
+  for (let i = 1; i <= a.length; i++) {
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1] ? 0 : 1;
+      let best = Math.min(rows[i - 1]![j]! + 1, rows[i]![j - 1]! + 1, rows[i - 1]![j - 1]! + same);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) {
+        best = Math.min(best, rows[i - 2]![j - 2]! + 1);
+      }
+      rows[i]![j] = best;
+    }
+  }
+  return rows[a.length]![b.length]!;
+}
