@@ -36,9 +36,9 @@ export { type Model as OnnxModel, parseModel, serializeModel } from './graph/onn
 export { readSkeleton } from './graph/onnx/skeleton.js';
 export { type RewriteReport, rewriteDecoder } from './graph/rewrite.js';
 export { type Answer, type AnswerOptions, answer } from './models/answer.js';
+export type { Dtype } from './models/files/model-files.js';
 export { type LoadOptions, loadElastic } from './models/load.js';
 export type { ElasticModel, GenerateOptions, LoadedModel, LoadedVisionModel } from './models/loaded-model.js';
-export type { Dtype } from './models/model-files.js';
 export { type Inputs, prepareInputs, type Question, tokensAfterImage } from './models/prepare-inputs.js';
 export {
   type ImageSource,

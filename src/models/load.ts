@@ -6,14 +6,20 @@ import { ElasticSession } from '../runtime/elastic-session.js';
 import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
 import { sessionOptions } from '../runtime/session-options.js';
 import { withElasticCache } from './elastic-model.js';
+import { lookAt } from './files/hub-file.js';
+import { type Dtype, modelFiles } from './files/model-files.js';
+import {
+  isOffline,
+  type ModelSource,
+  modelSource,
+  pathOnDisk,
+  type SourceOptions,
+} from './files/model-source.js';
+import { fetchWeights } from './files/weights.js';
 import { generationConfig } from './generation-config.js';
-import { lookAt } from './hub-file.js';
 import type { LoadedModel } from './loaded-model.js';
 import { modelClass } from './model-class.js';
-import { type Dtype, modelFiles } from './model-files.js';
-import { isOffline, type ModelSource, modelSource, pathOnDisk, type SourceOptions } from './model-source.js';
 import { openSession, type Releasable } from './sessions.js';
-import { fetchWeights } from './weights.js';
 
 export interface LoadOptions extends SourceOptions, DecoderSettings {
   /** Number format of the weights, as in transformers.js. Default: what the model's config names, else `fp32`. */

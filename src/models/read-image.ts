@@ -3,13 +3,13 @@ import { fileURLToPath } from 'node:url';
 import { RawImage } from '@huggingface/transformers';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import { refuseUnknown } from '../options.js';
+import { sizeName } from './files/sizes.js';
 import { dataUrlBytes } from './images/data-url.js';
 import { decodeImage } from './images/decode-image.js';
 import { fetchImage } from './images/fetch-image.js';
 import { type ImageSource, nameImage, sourceName } from './images/image-source.js';
 import { onWhite } from './images/on-white.js';
 import type { WebAccess } from './images/web-address.js';
-import { sizeName } from './sizes.js';
 
 export { MAX_PIXELS } from './images/decode-image.js';
 export type { ImageSource } from './images/image-source.js';

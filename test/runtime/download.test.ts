@@ -2,9 +2,9 @@ import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:f
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { fetchFile, partPath } from '../../src/models/download.js';
-import { lookAt } from '../../src/models/hub-file.js';
-import { cachePath, type ModelSource, modelSource } from '../../src/models/model-source.js';
+import { fetchFile, partPath } from '../../src/models/files/download.js';
+import { lookAt } from '../../src/models/files/hub-file.js';
+import { cachePath, type ModelSource, modelSource } from '../../src/models/files/model-source.js';
 import { HubServer } from './hub-server.js';
 
 const FILE = 'onnx/weights.bin';

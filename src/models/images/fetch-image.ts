@@ -2,7 +2,7 @@ import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIP } from 'node:net';
 import { ElasticCacheError, reasonOf } from '../../errors.js';
-import { sizeName } from '../sizes.js';
+import { sizeName } from '../files/sizes.js';
 import { allowedAddresses, checkedLookup, RefusedAddress, type WebAccess } from './web-address.js';
 
 /** Bytes of an image from the web at most. */

@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { env, type ProgressCallback } from '@huggingface/transformers';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 
 /** Where the files of a model come from, as transformers.js names it. */
 export interface SourceOptions {

@@ -1,5 +1,5 @@
 import { env } from '@huggingface/transformers';
-import { ElasticCacheError, reasonOf } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../../errors.js';
 import type { ModelSource } from './model-source.js';
 
 /** A file on the Hub that is not here yet. */

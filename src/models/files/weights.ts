@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
-import { ElasticCacheError } from '../errors.js';
-import { readSkeleton } from '../graph/onnx/skeleton.js';
-import { bytesNeeded, settleExternalWeights } from '../runtime/external-weights.js';
-import { FileSource } from '../runtime/file-source.js';
+import { ElasticCacheError } from '../../errors.js';
+import { readSkeleton } from '../../graph/onnx/skeleton.js';
+import { bytesNeeded, settleExternalWeights } from '../../runtime/external-weights.js';
+import { FileSource } from '../../runtime/file-source.js';
 import { fetchFile, partPath } from './download.js';
 import { lookAt, type RemoteFile } from './hub-file.js';
 import { cacheFolder, cachePath, foundOnDisk, isOffline, type ModelSource } from './model-source.js';

@@ -1,6 +1,6 @@
 import { type DataType, ModelRegistry, type PretrainedConfig } from '@huggingface/transformers';
-import { ElasticCacheError } from '../errors.js';
-import { familyOf } from './families/registry.js';
+import { ElasticCacheError } from '../../errors.js';
+import { familyOf } from '../families/registry.js';
 import type { ModelSource } from './model-source.js';
 import { memoryLeft, sizeName } from './sizes.js';
 import { dropDamaged, findWeights, type WeightFile } from './weights.js';

@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { ElasticCacheError, isDiskFull } from '../errors.js';
+import { ElasticCacheError, isDiskFull } from '../../errors.js';
 import { networkReason, type RemoteFile, refuse, request } from './hub-file.js';
 import { cachePath, type ModelSource } from './model-source.js';
 import { sizeName } from './sizes.js';
