@@ -1,7 +1,7 @@
 import { KVCache } from '../cache/kv-cache.js';
 import { answerInputs } from '../models/answer.js';
 import type { LoadedModel } from '../models/loaded-model.js';
-import { answerSurprise } from '../models/teacher-forcing.js';
+import { answerSurprise } from '../models/measuring/teacher-forcing.js';
 import { createPolicy } from '../policies/registry.js';
 import type { Cell } from './cells.js';
 import type { Task } from './data/dataset.js';

@@ -1,6 +1,6 @@
 import { ElasticCacheError } from '../errors.js';
 import type { LoadedModel } from '../models/loaded-model.js';
-import { SharedPrompts } from '../models/shared-prompts.js';
+import { SharedPrompts } from '../models/measuring/shared-prompts.js';
 import { Random } from '../random.js';
 import { type Cell, REFERENCE } from './cells.js';
 import type { BrokenRecord, Dataset, Sample, Task } from './data/dataset.js';

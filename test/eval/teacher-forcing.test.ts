@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { LlavaForConditionalGeneration, Tensor } from '@huggingface/transformers';
 import { expect, it } from 'vitest';
 import { ElasticCache, loadElastic, prepareInputs, readImage } from '../../src/index.js';
-import { answerSurprise, answerTokens } from '../../src/models/teacher-forcing.js';
+import { answerSurprise, answerTokens } from '../../src/models/measuring/teacher-forcing.js';
 
 const path = (name: string) => fileURLToPath(new URL(`../../demo-model/${name}`, import.meta.url));
 const PROMPT = 'Describe the image in detail.';

@@ -1,9 +1,9 @@
 import { LogitsProcessor, LogitsProcessorList, type Tensor } from '@huggingface/transformers';
-import type { KVCache } from '../cache/kv-cache.js';
-import { ElasticCacheError } from '../errors.js';
+import type { KVCache } from '../../cache/kv-cache.js';
+import { ElasticCacheError } from '../../errors.js';
+import type { LoadedModel } from '../loaded-model.js';
+import { type Inputs, promptText } from '../prepare-inputs.js';
 import { plainGeneration } from './generation-settings.js';
-import type { LoadedModel } from './loaded-model.js';
-import { type Inputs, promptText } from './prepare-inputs.js';
 
 /**
  * The tokens an answer has after a prompt about one image: what it adds to the prompt's when both are encoded together.

@@ -1,4 +1,4 @@
-import type { GenerateOptions } from './loaded-model.js';
+import type { GenerateOptions } from '../loaded-model.js';
 
 /**
  * Settings of `generate()` for exactly `newTokens` tokens, each the likeliest by the model's own logits: whatever a

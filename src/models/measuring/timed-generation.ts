@@ -1,9 +1,9 @@
 import { BaseStreamer, cat, Tensor, type TextStreamer } from '@huggingface/transformers';
-import type { KVCache } from '../cache/kv-cache.js';
-import { ElasticCacheError } from '../errors.js';
+import type { KVCache } from '../../cache/kv-cache.js';
+import { ElasticCacheError } from '../../errors.js';
+import type { LoadedModel } from '../loaded-model.js';
+import { type Inputs, tokensAfterImage } from '../prepare-inputs.js';
 import { plainGeneration } from './generation-settings.js';
-import type { LoadedModel } from './loaded-model.js';
-import { type Inputs, tokensAfterImage } from './prepare-inputs.js';
 
 export interface Timing {
   /** From the first look at the image to the first new token of every row. */

@@ -1,8 +1,8 @@
-import type { KVCache } from '../cache/kv-cache.js';
-import { ElasticCacheError } from '../errors.js';
-import type { Decoder, DecoderInput } from '../runtime/decoder.js';
-import { ElasticSession } from '../runtime/elastic-session.js';
-import type { LoadedModel } from './loaded-model.js';
+import type { KVCache } from '../../cache/kv-cache.js';
+import { ElasticCacheError } from '../../errors.js';
+import type { Decoder, DecoderInput } from '../../runtime/decoder.js';
+import { ElasticSession } from '../../runtime/elastic-session.js';
+import type { LoadedModel } from '../loaded-model.js';
 
 type Append = Parameters<KVCache['appendSlots']>;
 type Logits = Awaited<ReturnType<Decoder['run']>>;
