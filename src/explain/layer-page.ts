@@ -1,12 +1,12 @@
 import type { Photo } from './canvas.js';
 import { COLUMN, threeColumns } from './columns.js';
-import type { ExplainedLayer, Explanation, PromptToken } from './explain-prompt.js';
 import { factorScale, legend, type Scale, times } from './heat.js';
 import { keptKeys, keys, mergeKeys } from './keys.js';
 import { type Block, stack } from './layout.js';
-import type { PatchFate } from './merge-groups.js';
 import { heatPanel, keptPanel, mergePanel } from './panels.js';
 import { nameOf, type PlacedGrid, sections } from './placed-grids.js';
+import type { ExplainedLayer, Explanation, PromptToken } from './prompt/explain-prompt.js';
+import type { PatchFate } from './prompt/merge-groups.js';
 import { fatesIn, fromWhom, received } from './prompt-numbers.js';
 import { promptText } from './prompt-text.js';
 

@@ -1,11 +1,11 @@
 import { type Photo, panelSize } from './canvas.js';
 import { COLUMN, threeColumns } from './columns.js';
-import type { Explanation } from './explain-prompt.js';
 import { countScale, factorScale, legend, type Scale } from './heat.js';
 import { edgeKeys, keys, mergeKeys } from './keys.js';
 import { type Block, heading, INNER, MARGIN, SOFT, stack } from './layout.js';
 import { heatPanel, mergePanel, plainPanel } from './panels.js';
 import { type PlacedGrid, sections } from './placed-grids.js';
+import type { Explanation } from './prompt/explain-prompt.js';
 import { fatesIn, fromWhom, meanReceived, timesStayed } from './prompt-numbers.js';
 import { promptText } from './prompt-text.js';
 import { text } from './svg.js';

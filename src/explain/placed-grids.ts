@@ -1,6 +1,6 @@
-import type { Explanation } from './explain-prompt.js';
 import { type Block, sectionHeading, stack } from './layout.js';
-import type { PatchGrid } from './patch-grid.js';
+import type { Explanation } from './prompt/explain-prompt.js';
+import type { PatchGrid } from './prompt/patch-grid.js';
 
 /** A grid with the tokens that are its patches. */
 export interface PlacedGrid {

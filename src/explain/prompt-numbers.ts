@@ -1,6 +1,6 @@
-import type { ExplainedLayer, PromptToken } from './explain-prompt.js';
-import { type Elsewhere, type PatchFate, patchFates } from './merge-groups.js';
 import type { PlacedGrid } from './placed-grids.js';
+import type { ExplainedLayer, PromptToken } from './prompt/explain-prompt.js';
+import { type Elsewhere, type PatchFate, patchFates } from './prompt/merge-groups.js';
 
 /** [tokens] attention received, as a multiple of what a token of this prompt receives on average. */
 export function received({ attention }: ExplainedLayer): number[] {

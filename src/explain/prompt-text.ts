@@ -1,6 +1,6 @@
-import type { PromptToken } from './explain-prompt.js';
 import { times } from './heat.js';
 import { type Block, heading, INNER, MARGIN } from './layout.js';
+import type { PromptToken } from './prompt/explain-prompt.js';
 import { type Chip, textStrip, visible } from './text-strip.js';
 
 /** The text of the prompt with, for each token, whether it stayed; the image tokens that follow each other are one chip. */

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Explanation, explainPrompt } from '../../src/explain/explain-prompt.js';
+import { type Explanation, explainPrompt } from '../../src/explain/prompt/explain-prompt.js';
 import { createPolicy, ElasticCache, type LoadedModel, loadElastic, readImage } from '../../src/index.js';
 import { prepareInputs } from '../../src/models/prepare-inputs.js';
 

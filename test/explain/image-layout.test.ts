@@ -10,9 +10,9 @@ import {
 } from '@huggingface/transformers';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { imageLayout } from '../../src/explain/image-layout.js';
-import { cornerOf, extentOf, type ImageLayout, type PatchGrid } from '../../src/explain/patch-grid.js';
-import type { ImageProcessorFacts } from '../../src/explain/seen-part.js';
+import { imageLayout } from '../../src/explain/prompt/image-layout.js';
+import { cornerOf, extentOf, type ImageLayout, type PatchGrid } from '../../src/explain/prompt/patch-grid.js';
+import type { ImageProcessorFacts } from '../../src/explain/prompt/seen-part.js';
 import type { Inputs } from '../../src/models/prepare-inputs.js';
 
 /** A photo that tells in each pixel where it is: red grows from left to right, green from top to bottom. */

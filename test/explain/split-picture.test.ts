@@ -1,8 +1,8 @@
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
-import type { Explanation, PromptToken } from '../../src/explain/explain-prompt.js';
-import type { PatchGrid } from '../../src/explain/patch-grid.js';
 import { drawPicture } from '../../src/explain/picture.js';
+import type { Explanation, PromptToken } from '../../src/explain/prompt/explain-prompt.js';
+import type { PatchGrid } from '../../src/explain/prompt/patch-grid.js';
 import { marked } from './marked.js';
 
 const box = { x: 0, y: 0, width: 90, height: 60 };

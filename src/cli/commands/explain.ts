@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
-import { type Explanation, explainPrompt } from '../../explain/explain-prompt.js';
+import { type Explanation, explainPrompt } from '../../explain/prompt/explain-prompt.js';
 import { embedPhoto } from '../../explain/photo.js';
 import { drawPicture } from '../../explain/picture.js';
 import { checkPicturePath, writePicture } from '../../explain/write-picture.js';

@@ -1,4 +1,4 @@
-import type { CachePolicy, PromptEdit, PromptView } from '../cache/policy.js';
+import type { CachePolicy, PromptEdit, PromptView } from '../../cache/policy.js';
 
 /** Called once for each sequence when its prompt is complete: what the policy saw of each layer, and what it made of it. */
 export type PromptWatcher = (prompts: readonly PromptView[], edits: readonly PromptEdit[]) => void;
