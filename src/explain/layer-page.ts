@@ -1,9 +1,9 @@
-import type { Photo } from './canvas.js';
-import { COLUMN, threeColumns } from './columns.js';
-import { factorScale, legend, type Scale, times } from './heat.js';
-import { keptKeys, keys, mergeKeys } from './keys.js';
-import { type Block, stack } from './layout.js';
-import { heatPanel, keptPanel, mergePanel } from './panels.js';
+import type { Photo } from './drawing/canvas.js';
+import { COLUMN, threeColumns } from './drawing/columns.js';
+import { factorScale, legend, type Scale, times } from './drawing/heat.js';
+import { keptKeys, keys, mergeKeys } from './drawing/keys.js';
+import { type Block, stack } from './drawing/layout.js';
+import { heatPanel, keptPanel, mergePanel } from './drawing/panels.js';
 import { nameOf, type PlacedGrid, sections } from './placed-grids.js';
 import type { ExplainedLayer, Explanation, PromptToken } from './prompt/explain-prompt.js';
 import type { PatchFate } from './prompt/merge-groups.js';

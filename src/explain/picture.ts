@@ -1,10 +1,10 @@
-import { definitions, type Photo } from './canvas.js';
+import { definitions, type Photo } from './drawing/canvas.js';
+import { INK, INNER, MARGIN, SOFT, WIDTH } from './drawing/layout.js';
+import { escapeXml, tag, text } from './drawing/svg.js';
 import { layerPage } from './layer-page.js';
-import { INK, INNER, MARGIN, SOFT, WIDTH } from './layout.js';
 import { overviewPage } from './overview-page.js';
 import { placedGrids } from './placed-grids.js';
 import type { Explanation } from './prompt/explain-prompt.js';
-import { escapeXml, tag, text } from './svg.js';
 
 export interface PictureOptions {
   readonly photo: Photo;

@@ -1,4 +1,4 @@
-import { type Block, sectionHeading, stack } from './layout.js';
+import { type Block, sectionHeading, stack } from './drawing/layout.js';
 import type { Explanation } from './prompt/explain-prompt.js';
 import type { PatchGrid } from './prompt/patch-grid.js';
 

@@ -1,7 +1,7 @@
-import { times } from './heat.js';
-import { type Block, heading, INNER, MARGIN } from './layout.js';
+import { times } from './drawing/heat.js';
+import { type Block, heading, INNER, MARGIN } from './drawing/layout.js';
+import { type Chip, textStrip, visible } from './drawing/text-strip.js';
 import type { PromptToken } from './prompt/explain-prompt.js';
-import { type Chip, textStrip, visible } from './text-strip.js';
 
 /** The text of the prompt with, for each token, whether it stayed; the image tokens that follow each other are one chip. */
 export function promptText(

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { embedPhoto } from '../../src/explain/photo.js';
+import { embedPhoto } from '../../src/explain/drawing/photo.js';
 import { drawPicture } from '../../src/explain/picture.js';
 import { type Explanation, explainPrompt } from '../../src/explain/prompt/explain-prompt.js';
 import { checkPicturePath, writePicture } from '../../src/explain/write-picture.js';

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { type Explanation, explainPrompt } from '../../explain/prompt/explain-prompt.js';
-import { embedPhoto } from '../../explain/photo.js';
+import { embedPhoto } from '../../explain/drawing/photo.js';
 import { drawPicture } from '../../explain/picture.js';
 import { checkPicturePath, writePicture } from '../../explain/write-picture.js';
 import { createPolicy } from '../../policies/registry.js';

@@ -1,6 +1,6 @@
+import type { Box, PatchGrid } from '../prompt/patch-grid.js';
 import { type Canvas, type Photo, panelSize } from './canvas.js';
 import { type Block, heading, INNER, MARGIN } from './layout.js';
-import type { Box, PatchGrid } from './prompt/patch-grid.js';
 
 const GAP = 24;
 const [TITLE, LEGEND] = [46, 14];
