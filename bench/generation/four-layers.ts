@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildDecoder } from '../../src/convert/decoder-graph.js';
-import { llavaSpec } from '../../src/convert/llava-spec.js';
+import { llavaSpec } from '../../src/convert/checkpoint/llava-spec.js';
 import { OnnxFile } from '../../src/convert/onnx-file.js';
 import { decoderTensors } from '../../src/convert/text-tensors.js';
 

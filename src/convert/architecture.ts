@@ -1,4 +1,4 @@
-import type { NeededTensor, Spellings } from './checkpoint.js';
+import type { NeededTensor, Spellings } from './checkpoint/checkpoint.js';
 import type { Json, TransformersJsOptions } from './checkpoint-files.js';
 import type { ReadTensor, WeightFormat } from './layers.js';
 import type { OnnxFile } from './onnx-file.js';

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
 import type { Architecture } from './architecture.js';
 import { writeDirectory } from './atomic-directory.js';
-import { Checkpoint } from './checkpoint.js';
+import { Checkpoint } from './checkpoint/checkpoint.js';
 import { type CheckpointFiles, readCheckpointFiles, writeJsonFiles } from './checkpoint-files.js';
 import type { WeightFormat } from './layers.js';
 import { llavaModel } from './llava-model.js';

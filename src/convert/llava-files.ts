@@ -1,4 +1,5 @@
 import { ElasticCacheError } from '../errors.js';
+import type { LlavaSpec } from './checkpoint/llava-spec.js';
 import {
   type CheckpointFiles,
   isJson,
@@ -9,7 +10,6 @@ import {
   textFiles,
   tokenId,
 } from './checkpoint-files.js';
-import type { LlavaSpec } from './llava-spec.js';
 
 /**
  * Makes sure that the tokenizer and the image processor fit the model.

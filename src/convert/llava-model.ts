@@ -1,9 +1,9 @@
 import type { Architecture } from './architecture.js';
+import { llavaSpec } from './checkpoint/llava-spec.js';
+import { spellings, visionEncoderTensors } from './checkpoint/llava-tensors.js';
 import type { CheckpointFiles } from './checkpoint-files.js';
 import { buildDecoder, buildEmbedTokens } from './decoder-graph.js';
 import { checkFiles, llavaFiles } from './llava-files.js';
-import { llavaSpec } from './llava-spec.js';
-import { spellings, visionEncoderTensors } from './llava-tensors.js';
 import { decoderTensors, embeddingTensor, headOf } from './text-tensors.js';
 import { buildVisionEncoder } from './vision-graph.js';
 

@@ -1,7 +1,7 @@
 import { DataType, MICROSOFT } from '../graph/onnx/onnx.js';
+import type { LlavaSpec, VisionSpec } from './checkpoint/llava-spec.js';
+import { projectorPrefix, visionPrefix } from './checkpoint/llava-tensors.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
-import type { LlavaSpec, VisionSpec } from './llava-spec.js';
-import { projectorPrefix, visionPrefix } from './llava-tensors.js';
 import type { OnnxFile } from './onnx-file.js';
 
 /**

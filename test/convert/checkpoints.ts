@@ -2,7 +2,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SafetensorsFile } from '../../src/convert/safetensors.js';
+import { SafetensorsFile } from '../../src/convert/checkpoint/safetensors.js';
 
 /** A random LLaVA checkpoint in bfloat16 and, in `expected`, what Hugging Face transformers makes of it (fixtures/make.py). */
 export const tiny = fileURLToPath(new URL('fixtures/tiny-llava', import.meta.url));

@@ -1,4 +1,4 @@
-import { fromHalf } from '../graph/onnx/tensors.js';
+import { fromHalf } from '../../graph/onnx/tensors.js';
 
 /** Widens bfloat16 (the upper half of a float32) to float32. */
 export function decodeBFloat16(bits: Uint16Array, out: Float32Array): void {

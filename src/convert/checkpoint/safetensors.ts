@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { z } from 'zod';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 import { decodeBFloat16, decodeFloat16 } from './half-floats.js';
 
 /** One tensor of a safetensors file: where its bytes lie in the file and what they are. */
