@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildDecoder } from '../../src/convert/decoder-graph.js';
+import { buildDecoder } from '../../src/convert/graphs/decoder-graph.js';
 import { llavaSpec } from '../../src/convert/checkpoint/llava-spec.js';
-import { OnnxFile } from '../../src/convert/onnx-file.js';
+import { OnnxFile } from '../../src/convert/graphs/onnx-file.js';
 import { decoderTensors } from '../../src/convert/text-tensors.js';
 
 /** LLaVA-1.5-7B's decoder layers, four of them, and a small vocabulary. */

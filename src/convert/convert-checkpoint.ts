@@ -6,9 +6,9 @@ import type { Architecture } from './architecture.js';
 import { writeDirectory } from './atomic-directory.js';
 import { Checkpoint } from './checkpoint/checkpoint.js';
 import { type CheckpointFiles, readCheckpointFiles, writeJsonFiles } from './checkpoint-files.js';
-import type { WeightFormat } from './layers.js';
+import type { WeightFormat } from './graphs/layers.js';
+import { OnnxFile } from './graphs/onnx-file.js';
 import { llavaModel } from './llava-model.js';
-import { OnnxFile } from './onnx-file.js';
 import { textModel } from './text-model.js';
 import { unsupported } from './unsupported.js';
 

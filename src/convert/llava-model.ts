@@ -2,10 +2,10 @@ import type { Architecture } from './architecture.js';
 import { llavaSpec } from './checkpoint/llava-spec.js';
 import { spellings, visionEncoderTensors } from './checkpoint/llava-tensors.js';
 import type { CheckpointFiles } from './checkpoint-files.js';
-import { buildDecoder, buildEmbedTokens } from './decoder-graph.js';
+import { buildDecoder, buildEmbedTokens } from './graphs/decoder-graph.js';
+import { buildVisionEncoder } from './graphs/vision-graph.js';
 import { checkFiles, llavaFiles } from './llava-files.js';
 import { decoderTensors, embeddingTensor, headOf } from './text-tensors.js';
-import { buildVisionEncoder } from './vision-graph.js';
 
 /**
  * A LLaVA model: vision encoder, token embedding and decoder.

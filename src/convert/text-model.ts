@@ -1,6 +1,6 @@
 import type { Architecture } from './architecture.js';
 import { type CheckpointFiles, textConfig, textFiles } from './checkpoint-files.js';
-import { buildDecoder } from './decoder-graph.js';
+import { buildDecoder } from './graphs/decoder-graph.js';
 import { llamaSchema, qwen2Schema, textSpec } from './text-spec.js';
 import { decoderTensors, embeddingTensor, headOf } from './text-tensors.js';
 import { unsupported } from './unsupported.js';

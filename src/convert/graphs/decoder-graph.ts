@@ -1,9 +1,9 @@
-import { DataType, MICROSOFT } from '../graph/onnx/onnx.js';
+import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
+import type { TextSpec } from '../text-spec.js';
+import { embeddingTensor, layersOf } from '../text-tensors.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 import type { OnnxFile } from './onnx-file.js';
 import { rotaryTables } from './rotary-tables.js';
-import type { TextSpec } from './text-spec.js';
-import { embeddingTensor, layersOf } from './text-tensors.js';
 
 /** Adds the token embedding: `input_ids` [batch, tokens] -> `inputs_embeds` [batch, tokens, hidden]. */
 export async function buildEmbedTokens(file: OnnxFile, spec: TextSpec, read: ReadTensor): Promise<void> {

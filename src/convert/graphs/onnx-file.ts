@@ -1,7 +1,7 @@
 import { type FileHandle, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { GraphBuilder } from '../graph/onnx/builder.js';
-import { type DataType, serializeModel } from '../graph/onnx/onnx.js';
+import { GraphBuilder } from '../../graph/onnx/builder.js';
+import { type DataType, serializeModel } from '../../graph/onnx/onnx.js';
 
 /** ONNX Runtime maps external data into memory page by page. */
 const page = 4096;

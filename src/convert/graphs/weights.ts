@@ -1,4 +1,4 @@
-import { bytesOf } from '../graph/onnx/tensors.js';
+import { bytesOf } from '../../graph/onnx/tensors.js';
 
 /** Columns of a matrix turned into rows at a time. */
 const strip = 64;

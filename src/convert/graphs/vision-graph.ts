@@ -1,6 +1,6 @@
-import { DataType, MICROSOFT } from '../graph/onnx/onnx.js';
-import type { LlavaSpec, VisionSpec } from './checkpoint/llava-spec.js';
-import { projectorPrefix, visionPrefix } from './checkpoint/llava-tensors.js';
+import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
+import type { LlavaSpec, VisionSpec } from '../checkpoint/llava-spec.js';
+import { projectorPrefix, visionPrefix } from '../checkpoint/llava-tensors.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 import type { OnnxFile } from './onnx-file.js';
 

@@ -1,7 +1,7 @@
-import type { GraphBuilder, NodeOptions } from '../graph/onnx/builder.js';
-import { DataType, MICROSOFT } from '../graph/onnx/onnx.js';
-import { bytesOf } from '../graph/onnx/tensors.js';
-import type { Activation } from './checkpoint/llava-spec.js';
+import type { GraphBuilder, NodeOptions } from '../../graph/onnx/builder.js';
+import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
+import { bytesOf } from '../../graph/onnx/tensors.js';
+import type { Activation } from '../checkpoint/llava-spec.js';
 import type { OnnxFile } from './onnx-file.js';
 import { int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
 
