@@ -2,11 +2,11 @@ import Table from 'cli-table3';
 import { agreement } from '../agreement.js';
 import { ask, type Outcome } from '../ask.js';
 import { modelOrEmbedded } from '../embedded.js';
-import { megabytes, milliseconds, percent } from '../format.js';
 import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
-import { Progress } from '../progress.js';
+import { megabytes, milliseconds, percent } from '../terminal/format.js';
+import { Progress } from '../terminal/progress.js';
 
 export interface CompareOptions extends ModelOptions {
   image: string[];

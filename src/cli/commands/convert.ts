@@ -1,6 +1,6 @@
 import { type ConvertDtype, convertCheckpoint } from '../../convert/index.js';
 import { listOf } from '../option-values.js';
-import { Progress } from '../progress.js';
+import { Progress } from '../terminal/progress.js';
 
 export interface ConvertOptions {
   from: string;

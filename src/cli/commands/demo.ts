@@ -2,13 +2,13 @@ import { readImage } from '../../models/read-image.js';
 import { DEFAULT_POLICY } from '../../policies/registry.js';
 import { agreement, sentencesRight } from '../agreement.js';
 import { ask, costLines, type Outcome } from '../ask.js';
-import { columns, LiveBlock } from '../columns.js';
 import { modelOrEmbedded } from '../embedded.js';
-import { percent } from '../format.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
-import { Progress } from '../progress.js';
 import { readSample, type Sample } from '../samples.js';
+import { columns, LiveBlock } from '../terminal/columns.js';
+import { percent } from '../terminal/format.js';
+import { Progress } from '../terminal/progress.js';
 
 export interface DemoOptions extends ModelOptions {
   scene: number;

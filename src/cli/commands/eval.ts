@@ -14,9 +14,9 @@ import { sweep } from '../../eval/sweep.js';
 import { modelOrEmbedded } from '../embedded.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
-import { Progress } from '../progress.js';
 import { openScenesOrFile } from '../scenes.js';
-import { SweepBar } from '../sweep-bar.js';
+import { Progress } from '../terminal/progress.js';
+import { SweepBar } from '../terminal/sweep-bar.js';
 import { version } from '../version.js';
 
 export interface EvalOptions extends ModelOptions {

@@ -1,15 +1,15 @@
 import { basename } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
-import { type Explanation, explainPrompt } from '../../explain/prompt/explain-prompt.js';
 import { embedPhoto } from '../../explain/drawing/photo.js';
 import { drawPicture } from '../../explain/picture.js';
+import { type Explanation, explainPrompt } from '../../explain/prompt/explain-prompt.js';
 import { checkPicturePath, writePicture } from '../../explain/write-picture.js';
 import { createPolicy } from '../../policies/registry.js';
 import { modelOrEmbedded } from '../embedded.js';
 import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
-import { Progress } from '../progress.js';
+import { Progress } from '../terminal/progress.js';
 
 export interface ExplainOptions extends ModelOptions {
   image: string[];

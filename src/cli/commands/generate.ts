@@ -3,7 +3,7 @@ import { modelOrEmbedded } from '../embedded.js';
 import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
-import { Progress } from '../progress.js';
+import { Progress } from '../terminal/progress.js';
 
 export interface GenerateOptions extends ModelOptions {
   image: string[];
