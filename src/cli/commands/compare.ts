@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
 import { agreement } from '../agreement.js';
 import { ask, type Outcome } from '../ask.js';
-import { modelOrEmbedded } from '../embedded.js';
+import { modelOrEmbedded } from '../bundled/embedded.js';
 import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';

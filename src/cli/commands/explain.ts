@@ -5,7 +5,7 @@ import { drawPicture } from '../../explain/picture.js';
 import { type Explanation, explainPrompt } from '../../explain/prompt/explain-prompt.js';
 import { checkPicturePath, writePicture } from '../../explain/write-picture.js';
 import { createPolicy } from '../../policies/registry.js';
-import { modelOrEmbedded } from '../embedded.js';
+import { modelOrEmbedded } from '../bundled/embedded.js';
 import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';

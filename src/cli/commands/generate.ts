@@ -1,5 +1,5 @@
 import { ask, costLines } from '../ask.js';
-import { modelOrEmbedded } from '../embedded.js';
+import { modelOrEmbedded } from '../bundled/embedded.js';
 import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';

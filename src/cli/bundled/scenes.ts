@@ -1,13 +1,13 @@
-import { ElasticCacheError } from '../errors.js';
-import type { Dataset, Sample, Task } from '../eval/data/dataset.js';
-import { openDataset } from '../eval/data/open-dataset.js';
-import { imageOf } from '../models/read-image.js';
-import { Random } from '../random.js';
-import { DESCRIPTION_PROMPTS, describe } from '../scenes/describe.js';
-import { questions } from '../scenes/questions.js';
-import { renderScene } from '../scenes/render.js';
-import { isHeldOut, makeScene } from '../scenes/scene.js';
-import { IMAGE_SIZE } from '../scenes/vocabulary.js';
+import { ElasticCacheError } from '../../errors.js';
+import type { Dataset, Sample, Task } from '../../eval/data/dataset.js';
+import { openDataset } from '../../eval/data/open-dataset.js';
+import { imageOf } from '../../models/read-image.js';
+import { Random } from '../../random.js';
+import { DESCRIPTION_PROMPTS, describe } from '../../scenes/describe.js';
+import { questions } from '../../scenes/questions.js';
+import { renderScene } from '../../scenes/render.js';
+import { isHeldOut, makeScene } from '../../scenes/scene.js';
+import { IMAGE_SIZE } from '../../scenes/vocabulary.js';
 
 /** The held-out scenes that the embedded model was judged on begin here. */
 const FIRST_SCENE = 1000;

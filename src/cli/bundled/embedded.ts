@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 
-const demo = new URL('../../demo-model/', import.meta.url);
+const demo = new URL('../../../demo-model/', import.meta.url);
 
 /** The ten scenes that come with the package: `<name>.png` and what is on it in `<name>.json`. */
 export const samplesDirectory = fileURLToPath(new URL('samples', demo));
