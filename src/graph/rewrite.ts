@@ -11,7 +11,7 @@ import { GraphBuilder, shapeOf } from './onnx/builder.js';
 import { cloneModel, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx/onnx.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './onnx/queries.js';
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
-import { findCaches } from './patterns/caches.js';
+import { findCaches } from './patterns/parts/caches.js';
 import { takeApart } from './patterns/take-apart.js';
 import { addAttention } from './rewriting/attention.js';
 import { replaceCacheShapes } from './rewriting/cache-lengths.js';

@@ -2,12 +2,12 @@ import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import type { Node } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
-import type { LayerCache } from './caches.js';
-import { type ConcatenatedCache, castRows } from './concatenated-cache.js';
-import { maskWindow } from './mask-window.js';
-import { refusal } from './own-cache.js';
-import { repeatedHeads } from './repeated-heads.js';
-import { scoreChain } from './score-chain.js';
+import type { LayerCache } from './parts/caches.js';
+import { type ConcatenatedCache, castRows } from './parts/concatenated-cache.js';
+import { maskWindow } from './parts/mask-window.js';
+import { refusal } from './parts/own-cache.js';
+import { repeatedHeads } from './parts/repeated-heads.js';
+import { scoreChain } from './parts/score-chain.js';
 
 /**
  * Takes apart a layer that attends in ONNX's own operators, as torch.onnx writes eager and scaled-dot-product attention:

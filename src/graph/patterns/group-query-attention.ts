@@ -4,11 +4,11 @@ import type { GraphBuilder } from '../onnx/builder.js';
 import { DataType, type Node } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
-import type { LayerCache } from './caches.js';
-import { headDimOf } from './head-dim.js';
-import { maskWindow } from './mask-window.js';
-import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
-import { type Rotation, rotate, rotationOf } from './rotation.js';
+import type { LayerCache } from './parts/caches.js';
+import { headDimOf } from './parts/head-dim.js';
+import { maskWindow } from './parts/mask-window.js';
+import { checkOwnCache, refusal, WITHOUT_IT } from './parts/own-cache.js';
+import { type Rotation, rotate, rotationOf } from './parts/rotation.js';
 
 /** Positions of the inputs of com.microsoft.GroupQueryAttention. */
 const INPUT = {

@@ -6,13 +6,13 @@ import type { GraphBuilder } from '../onnx/builder.js';
 import type { Node } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
-import type { LayerCache } from './caches.js';
-import { type ConcatenatedCache, castRows, readerOf } from './concatenated-cache.js';
-import { headDimOf, sizesOf } from './head-dim.js';
-import { maskWindow } from './mask-window.js';
-import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
-import { repeatedHeads } from './repeated-heads.js';
-import { splitHeads } from './split-heads.js';
+import type { LayerCache } from './parts/caches.js';
+import { type ConcatenatedCache, castRows, readerOf } from './parts/concatenated-cache.js';
+import { headDimOf, sizesOf } from './parts/head-dim.js';
+import { maskWindow } from './parts/mask-window.js';
+import { checkOwnCache, refusal, WITHOUT_IT } from './parts/own-cache.js';
+import { repeatedHeads } from './parts/repeated-heads.js';
+import { splitHeads } from './parts/split-heads.js';
 
 /** Positions of the inputs of com.microsoft.MultiHeadAttention. */
 const INPUT = {

@@ -6,13 +6,13 @@ import type { GraphBuilder } from '../onnx/builder.js';
 import type { Node } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
-import type { LayerCache } from './caches.js';
-import { type ConcatenatedCache, castRows, readerOf } from './concatenated-cache.js';
-import { sizesOf } from './head-dim.js';
-import { maskWindow } from './mask-window.js';
-import { checkOwnCache, refusal, WITHOUT_IT } from './own-cache.js';
-import { repeatedHeads } from './repeated-heads.js';
-import { splitHeads } from './split-heads.js';
+import type { LayerCache } from './parts/caches.js';
+import { type ConcatenatedCache, castRows, readerOf } from './parts/concatenated-cache.js';
+import { sizesOf } from './parts/head-dim.js';
+import { maskWindow } from './parts/mask-window.js';
+import { checkOwnCache, refusal, WITHOUT_IT } from './parts/own-cache.js';
+import { repeatedHeads } from './parts/repeated-heads.js';
+import { splitHeads } from './parts/split-heads.js';
 
 /** Positions of the inputs of ONNX's Attention, operator sets 23 and 24. */
 const INPUT = { query: 0, key: 1, value: 2, mask: 3, pastKey: 4, pastValue: 5, lengths: 6 } as const;

@@ -2,12 +2,12 @@ import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
 import { MICROSOFT } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from './attention-layer.js';
-import type { LayerCache } from './caches.js';
-import { concatenatedCache } from './concatenated-cache.js';
 import { decomposedAttention } from './decomposed.js';
 import { groupQueryAttention } from './group-query-attention.js';
 import { multiHeadAttention, repeatedMultiHeadAttention } from './multi-head-attention.js';
 import { concatenatedOnnxAttention, onnxAttention } from './onnx-attention.js';
+import type { LayerCache } from './parts/caches.js';
+import { concatenatedCache } from './parts/concatenated-cache.js';
 
 /**
  * Takes a layer's attention apart, whichever pattern it is: the node that reads the cache decides.

@@ -1,8 +1,8 @@
-import { contractNames, TOKEN_INPUTS, tokenInputOf, USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
-import { intAttribute } from '../onnx/attributes.js';
-import { shapeOf } from '../onnx/builder.js';
-import { DataType, type Graph, type Node } from '../onnx/onnx.js';
-import { beforeCasts, type GraphIndex } from '../onnx/queries.js';
+import { contractNames, TOKEN_INPUTS, tokenInputOf, USE_ANOTHER_EXPORT, unsupported } from '../../decoder.js';
+import { intAttribute } from '../../onnx/attributes.js';
+import { shapeOf } from '../../onnx/builder.js';
+import { DataType, type Graph, type Node } from '../../onnx/onnx.js';
+import { beforeCasts, type GraphIndex } from '../../onnx/queries.js';
 
 /** One half (keys or values) of a layer's cache: where it enters and leaves the original graph. */
 export interface CacheTensor {

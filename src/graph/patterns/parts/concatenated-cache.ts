@@ -1,8 +1,8 @@
-import { USE_ANOTHER_EXPORT } from '../decoder.js';
-import { intAttribute } from '../onnx/attributes.js';
-import type { GraphBuilder } from '../onnx/builder.js';
-import { DataType, type Node } from '../onnx/onnx.js';
-import type { GraphIndex } from '../onnx/queries.js';
+import { USE_ANOTHER_EXPORT } from '../../decoder.js';
+import { intAttribute } from '../../onnx/attributes.js';
+import type { GraphBuilder } from '../../onnx/builder.js';
+import { DataType, type Node } from '../../onnx/onnx.js';
+import type { GraphIndex } from '../../onnx/queries.js';
 import { type CacheTensor, type LayerCache, presentSource } from './caches.js';
 import { refusal } from './own-cache.js';
 

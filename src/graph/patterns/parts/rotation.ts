@@ -1,9 +1,9 @@
-import { contractNames, USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
-import { intAttribute, subgraphsOf } from '../onnx/attributes.js';
-import { type GraphBuilder, shapeOf } from '../onnx/builder.js';
-import { DataType, type Graph, MICROSOFT, type Node } from '../onnx/onnx.js';
-import { GraphIndex } from '../onnx/queries.js';
-import { dimsOf } from '../onnx/tensors.js';
+import { contractNames, USE_ANOTHER_EXPORT, unsupported } from '../../decoder.js';
+import { intAttribute, subgraphsOf } from '../../onnx/attributes.js';
+import { type GraphBuilder, shapeOf } from '../../onnx/builder.js';
+import { DataType, type Graph, MICROSOFT, type Node } from '../../onnx/onnx.js';
+import { GraphIndex } from '../../onnx/queries.js';
+import { dimsOf } from '../../onnx/tensors.js';
 
 /** The rotation that a GroupQueryAttention node makes itself, taken out of it. */
 export interface Rotation {

@@ -1,8 +1,8 @@
-import { HIDDEN, type Mask } from '../analysis/causal-mask.js';
-import { Evaluator } from '../analysis/evaluate.js';
-import { intAttribute } from '../onnx/attributes.js';
-import type { Node } from '../onnx/onnx.js';
-import type { GraphIndex } from '../onnx/queries.js';
+import { HIDDEN, type Mask } from '../../analysis/causal-mask.js';
+import { Evaluator } from '../../analysis/evaluate.js';
+import { intAttribute } from '../../onnx/attributes.js';
+import type { Node } from '../../onnx/onnx.js';
+import type { GraphIndex } from '../../onnx/queries.js';
 
 /** What lies between the product of queries and keys and the weights: softmax(mask + softcap * tanh(scale * product / softcap)). */
 export interface ScoreChain {

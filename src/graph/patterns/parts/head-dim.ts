@@ -1,8 +1,8 @@
-import { type CacheShapes, sharedEvaluatorAtSizes } from '../analysis/evaluate-at-sizes.js';
-import { intAttribute } from '../onnx/attributes.js';
-import type { Node } from '../onnx/onnx.js';
-import { beforeCasts, type GraphIndex } from '../onnx/queries.js';
-import { dimsOf } from '../onnx/tensors.js';
+import { type CacheShapes, sharedEvaluatorAtSizes } from '../../analysis/evaluate-at-sizes.js';
+import { intAttribute } from '../../onnx/attributes.js';
+import type { Node } from '../../onnx/onnx.js';
+import { beforeCasts, type GraphIndex } from '../../onnx/queries.js';
+import { dimsOf } from '../../onnx/tensors.js';
 
 /** Products with weights [.., width]. */
 const PROJECTIONS = /^(MatMul|MatMulInteger|MatMulIntegerToFloat|DynamicQuantizeMatMul|FusedMatMul)$/;

@@ -1,4 +1,4 @@
-import type { GraphBuilder } from '../onnx/builder.js';
+import type { GraphBuilder } from '../../onnx/builder.js';
 
 /** Turns rows [B, S, heads * headDim] into [B, heads, S, headDim]. */
 export function splitHeads(

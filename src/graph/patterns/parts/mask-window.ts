@@ -1,8 +1,8 @@
-import { causalMask, type Mask } from '../analysis/causal-mask.js';
-import type { CacheShapes } from '../analysis/evaluate-at-sizes.js';
-import { USE_ANOTHER_EXPORT } from '../decoder.js';
-import type { Node } from '../onnx/onnx.js';
-import type { GraphIndex } from '../onnx/queries.js';
+import { causalMask, type Mask } from '../../analysis/causal-mask.js';
+import type { CacheShapes } from '../../analysis/evaluate-at-sizes.js';
+import { USE_ANOTHER_EXPORT } from '../../decoder.js';
+import type { Node } from '../../onnx/onnx.js';
+import type { GraphIndex } from '../../onnx/queries.js';
 import { refusal } from './own-cache.js';
 
 /**

@@ -1,6 +1,6 @@
-import { array, type NumberArray } from '../analysis/arrays.js';
-import { batchOf, evaluatorAtSizes } from '../analysis/evaluate-at-sizes.js';
-import type { GraphIndex } from '../onnx/queries.js';
+import { array, type NumberArray } from '../../analysis/arrays.js';
+import { batchOf, evaluatorAtSizes } from '../../analysis/evaluate-at-sizes.js';
+import type { GraphIndex } from '../../onnx/queries.js';
 
 /** How a cache reaches the operator that reads it. */
 export interface RepeatedHeads {

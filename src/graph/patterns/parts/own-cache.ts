@@ -1,7 +1,7 @@
-import type { ElasticCacheError } from '../../errors.js';
-import { USE_ANOTHER_EXPORT, unsupported } from '../decoder.js';
-import type { Node } from '../onnx/onnx.js';
-import type { GraphIndex } from '../onnx/queries.js';
+import type { ElasticCacheError } from '../../../errors.js';
+import { USE_ANOTHER_EXPORT, unsupported } from '../../decoder.js';
+import type { Node } from '../../onnx/onnx.js';
+import type { GraphIndex } from '../../onnx/queries.js';
 import { type LayerCache, presentSource } from './caches.js';
 
 /**
