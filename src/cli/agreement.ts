@@ -1,4 +1,4 @@
-import { rougeL } from '../eval/rouge.js';
+import { rougeL } from '../eval/metrics/rouge.js';
 
 /** How far two answers agree, 0 to 1: ROUGE-L's F1. Two empty answers agree. */
 export function agreement(answer: string, reference: string): number {

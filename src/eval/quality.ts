@@ -8,9 +8,9 @@ import type { Task } from './data/dataset.js';
 import { isRight } from './metrics/accuracy.js';
 import type { Metric } from './metrics/names.js';
 import { totalSurprise } from './metrics/perplexity.js';
+import { rougeL, rougeN } from './metrics/rouge.js';
 import type { Prepared } from './prepare-sample.js';
 import type { ResultLine } from './results.js';
-import { rougeL, rougeN } from './rouge.js';
 
 export interface QualityOptions {
   loaded: LoadedModel;
