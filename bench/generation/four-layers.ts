@@ -1,10 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildDecoder } from '../../src/convert/graphs/decoder-graph.js';
 import { llavaSpec } from '../../src/convert/checkpoint/llava-spec.js';
+import { decoderTensors } from '../../src/convert/checkpoint/text-tensors.js';
+import { buildDecoder } from '../../src/convert/graphs/decoder-graph.js';
 import { OnnxFile } from '../../src/convert/graphs/onnx-file.js';
-import { decoderTensors } from '../../src/convert/text-tensors.js';
 
 /** LLaVA-1.5-7B's decoder layers, four of them, and a small vocabulary. */
 export const SHAPE = { layers: 4, hidden: 4096, kvHeads: 32, headDim: 128 };

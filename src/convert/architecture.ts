@@ -1,5 +1,5 @@
 import type { NeededTensor, Spellings } from './checkpoint/checkpoint.js';
-import type { Json, TransformersJsOptions } from './checkpoint-files.js';
+import type { Json, TransformersJsOptions } from './checkpoint/checkpoint-files.js';
 import type { ReadTensor, WeightFormat } from './graphs/layers.js';
 import type { OnnxFile } from './graphs/onnx-file.js';
 

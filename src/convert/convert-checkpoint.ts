@@ -5,12 +5,12 @@ import { ElasticCacheError } from '../errors.js';
 import type { Architecture } from './architecture.js';
 import { writeDirectory } from './atomic-directory.js';
 import { Checkpoint } from './checkpoint/checkpoint.js';
-import { type CheckpointFiles, readCheckpointFiles, writeJsonFiles } from './checkpoint-files.js';
+import { type CheckpointFiles, readCheckpointFiles, writeJsonFiles } from './checkpoint/checkpoint-files.js';
+import { unsupported } from './checkpoint/unsupported.js';
 import type { WeightFormat } from './graphs/layers.js';
 import { OnnxFile } from './graphs/onnx-file.js';
 import { llavaModel } from './llava-model.js';
 import { textModel } from './text-model.js';
-import { unsupported } from './unsupported.js';
 
 /** fp32: as trained. int8: 8-bit weights, activations in 8 bits per token. int4: 4-bit weights in blocks, vision tower int8. */
 export type ConvertDtype = 'fp32' | 'int8' | 'int4';

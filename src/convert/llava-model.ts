@@ -1,11 +1,11 @@
 import type { Architecture } from './architecture.js';
+import type { CheckpointFiles } from './checkpoint/checkpoint-files.js';
+import { checkFiles, llavaFiles } from './checkpoint/llava-files.js';
 import { llavaSpec } from './checkpoint/llava-spec.js';
 import { spellings, visionEncoderTensors } from './checkpoint/llava-tensors.js';
-import type { CheckpointFiles } from './checkpoint-files.js';
+import { decoderTensors, embeddingTensor, headOf } from './checkpoint/text-tensors.js';
 import { buildDecoder, buildEmbedTokens } from './graphs/decoder-graph.js';
 import { buildVisionEncoder } from './graphs/vision-graph.js';
-import { checkFiles, llavaFiles } from './llava-files.js';
-import { decoderTensors, embeddingTensor, headOf } from './text-tensors.js';
 
 /**
  * A LLaVA model: vision encoder, token embedding and decoder.

@@ -1,9 +1,9 @@
 import type { Architecture } from './architecture.js';
-import { type CheckpointFiles, textConfig, textFiles } from './checkpoint-files.js';
+import { type CheckpointFiles, textConfig, textFiles } from './checkpoint/checkpoint-files.js';
+import { llamaSchema, qwen2Schema, textSpec } from './checkpoint/text-spec.js';
+import { decoderTensors, embeddingTensor, headOf } from './checkpoint/text-tensors.js';
+import { unsupported } from './checkpoint/unsupported.js';
 import { buildDecoder } from './graphs/decoder-graph.js';
-import { llamaSchema, qwen2Schema, textSpec } from './text-spec.js';
-import { decoderTensors, embeddingTensor, headOf } from './text-tensors.js';
-import { unsupported } from './unsupported.js';
 
 /** transformers.js's class by model_type. */
 const classes = { llama: 'LlamaForCausalLM', qwen2: 'Qwen2ForCausalLM' } as const;

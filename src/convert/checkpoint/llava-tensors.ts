@@ -1,6 +1,6 @@
-import { linear } from '../text-tensors.js';
 import type { NeededTensor, Spellings } from './checkpoint.js';
 import type { LlavaSpec, VisionSpec } from './llava-spec.js';
+import { linear } from './text-tensors.js';
 
 export const visionPrefix = 'vision_tower.vision_model';
 export const projectorPrefix = 'multi_modal_projector';

@@ -1,6 +1,6 @@
 import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
-import type { TextSpec } from '../text-spec.js';
-import { embeddingTensor, layersOf } from '../text-tensors.js';
+import type { TextSpec } from '../checkpoint/text-spec.js';
+import { embeddingTensor, layersOf } from '../checkpoint/text-tensors.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 import type { OnnxFile } from './onnx-file.js';
 import { rotaryTables } from './rotary-tables.js';

@@ -1,4 +1,4 @@
-import type { Rotary } from '../text-spec.js';
+import type { Rotary } from '../checkpoint/text-spec.js';
 
 /** Cosines and sines [positions, headDim / 2] of the rotary embedding, angles rounded to float32 where transformers' are. */
 export function rotaryTables(

@@ -1,5 +1,4 @@
-import { ElasticCacheError } from '../errors.js';
-import type { LlavaSpec } from './checkpoint/llava-spec.js';
+import { ElasticCacheError } from '../../errors.js';
 import {
   type CheckpointFiles,
   isJson,
@@ -10,6 +9,7 @@ import {
   textFiles,
   tokenId,
 } from './checkpoint-files.js';
+import type { LlavaSpec } from './llava-spec.js';
 
 /**
  * Makes sure that the tokenizer and the image processor fit the model.

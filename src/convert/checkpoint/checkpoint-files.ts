@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 import type { TextSpec } from './text-spec.js';
 
 export type Json = Readonly<Record<string, unknown>>;

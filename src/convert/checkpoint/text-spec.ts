@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 
 /** A decoder of the Llama kind. */
 export interface TextSpec {

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 
 /** The sentence about the first entry of config.json that this converter has no graph for. */
 export function unsupported(config: unknown, issue: z.core.$ZodIssue): ElasticCacheError {
