@@ -37,9 +37,6 @@ export { readSkeleton } from './graph/onnx/skeleton.js';
 export { type RewriteReport, rewriteDecoder } from './graph/rewrite.js';
 export { type Answer, type AnswerOptions, answer } from './models/answer.js';
 export type { Dtype } from './models/files/model-files.js';
-export { type LoadOptions, loadElastic } from './models/load.js';
-export type { ElasticModel, GenerateOptions, LoadedModel, LoadedVisionModel } from './models/loaded-model.js';
-export { type Inputs, prepareInputs, type Question, tokensAfterImage } from './models/prepare-inputs.js';
 export {
   type ImageSource,
   MAX_BYTES,
@@ -47,7 +44,10 @@ export {
   type ReadImageOptions,
   readImage,
   type WebAccess,
-} from './models/read-image.js';
+} from './models/images/read-image.js';
+export { type LoadOptions, loadElastic } from './models/load.js';
+export type { ElasticModel, GenerateOptions, LoadedModel, LoadedVisionModel } from './models/loaded-model.js';
+export { type Inputs, prepareInputs, type Question, tokensAfterImage } from './models/prepare-inputs.js';
 export type { PolicyOptions } from './policies/options.js';
 export {
   createPolicy,

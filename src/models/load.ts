@@ -6,6 +6,7 @@ import { ElasticSession } from '../runtime/elastic-session.js';
 import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
 import { sessionOptions } from '../runtime/session-options.js';
 import { withElasticCache } from './elastic-model.js';
+import { generationConfig } from './files/generation-config.js';
 import { lookAt } from './files/hub-file.js';
 import { type Dtype, modelFiles } from './files/model-files.js';
 import {
@@ -16,7 +17,6 @@ import {
   type SourceOptions,
 } from './files/model-source.js';
 import { fetchWeights } from './files/weights.js';
-import { generationConfig } from './generation-config.js';
 import type { LoadedModel } from './loaded-model.js';
 import { modelClass } from './model-class.js';
 import { openSession, type Releasable } from './sessions.js';

@@ -2,7 +2,7 @@ import { ElasticCacheError } from '../errors.js';
 import { refuseUnknown } from '../options.js';
 import { encode, type Inputs } from './families/family.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
-import { imageInputs } from './image-inputs.js';
+import { imageInputs } from './images/image-inputs.js';
 import type { ImageSource } from './images/image-source.js';
 import type { LoadedModel, LoadedVisionModel } from './loaded-model.js';
 

@@ -11,10 +11,10 @@ import {
   policyNames,
   prepareInputs,
 } from '../../src/index.js';
+import { imageOf } from '../../src/models/images/read-image.js';
 import { SharedPrompts } from '../../src/models/measuring/shared-prompts.js';
 import { answerSurprise } from '../../src/models/measuring/teacher-forcing.js';
 import { lengthened, repeated, timeGeneration } from '../../src/models/measuring/timed-generation.js';
-import { imageOf } from '../../src/models/read-image.js';
 import { writeTinyLlava } from '../runtime/tiny-llava.js';
 
 const ANSWER = [7, 8, 9, 20, 31, 5, 6, 40];

@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { RawImage } from '@huggingface/transformers';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ImageSource, readImage } from '../../src/models/read-image.js';
+import { type ImageSource, readImage } from '../../src/models/images/read-image.js';
 
 const WIDTH = 60;
 const HEIGHT = 40;

@@ -2,8 +2,8 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readImage, type WebAccess } from '../../src/models/images/read-image.js';
 import { allowedAddresses, checkedLookup } from '../../src/models/images/web-address.js';
-import { readImage, type WebAccess } from '../../src/models/read-image.js';
 
 let server: Server;
 let origin: string;

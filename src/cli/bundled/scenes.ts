@@ -1,7 +1,7 @@
 import { ElasticCacheError } from '../../errors.js';
 import type { Dataset, Sample, Task } from '../../eval/data/dataset.js';
 import { openDataset } from '../../eval/data/open-dataset.js';
-import { imageOf } from '../../models/read-image.js';
+import { imageOf } from '../../models/images/read-image.js';
 import { Random } from '../../random.js';
 import { DESCRIPTION_PROMPTS, describe } from '../../scenes/describe.js';
 import { questions } from '../../scenes/questions.js';

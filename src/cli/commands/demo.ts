@@ -1,4 +1,4 @@
-import { readImage } from '../../models/read-image.js';
+import { readImage } from '../../models/images/read-image.js';
 import { DEFAULT_POLICY } from '../../policies/registry.js';
 import { agreement, sentencesRight } from '../agreement.js';
 import { ask, costLines, type Outcome } from '../ask.js';

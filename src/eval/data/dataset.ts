@@ -1,4 +1,4 @@
-import type { Image } from '../../models/read-image.js';
+import type { Image } from '../../models/images/read-image.js';
 
 /** One thing to ask about an image. */
 export interface Task {

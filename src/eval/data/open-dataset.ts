@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
-import { readImage } from '../../models/read-image.js';
+import { readImage } from '../../models/images/read-image.js';
 import type { BrokenRecord, Dataset, ParsedRecord, Sample } from './dataset.js';
 import { parseLlava } from './llava.js';
 import { parseMmVet } from './mm-vet.js';

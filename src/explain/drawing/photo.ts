@@ -1,5 +1,5 @@
 import sharp from 'sharp';
-import type { Image } from '../../models/read-image.js';
+import type { Image } from '../../models/images/read-image.js';
 import type { Photo } from './canvas.js';
 
 /** Longest edge of the copy inside a picture, in pixels: twice what it is drawn at. */

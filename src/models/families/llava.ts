@@ -1,8 +1,8 @@
 import { Tensor } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
-import { imageTokenId } from '../image-token.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { encode, type Family, type Inputs, imageMark, llavaPrompt, withoutSeenRows } from './family.js';
+import { imageTokenId } from './image-token.js';
 
 /**
  * LLaVA-1.5, LLaVA-OneVision, Moondream, nanoLLaVA: each image takes as many tokens as the vision encoder gives rows.

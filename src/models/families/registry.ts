@@ -1,9 +1,9 @@
 import { PixtralProcessor, type PreTrainedModel } from '@huggingface/transformers';
-import { imageTokenId } from '../image-token.js';
 import { isOfTextAlone } from '../model-class.js';
 import { type Family, imageMark, llavaPrompt, withoutSeenRows } from './family.js';
 import { gemma3, paligemma } from './gemma.js';
 import { idefics3 } from './idefics3.js';
+import { imageTokenId } from './image-token.js';
 import { llava, moondream } from './llava.js';
 import { phi3V } from './phi3-v.js';
 import { qwenVl } from './qwen-vl.js';

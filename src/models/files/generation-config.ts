@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { ElasticCacheError, reasonOf } from '../errors.js';
-import { fetchFile } from './files/download.js';
-import { lookAt } from './files/hub-file.js';
-import { foundOnDisk, isOffline, type ModelSource, pathOnDisk } from './files/model-source.js';
+import { ElasticCacheError, reasonOf } from '../../errors.js';
+import { fetchFile } from './download.js';
+import { lookAt } from './hub-file.js';
+import { foundOnDisk, isOffline, type ModelSource, pathOnDisk } from './model-source.js';
 
 const FILE = 'generation_config.json';
 

@@ -1,19 +1,19 @@
 import { readFile, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { RawImage } from '@huggingface/transformers';
-import { ElasticCacheError, reasonOf } from '../errors.js';
-import { refuseUnknown } from '../options.js';
-import { sizeName } from './files/sizes.js';
-import { dataUrlBytes } from './images/data-url.js';
-import { decodeImage } from './images/decode-image.js';
-import { fetchImage } from './images/fetch-image.js';
-import { type ImageSource, nameImage, sourceName } from './images/image-source.js';
-import { onWhite } from './images/on-white.js';
-import type { WebAccess } from './images/web-address.js';
+import { ElasticCacheError, reasonOf } from '../../errors.js';
+import { refuseUnknown } from '../../options.js';
+import { sizeName } from '../files/sizes.js';
+import { dataUrlBytes } from './data-url.js';
+import { decodeImage } from './decode-image.js';
+import { fetchImage } from './fetch-image.js';
+import { type ImageSource, nameImage, sourceName } from './image-source.js';
+import { onWhite } from './on-white.js';
+import type { WebAccess } from './web-address.js';
 
-export { MAX_PIXELS } from './images/decode-image.js';
-export type { ImageSource } from './images/image-source.js';
-export type { WebAccess } from './images/web-address.js';
+export { MAX_PIXELS } from './decode-image.js';
+export type { ImageSource } from './image-source.js';
+export type { WebAccess } from './web-address.js';
 
 /** An image that is read: RGB [height, width, 3]. */
 export type Image = RawImage;

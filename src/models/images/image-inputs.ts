@@ -1,10 +1,10 @@
 import { RawImage } from '@huggingface/transformers';
-import { ElasticCacheError, reasonOf } from '../errors.js';
-import type { Family, Inputs } from './families/family.js';
-import { type ImageSource, imageName } from './images/image-source.js';
-import { onWhite } from './images/on-white.js';
-import { refuseBlownUp, type SizedProcessor } from './images/prepared-size.js';
-import type { LoadedVisionModel } from './loaded-model.js';
+import { ElasticCacheError, reasonOf } from '../../errors.js';
+import type { Family, Inputs } from '../families/family.js';
+import type { LoadedVisionModel } from '../loaded-model.js';
+import { type ImageSource, imageName } from './image-source.js';
+import { onWhite } from './on-white.js';
+import { refuseBlownUp, type SizedProcessor } from './prepared-size.js';
 import { readImage } from './read-image.js';
 
 /**
