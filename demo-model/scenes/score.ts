@@ -71,12 +71,11 @@ function scoreCounts(parsed: ParsedDescription, scene: Scene): Tally {
   return { right: facts.filter(Boolean).length, total: facts.length };
 }
 
-/**
- * How much of what a description says, and should say, is right. A missing object counts as wrong in all its
- * facts, an invented one too. Relation sentences are not scored: they repeat positions.
- */
-export function scoreDescription(text: string, scene: Scene): DescriptionScore {
-  const parsed = parseDescription(text);
+/** The items and the background alone, for descriptions that sum nothing up. A missing or invented item is wrong in all its facts. */
+export function scoreItems(
+  parsed: ParsedDescription,
+  scene: Scene,
+): Tally & Pick<DescriptionScore, 'objects' | 'texts' | 'background'> {
   const objects = match<keyof ParsedObject>(OBJECT_FACTS, parsed.objects, objectsOf(scene), LEAST_SHARED);
   const texts = match<keyof ParsedText>(TEXT_FACTS, parsed.texts, textsOf(scene), 1);
   const { color, style } = scene.background;
@@ -84,14 +83,21 @@ export function scoreDescription(text: string, scene: Scene): DescriptionScore {
     right: Number(parsed.background.color === color) + Number(parsed.background.style === style),
     total: 2,
   };
-  const counts = scoreCounts(parsed, scene);
-  const parts = [objects, texts, background, counts];
-  return {
-    right: parts.reduce((sum, part) => sum + part.right, 0),
-    total: parts.reduce((sum, part) => sum + part.total, 0),
-    objects,
-    texts,
-    background,
-    counts,
-  };
+  return { ...sum([objects, texts, background]), objects, texts, background };
 }
+
+/**
+ * How much of what a description says, and should say, is right. A missing object counts as wrong in all its
+ * facts, an invented one too. Relation sentences are not scored: they repeat positions.
+ */
+export function scoreDescription(text: string, scene: Scene): DescriptionScore {
+  const parsed = parseDescription(text);
+  const items = scoreItems(parsed, scene);
+  const counts = scoreCounts(parsed, scene);
+  return { ...items, ...sum([items, counts]), counts };
+}
+
+const sum = (parts: readonly Tally[]): Tally => ({
+  right: parts.reduce((total, part) => total + part.right, 0),
+  total: parts.reduce((total, part) => total + part.total, 0),
+});
