@@ -3,10 +3,10 @@ import { type Answer, answer } from '../models/answer.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import type { Question } from '../models/prepare-inputs.js';
 import { createPolicy } from '../policies/registry.js';
-import { megabytes, milliseconds } from './terminal/format.js';
 import type { NamedBudget } from './option-values.js';
-import type { Progress } from './terminal/progress.js';
 import { ProgressCache } from './progress-cache.js';
+import { megabytes, milliseconds } from './terminal/format.js';
+import type { Progress } from './terminal/progress.js';
 
 export interface AskOptions {
   policy: string;

@@ -61,7 +61,7 @@ export function createProgram(): Command {
       ) + POLICIES,
     ),
   )
-    .addOption(optionalImage())
+    .addOption(imageOption())
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(budgetOption('how much the cache may hold'))
     .option('--policy <name>', 'what to keep', parsePolicy, DEFAULT_POLICY)
@@ -81,7 +81,7 @@ export function createProgram(): Command {
       ) + POLICIES,
     ),
   )
-    .addOption(optionalImage())
+    .addOption(imageOption())
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(
       parsed(
@@ -100,7 +100,7 @@ export function createProgram(): Command {
   modelOptions(
     command(
       'explain',
-      'draw which patches of an image a policy keeps, where the others go and what attention they receive',
+      'draw what a policy keeps of a prompt and of its image, where the rest goes and what attention it receives',
       examples(
         'explain --image photo.jpg --prompt "Describe the image." --out explained.svg',
         'explain --image photo.jpg --prompt "Describe the image." --policy h2o --budget 0.1 --layer 3 --out layer3.png',
@@ -224,11 +224,7 @@ function imageOption(): Option {
     'an image: a path, an address (https:, data:), or - for standard input; again for more, where the model takes several',
   )
     .argParser(collectImage)
-    .makeOptionMandatory();
-}
-
-function optionalImage(): Option {
-  return imageOption().makeOptionMandatory(false).default([], 'none: the prompt is text alone');
+    .default([], 'none: the prompt is text alone');
 }
 
 function endSize(): Option {

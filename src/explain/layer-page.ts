@@ -4,11 +4,11 @@ import { factorScale, legend, type Scale, times } from './drawing/heat.js';
 import { keptKeys, keys, mergeKeys } from './drawing/keys.js';
 import { type Block, stack } from './drawing/layout.js';
 import { heatPanel, keptPanel, mergePanel } from './drawing/panels.js';
-import { nameOf, type PlacedGrid, sections } from './placed-grids.js';
-import type { ExplainedLayer, Explanation, PromptToken } from './prompt/explain-prompt.js';
+import { type PlacedGrid, sections } from './placed-grids.js';
+import type { ExplainedLayer, Explanation } from './prompt/explain-prompt.js';
 import type { PatchFate } from './prompt/merge-groups.js';
 import { fatesIn, fromWhom, received } from './prompt-numbers.js';
-import { promptText } from './prompt-text.js';
+import { textOfLayer } from './text-of-layers.js';
 
 /** One layer in three panels: what stayed, where the rest went, and the attention that decided it; below them the text. */
 export function layerPage(
@@ -18,14 +18,11 @@ export function layerPage(
   placed: readonly PlacedGrid[],
   layer: ExplainedLayer,
 ): Block {
-  const { tokens } = explanation;
   const shares = received(layer);
-  const stayed = layer.anchor.map((anchor, token) => (anchor === token ? 1 : 0));
   const scale = factorScale(placed.flatMap(({ places }) => places.map((place) => shares[place]!)));
-  const whither = (token: number) => whereTo(layer, explanation, token);
   return stack(y, 30, [
     ...sections(placed, (one) => [(at) => panels(at, photo, explanation, one, layer, shares, scale)]),
-    (at) => promptText(at, tokens, 1, stayed, shares, whither),
+    (at) => textOfLayer(at, explanation, layer),
   ]);
 }
 
@@ -77,18 +74,4 @@ function destinations(fates: readonly PatchFate[]): string {
   ] as const;
   const words = parts.filter(([patches]) => patches > 0).map(([patches, where]) => `${patches} ${where}`);
   return words.join(', ') || 'all patches stayed';
-}
-
-function whereTo({ anchor }: ExplainedLayer, { tokens, grids }: Explanation, token: number): string {
-  const holder = anchor[token]!;
-  if (holder === token) return 'stayed';
-  if (holder === null) return 'dropped';
-  return `merged into token ${holder}, ${described(tokens[holder]!, grids)}`;
-}
-
-function described({ patch, text }: PromptToken, grids: Explanation['grids']): string {
-  if (patch === undefined) return `"${text}"`;
-  if (patch === null) return 'a separator of the image';
-  const of = grids.length > 1 ? ` of ${nameOf(grids[patch.grid]!)}` : '';
-  return `the patch in row ${patch.row}, column ${patch.column}${of}`;
 }

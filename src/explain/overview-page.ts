@@ -8,7 +8,7 @@ import { text } from './drawing/svg.js';
 import { type PlacedGrid, sections } from './placed-grids.js';
 import type { Explanation } from './prompt/explain-prompt.js';
 import { fatesIn, fromWhom, meanReceived, timesStayed } from './prompt-numbers.js';
-import { promptText } from './prompt-text.js';
+import { textOfAllLayers } from './text-of-layers.js';
 
 /** All layers: the photo, how often each patch stayed and what it received, each layer small, and the text. */
 export function overviewPage(
@@ -17,17 +17,16 @@ export function overviewPage(
   explanation: Explanation,
   placed: readonly PlacedGrid[],
 ): Block {
-  const { tokens, layers } = explanation;
+  const { layers } = explanation;
   const stayed = timesStayed(layers);
   const shares = meanReceived(layers);
   const factors = factorScale(placed.flatMap(({ places }) => places.map((place) => shares[place]!)));
-  const often = (token: number) => `stayed in ${stayed[token]} of ${layers.length} layers`;
   return stack(y, 30, [
     ...sections(placed, (one) => [
       (at) => summary(at, photo, explanation, one, stayed, shares, factors),
       (at) => layerByLayer(at, photo, explanation, one),
     ]),
-    (at) => promptText(at, tokens, layers.length, stayed, shares, often),
+    (at) => textOfAllLayers(at, explanation),
   ]);
 }
 

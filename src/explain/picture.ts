@@ -1,13 +1,15 @@
 import { definitions, type Photo } from './drawing/canvas.js';
-import { INK, INNER, MARGIN, SOFT, WIDTH } from './drawing/layout.js';
+import { type Block, INK, INNER, MARGIN, SOFT, WIDTH } from './drawing/layout.js';
 import { escapeXml, tag, text } from './drawing/svg.js';
 import { layerPage } from './layer-page.js';
 import { overviewPage } from './overview-page.js';
 import { placedGrids } from './placed-grids.js';
 import type { Explanation } from './prompt/explain-prompt.js';
+import { textOfAllLayers, textOfLayer } from './text-of-layers.js';
 
 export interface PictureOptions {
-  readonly photo: Photo;
+  /** None for a prompt of text alone. */
+  readonly photo: Photo | undefined;
   /** Heads the picture: `elastic, budget 0.2`. */
   readonly title: string;
   readonly prompt: string;
@@ -15,7 +17,7 @@ export interface PictureOptions {
   readonly layer?: number | undefined;
 }
 
-/** Draws an explanation whose image tokens lie on one grid or several, as a page of SVG. */
+/** Draws an explanation as a page of SVG: the photo, whose image tokens lie on one grid or several, and the text, or the text alone. */
 export function drawPicture(
   explanation: Explanation,
   { photo, title, prompt, layer }: PictureOptions,
@@ -32,12 +34,8 @@ export function drawPicture(
     layer === undefined
       ? `${entries} in each layer`
       : `${entries} in this layer (of 0 to ${layers.length - 1})`;
-  const placed = placedGrids(explanation);
   const top = 116;
-  const page =
-    layer === undefined
-      ? overviewPage(top, photo, explanation, placed)
-      : layerPage(top, photo, explanation, placed, layers[layer]!);
+  const page = drawPage(top, photo, explanation, layer);
   const height = Math.ceil(top + page.height + MARGIN);
   // A policy with many options has a long name.
   const heading = `${title} · ${where}`;
@@ -52,7 +50,7 @@ export function drawPicture(
       'font-family': "ui-sans-serif, system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif",
     },
     tag('title', {}, escapeXml(name)),
-    definitions(photo),
+    photo ? definitions(photo) : '',
     tag('rect', { width: WIDTH, height, fill: '#fff' }),
     text(MARGIN, 50, heading, {
       'font-size': Math.min(24, INNER / (0.62 * heading.length)),
@@ -67,6 +65,18 @@ export function drawPicture(
     }),
     page.markup,
   )}\n`;
+}
+
+function drawPage(
+  y: number,
+  photo: Photo | undefined,
+  explanation: Explanation,
+  layer: number | undefined,
+): Block {
+  const one = layer === undefined ? undefined : explanation.layers[layer]!;
+  if (!photo) return one ? textOfLayer(y, explanation, one) : textOfAllLayers(y, explanation);
+  const placed = placedGrids(explanation);
+  return one ? layerPage(y, photo, explanation, placed, one) : overviewPage(y, photo, explanation, placed);
 }
 
 /** The first line's worth of a text. */

@@ -48,15 +48,15 @@ export async function explain(options: ExplainOptions): Promise<void> {
     process.stdout.write(`${JSON.stringify({ ...asked, ...numbersOf(explanation, layer) })}\n`);
   }
   if (out === undefined) return;
-  const { grids, noGrid } = explanation;
-  if (grids.length === 0) {
+  const { noGrid } = explanation;
+  if (noGrid !== undefined) {
     throw new ElasticCacheError(
       'unsupported-model',
       `${basename(model)} cannot be drawn: ${noGrid}; --json tells the same in numbers.`,
     );
   }
   const title = `${policy}, budget ${budget.name}`;
-  const photo = await embedPhoto(images[0]!);
+  const photo = images[0] && (await embedPhoto(images[0]));
   await writePicture(out, drawPicture(explanation, { photo, title, prompt, layer }));
   if (!json) process.stdout.write(`${out}\n`);
 }

@@ -4,7 +4,7 @@ import type { CachePolicy, PromptEdit, PromptView } from '../../cache/policy.js'
 import { ElasticCacheError } from '../../errors.js';
 import { imageTokensOf } from '../../models/families/registry.js';
 import type { Image } from '../../models/images/read-image.js';
-import type { LoadedModel } from '../../models/loaded-model.js';
+import type { LoadedModel, LoadedVisionModel } from '../../models/loaded-model.js';
 import { type Inputs, prepareInputs, readingImages } from '../../models/prepare-inputs.js';
 import { imageLayout } from './image-layout.js';
 import type { ImageLayout, Patch, PatchGrid } from './patch-grid.js';
@@ -44,31 +44,33 @@ export interface Explanation {
   readonly tokens: readonly PromptToken[];
   /** Where the image tokens lie on the photo: on one grid, or on one of tiles and one of the whole photo, or none. */
   readonly grids: readonly PatchGrid[];
-  /** Why there is no grid. */
+  /** Why there is no grid for the image. */
   readonly noGrid?: string;
   readonly layers: readonly ExplainedLayer[];
 }
 
 /**
- * Reads a prompt with one image through a policy and tells, for each layer, which tokens stayed, where the others went and
+ * Reads a prompt, with an image or without, through a policy and tells, for each layer, which tokens stayed, where the others went and
  * how much attention each received. No answer is generated.
- * @throws ElasticCacheError 'invalid-option' when the model has no such layer or the question not one image
+ * @throws ElasticCacheError 'invalid-option' when the model has no such layer or the question several images
  */
 export async function explainPrompt(
   loaded: LoadedModel,
   question: { readonly images: readonly Image[]; readonly prompt: string },
   { policy, budget, layer }: ExplainOptions,
 ): Promise<Explanation> {
-  if (question.images.length !== 1) {
+  const [image, other] = question.images;
+  if (other) {
     throw new ElasticCacheError(
       'invalid-option',
-      `explain looks at one image and ${question.images.length} were given; give one.`,
+      `explain looks at one image and ${question.images.length} were given; give one, or none for the text alone.`,
     );
   }
   const inputs = await prepareInputs(loaded, question);
   const places = imagePlaces(loaded, inputs);
-  const processor = readingImages(loaded).processor.image_processor as unknown as ImageProcessorFacts;
-  const layout = imageLayout(inputs, processor, question.images[0]!, places.length);
+  const layout = image
+    ? layoutOf(readingImages(loaded), inputs, image, places.length)
+    : { grids: [], patches: [] };
   let layers: ExplainedLayer[] = [];
   const watched = watchPrompt(policy, (prompts, edits) => {
     layers = prompts.map((prompt, index) => explainLayer(index, prompt, edits[index]!));
@@ -86,6 +88,11 @@ export async function explainPrompt(
   });
   const queries = Math.min(policy.window ?? tokens.length, tokens.length);
   return { queries, tokens, grids, ...(typeof layout === 'string' ? { noGrid: layout } : {}), layers };
+}
+
+/** Where the image tokens, `count` of them, lie on the photo, or why that is not known. */
+function layoutOf({ processor }: LoadedVisionModel, inputs: Inputs, image: Image, count: number) {
+  return imageLayout(inputs, processor.image_processor as unknown as ImageProcessorFacts, image, count);
 }
 
 /** The places of the image tokens in the prompt. */
