@@ -1,8 +1,7 @@
 /**
  * What a cache method is: it decides which entries stay, and never sees a tensor.
  *
- * To add one: a file in `policies/` that returns a {@link CachePolicy} (see `local.ts` for the smallest), one line in
- * `policies/registry.ts`, one line in the shared suite `test/policies/conformance.ts`.
+ * How to add one: docs/adding.md.
  */
 
 /** A method with its options. Holds no running state, so one object serves any number of sequences at once. */
