@@ -11,6 +11,7 @@ import {
 } from '../runtime/elastic-session.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
 import type { ElasticModel, GenerateOptions } from './loaded-model.js';
+import { SeenPictures } from './seen-pictures.js';
 import { SeenTokens } from './seen-tokens.js';
 
 type Inputs = Record<string, unknown>;
@@ -28,6 +29,7 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
   const family = familyOf(model.config.model_type);
   family.patchModel?.(model);
   const seen = new SeenTokens();
+  const pictures = new SeenPictures(family);
 
   /** Calls `run` on a model that goes on from `cache`, with the cache in the form that transformers.js carries: a tensor that stands for it. */
   function on<T>(
@@ -70,15 +72,18 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
     own.forward = async (inputs: Inputs) => {
       const ids = idsOf(inputs);
       // What the session is handed are embeddings, so the cache hears here which tokens are of an image.
-      if (ids && cache.seen === 0) {
-        const rows = ids.tolist() as bigint[][];
-        cache.noteImage(rows.map((row) => Uint8Array.from(row, (id) => (isImage?.(id) ? 1 : 0))));
-      }
+      const marks = ids && rowsOf(ids).map((row) => Uint8Array.from(row, (id) => (isImage?.(id) ? 1 : 0)));
+      const first = cache.seen === 0;
+      if (marks && first) cache.noteImage(marks);
+      const counts = marks?.map((row) => row.reduce((count, mark) => count + mark, 0));
+      const hasImages = counts?.some((count) => count > 0);
+      const hashes = hasImages ? pictures.hashes(inputs, counts!) : undefined;
       const outputs = await forward.call(own, inputs).catch((cause: unknown) => {
         throw failure ?? cause;
       });
       if (failure !== undefined) throw failure;
       seen.add(cache, ids);
+      if (first || hasImages) pictures.add(cache, hashes ? await hashes : counts?.map(() => []), first);
       return outputs;
     };
     return own;
@@ -87,14 +92,14 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
   const elastic = model as ElasticModel;
   elastic.generate = async (options: GenerateOptions) => {
     const cache = cacheIn(session, options);
-    const inputs = cache && cache.seen > 0 ? onlyNew(cache, options) : options;
+    const inputs = cache && cache.seen > 0 ? await onlyNew(cache, options) : options;
     return on(cache ?? keepingAll(), inputs, (own, given) => generate.call(own, given));
   };
   elastic.forward = async (inputs: Inputs) =>
     on(cacheIn(session, inputs) ?? keepingAll(), inputs, (own, given) => own.forward(given));
 
-  /** Checks that a prompt goes on from what the cache has seen, and leaves out images that it has seen. */
-  function onlyNew(cache: KVCache, options: Inputs): Inputs {
+  /** Checks that a prompt goes on from what the cache has seen, pictures as well as tokens, and leaves out images that it has seen. */
+  async function onlyNew(cache: KVCache, options: Inputs): Promise<Inputs> {
     const ids = idsOf(options);
     if (!ids) return options;
     const mask = options.attention_mask as Tensor | undefined;
@@ -107,13 +112,14 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
     const fresh = seen.newPart(cache, ids, mask);
     if (!isImage) return options;
     const unseen = fresh.map((row) => row.filter(isImage).length);
-    if (unseen.every((count) => count === 0)) {
-      const { pixel_values: _seen, ...rest } = options;
-      return rest;
-    }
-    const all = (ids.tolist() as bigint[][]).map((row) => row.filter(isImage).length);
+    const all = rowsOf(ids).map((row) => row.filter(isImage).length);
     const prompts = all.map((count, row) => ({ seen: count - unseen[row]!, all: count }));
-    return prompts.every((prompt) => prompt.seen === 0) ? options : family.unseenImages(options, prompts);
+    const isNew = unseen.some((count) => count > 0);
+    if (isNew && prompts.every((prompt) => prompt.seen === 0)) return options;
+    const { pixel_values: _seen, ...withoutPictures } = options;
+    const rest = isNew ? family.unseenImages(options, prompts) : withoutPictures;
+    await pictures.refuseOther(cache, options, prompts);
+    return rest;
   }
 
   return elastic;
@@ -129,6 +135,10 @@ function cacheIn(session: ElasticSession, { past_key_values: given }: Inputs): K
 /** The cache of a call that brought none. */
 function keepingAll(): KVCache {
   return new KVCache({ policy: full(), budget: 1 });
+}
+
+function rowsOf(ids: Tensor): bigint[][] {
+  return ids.tolist() as bigint[][];
 }
 
 function idsOf(inputs: Inputs): Tensor | undefined {

@@ -1,6 +1,7 @@
 import { cat, type PreTrainedModel, type RawImage, type Tensor } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
 import type { LoadedModel, LoadedVisionModel } from '../loaded-model.js';
+import type { Picture } from './pictures.js';
 
 /** Inputs of `generate()`: `input_ids` [1, tokens], and what the family adds for its images. */
 export type Inputs = { input_ids: Tensor } & Record<string, unknown>;
@@ -22,6 +23,8 @@ export interface Family {
    * row of the batch.
    */
   unseenImages(inputs: Record<string, unknown>, prompts: readonly ImageTokens[]): Record<string, unknown>;
+  /** The pictures among inputs that have some, or their parts, in the order of the text; they take `all` image tokens together. */
+  pictures(inputs: Record<string, unknown>, all: number): Picture[];
   /** Whether an id is of an image's tokens, where that is not the one the config names. */
   isImageToken?(id: bigint): boolean;
   /** Its decoder's session, where that is not `decoder_model_merged`. */

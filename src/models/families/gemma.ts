@@ -1,4 +1,5 @@
 import { type Family, firstToken, withoutSeenRows } from './family.js';
+import { equalPictures } from './pictures.js';
 
 /** PaliGemma: image tokens, then `<bos>`, the prompt and a line feed, which its processor adds. */
 export const paligemma: Family = {
@@ -7,6 +8,7 @@ export const paligemma: Family = {
   textOnly: ({ tokenizer }, text) => `${tokenizer.bos_token}${text}\n`,
   inputs: ({ processor }, text, images) => processor([...images], text),
   unseenImages: withoutSeenRows,
+  pictures: equalPictures,
 };
 
 /** Gemma 3: a token that begins an image, which its processor makes the image's tokens of. */
@@ -17,4 +19,5 @@ export const gemma3: Family = {
   // Its template begins with <bos>, and so would the tokenizer.
   inputs: (loaded, text, images) => loaded.processor(text, [...images], firstToken(loaded, text)),
   unseenImages: withoutSeenRows,
+  pictures: equalPictures,
 };

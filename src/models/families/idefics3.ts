@@ -1,11 +1,13 @@
 import type { Tensor } from '@huggingface/transformers';
 import { type Family, llavaPrompt, onlyPrompt, picturesDoNotFit } from './family.js';
+import { equalPictures } from './pictures.js';
 
 /** Idefics3 and SmolVLM: an image is split into tiles and a smaller copy of the whole; `pixel_values` [1, tiles, 3, side, side]. */
 export const idefics3: Family = {
   mark: () => '<image>',
   plainPrompt: llavaPrompt,
   inputs: ({ processor }, text, images) => processor(text, [...images]),
+  pictures: (inputs, all) => equalPictures(inputs, all, 2),
   unseenImages(inputs, prompts) {
     const count = onlyPrompt(prompts);
     const given = ['pixel_values', 'pixel_attention_mask'].filter((name) => inputs[name]);

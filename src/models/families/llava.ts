@@ -3,6 +3,7 @@ import { ElasticCacheError } from '../../errors.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { encode, type Family, type Inputs, imageMark, llavaPrompt, withoutSeenRows } from './family.js';
 import { imageTokenId } from './image-token.js';
+import { equalPictures } from './pictures.js';
 
 /**
  * LLaVA-1.5, LLaVA-OneVision, Moondream, nanoLLaVA: each image takes as many tokens as the vision encoder gives rows.
@@ -21,6 +22,7 @@ export const llava: Family = {
     return { ...pictures, ...expanded(loaded, encode(loaded, text), rows, images.length) };
   },
   unseenImages: withoutSeenRows,
+  pictures: equalPictures,
 };
 
 /** Moondream without the roles that LLaVA's prompt names. */

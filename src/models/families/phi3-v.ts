@@ -8,6 +8,7 @@ import {
   picturesDoNotFit,
   withRepeated,
 } from './family.js';
+import { bytesOf, type Picture } from './pictures.js';
 
 const MARK = '<|image|>';
 /** Pixels along the side of a tile. */
@@ -40,9 +41,23 @@ export const phi3V: Family = {
     return { ...inputs, ...pictures };
   },
   unseenImages: withoutSeenImages,
+  pictures: tiledPictures,
   isImageToken: (id) => id < 0n,
   decoder: 'model',
 };
+
+/** Each picture without the tiles that fill it up to the largest of its call. */
+function tiledPictures(inputs: Record<string, unknown>, all: number): Picture[] {
+  const pixels = inputs.pixel_values as Tensor;
+  const sizes = inputs.image_sizes as Tensor;
+  const [images = 1, most = 1] = pixels.dims;
+  const tile = pixels.size / (images * most);
+  const tokens = tokensOfEach(sizes, all);
+  return (sizes.tolist() as bigint[][]).map(([height, width], at) => {
+    const tiles = 1 + (Number(height) * Number(width)) / TILE ** 2;
+    return { data: bytesOf(pixels, at * most * tile, tiles * tile), tokens: tokens[at]! };
+  });
+}
 
 /** Leaves out the first images, which may take more or fewer tokens than the others. */
 function withoutSeenImages(

@@ -1,5 +1,6 @@
 import { cat, type PreTrainedModel, type Tensor } from '@huggingface/transformers';
 import { encode, type Family, llavaPrompt, onlyPrompt, withoutSeenRows, withRepeated } from './family.js';
+import { bytesOf, type Picture } from './pictures.js';
 
 const MARK = '<|image_pad|>';
 
@@ -36,6 +37,7 @@ export const qwenVl: Family = {
   },
   // The grids of all images stay: positions are counted from the first token on.
   unseenImages: (inputs, prompts) => withoutSeenRows(inputs, [onlyPrompt(prompts)]),
+  pictures: gridPictures,
   needsWholePrompt: true,
   patchModel: takeNewImages,
 };
@@ -62,11 +64,28 @@ function takeNewImages(model: PreTrainedModel): void {
   };
 }
 
-/** The grids of the last images, those that have `patches` patches together. */
-function lastGrids(grids: Tensor, patches: number): Tensor {
-  const sizes = (grids.tolist() as bigint[][]).map((grid) =>
+/** The pictures of rows of patches, by their grids. */
+function gridPictures(inputs: Record<string, unknown>, all: number): Picture[] {
+  const pixels = inputs.pixel_values as Tensor;
+  const [patches = 0, width = 0] = pixels.dims;
+  let end = 0;
+  return patchesOf(lastGrids(inputs.image_grid_thw as Tensor, patches)).map((count) => {
+    const start = end;
+    end += count;
+    return { data: bytesOf(pixels, start * width, count * width), tokens: (all * count) / patches };
+  });
+}
+
+/** Patches of each image of grids [images, 3]. */
+function patchesOf(grids: Tensor): number[] {
+  return (grids.tolist() as bigint[][]).map((grid) =>
     grid.reduce((product, side) => product * Number(side), 1),
   );
+}
+
+/** The grids of the last images, those that have `patches` patches together. */
+function lastGrids(grids: Tensor, patches: number): Tensor {
+  const sizes = patchesOf(grids);
   let first = sizes.length;
   for (let left = patches; left > 0 && first > 0; left -= sizes[first]!) first--;
   return grids.slice([first, sizes.length]);

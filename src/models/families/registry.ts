@@ -6,6 +6,7 @@ import { idefics3 } from './idefics3.js';
 import { imageTokenId } from './image-token.js';
 import { llava, moondream } from './llava.js';
 import { phi3V } from './phi3-v.js';
+import { equalPictures } from './pictures.js';
 import { qwenVl } from './qwen-vl.js';
 import { text } from './text.js';
 
@@ -19,6 +20,7 @@ const other: Family = {
     return processor instanceof PixtralProcessor ? processor(pictures, text) : processor(text, pictures);
   },
   unseenImages: withoutSeenRows,
+  pictures: equalPictures,
 };
 
 const FAMILIES: Readonly<Record<string, Family>> = {

@@ -6,4 +6,5 @@ export const text: Family = {
   plainPrompt: (_marks, prompt) => prompt,
   inputs: async (loaded, text) => encode(loaded, text),
   unseenImages: (inputs) => inputs,
+  pictures: () => [],
 };
