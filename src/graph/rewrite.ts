@@ -11,7 +11,7 @@ import { GraphBuilder, shapeOf } from './onnx/builder.js';
 import { cloneModel, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx/onnx.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './onnx/queries.js';
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
-import { findCaches } from './patterns/parts/caches.js';
+import { cacheNamed, findCaches } from './patterns/parts/caches.js';
 import { takeApart } from './patterns/take-apart.js';
 import { addAttention } from './rewriting/attention.js';
 import { replaceCacheShapes } from './rewriting/cache-lengths.js';
@@ -79,10 +79,9 @@ function rewriteGraph(model: Model, inputs: readonly string[], traced: boolean):
   const nodesBefore = graph.node.length;
 
   const replaced = new Set(layers.flatMap((layer) => layer.replaces));
-  const stale = staleNames(layers);
   graph.node = graph.node.filter((node) => !replaced.has(node));
-  graph.input = graph.input.filter((input) => !stale.has(input.name));
-  graph.output = graph.output.filter((output) => !stale.has(output.name));
+  graph.input = graph.input.filter(({ name }) => !cacheNamed(name));
+  graph.output = graph.output.filter(({ name }) => !cacheNamed(name));
 
   const kept = new Set(graph.node);
 
@@ -130,14 +129,6 @@ function refuseUnequalLayers(layers: readonly AttentionLayer[]): void {
       `Node "${other.description.node}" attends with ${shape(other)}, node "${first.description.node}" with ${shape(first)}: caches of different shapes are not supported; choose a model whose layers are alike.`,
     );
   }
-}
-
-function staleNames(layers: readonly AttentionLayer[]): Set<string> {
-  return new Set(
-    layers.flatMap(({ index }) =>
-      ['key', 'value'].flatMap((part) => [`past_key_values.${index}.${part}`, `present.${index}.${part}`]),
-    ),
-  );
 }
 
 function contractTensors(layers: readonly AttentionLayer[]): string[] {

@@ -11,6 +11,8 @@ export interface Mask {
    * 'keeps-keys' it is [B, T] instead, the same for every head and query.
    */
   use: 'added' | 'keeps' | 'hides' | 'added-or-keeps' | 'keeps-keys';
+  /** What an added one is multiplied by, 1 when absent. */
+  factor?: number;
 }
 
 /** Sizes at which a mask is tried. */
@@ -156,8 +158,8 @@ function tried(
     const row = Math.floor(at / tokens / heads);
     for (let t = 0; t < total; t++) {
       let seen: boolean | undefined = true;
-      for (const [i, { use }] of masks.entries()) {
-        const each = sees(values[i]!, use, row, head, s, t);
+      for (const [i, { use, factor = 1 }] of masks.entries()) {
+        const each = sees(values[i]!, use, factor, row, head, s, t);
         if (each === undefined) return 'its mask adds numbers other than 0 and minus infinity to the scores';
         seen &&= each;
       }
@@ -190,12 +192,20 @@ function broadcastMask(
   return broadcast({ ...mask, dims: mask.dims.slice(-4) }, [batch, heads, tokens, total]);
 }
 
-function sees(mask: NumberArray, use: Mask['use'], row: number, head: number, s: number, t: number) {
+function sees(
+  mask: NumberArray,
+  use: Mask['use'],
+  factor: number,
+  row: number,
+  head: number,
+  s: number,
+  t: number,
+): boolean | undefined {
   const [, heads = 1, tokens = 1, total = 1] = mask.dims;
   const value = mask.data[((row * heads + (heads === 1 ? 0 : head)) * tokens + s) * total + t]!;
   if (use === 'keeps' || use === 'keeps-keys' || (use === 'added-or-keeps' && mask.integer))
     return value !== 0;
   if (use === 'hides') return value === 0;
   if (value === 0) return true;
-  return value <= HIDDEN ? false : undefined;
+  return value * factor <= HIDDEN ? false : undefined;
 }

@@ -1,18 +1,30 @@
 import { reasonOf } from '../../errors.js';
 import { attributeOf, intAttribute } from '../onnx/attributes.js';
-import type { Node, Tensor } from '../onnx/onnx.js';
+import { DataType, type Node, type Tensor } from '../onnx/onnx.js';
 import type { GraphIndex } from '../onnx/queries.js';
 import { dimsOf, tensorNumbers } from '../onnx/tensors.js';
-import { array, axisOf, broadcastDims, type NumberArray, reshapedDims, sizeOf } from './arrays.js';
+import {
+  array,
+  axisOf,
+  broadcastDims,
+  elementwise,
+  type NumberArray,
+  reshapedDims,
+  sizeOf,
+} from './arrays.js';
 import { isInteger, OPERATORS, rangeLength, sliced, squeezed, unsqueezed } from './evaluate-operators.js';
 
 /** Nodes whose first output has the shape of their first input. */
 const KEEPS_SHAPE =
-  /^(Cast|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Erf|Gelu|FastGelu|QuickGelu|Exp|Abs|Clip|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Attention|MultiHeadAttention|Dropout|Trilu|CumSum)$/;
+  /^(Cast|CastLike|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Erf|Gelu|FastGelu|QuickGelu|Exp|Abs|Clip|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Attention|MultiHeadAttention|Dropout|Trilu|CumSum)$/;
 const BROADCASTS =
   /^(Add|Sub|Mul|Div|Mod|Pow|Max|Min|Where|Equal|Less|LessOrEqual|Greater|GreaterOrEqual|And|Or|Xor)$/;
 /** Other nodes that may make more elements than they read. */
 const GROWS = /^(Expand|Tile|ConstantOfShape|Range|Concat|Gather)$/;
+
+/** Nodes that make integers or booleans of whatever they read. */
+const MAKES_INTEGERS =
+  /^(Shape|Size|ArgMax|Equal|Less|LessOrEqual|Greater|GreaterOrEqual|And|Or|Xor|Not|IsNaN|IsInf|NonZero)$/;
 
 /** More elements than any decoder's masks take at all layers together. */
 const MOST_COMPUTED = 2 ** 25;
@@ -89,6 +101,12 @@ export class Evaluator {
       const part = dims.slice(start, end);
       return array([part.length], true, part);
     }
+    if (node.opType === 'CastLike') {
+      // Of the second only its type matters, which may be that of activations.
+      const [from = '', like = ''] = node.input;
+      const integer = this.isInteger(like);
+      return elementwise([this.value(from)], integer, integer ? Math.trunc : (number) => number);
+    }
     const operator = node.domain === '' ? OPERATORS[node.opType] : undefined;
     if (!operator || node.output[0] !== name) {
       throw new Error(`it depends on node "${node.name}" (${node.opType})`);
@@ -114,6 +132,21 @@ export class Evaluator {
     if (elements > this.left) throw new Error('it takes too much computation');
   }
 
+  /** Whether a value, known or not, holds integers or booleans. */
+  private isInteger(name: string): boolean {
+    const known = this.values.get(name);
+    if (known) return known.integer;
+    const input = this.index.graph.input.find((each) => each.name === name);
+    const type = this.index.constant(name)?.dataType ?? input?.type?.tensorType?.elemType;
+    if (type !== undefined) return isInteger(type);
+    const node = this.index.producer(name);
+    if (!node) return false;
+    if (node.opType === 'Cast') return isInteger(intAttribute(node, 'to', DataType.FLOAT));
+    if (MAKES_INTEGERS.test(node.opType)) return true;
+    const like = /^(Where|CastLike)$/.test(node.opType) ? node.input[1] : node.input[0];
+    return this.isInteger(like ?? '');
+  }
+
   private computeDims(name: string): readonly number[] {
     const tensor = this.index.constant(name);
     if (tensor) return dimsOf(tensor);
@@ -128,6 +161,14 @@ export class Evaluator {
       case 'MatMul':
       case 'MatMulInteger':
         return [...first().slice(0, -1), this.dims(node.input[1] ?? '').at(-1)!];
+      case 'FusedMatMul':
+      case 'FusedGemm':
+      case 'Gemm': {
+        const turned = (name: string) => intAttribute(node, name, 0) !== 0;
+        const second = this.dims(node.input[1] ?? '');
+        const columns = second.at(turned('transB') ? -2 : -1)!;
+        return [...first().slice(0, -2), first().at(turned('transA') ? -1 : -2)!, columns];
+      }
       case 'DynamicQuantizeLinear':
         // Its scale and zero point are single numbers.
         return node.output[0] === name ? first() : [];

@@ -32,8 +32,8 @@ export interface AttentionLayer extends DecoderLayer {
   replaces: Node[];
   /** The value that the rewritten attention has to make. */
   output: string;
-  /** Its shape: 'rows' [B, S, queryHeads * headDim] or 'heads' [B, queryHeads, S, headDim]. */
-  outputLayout: 'rows' | 'heads';
+  /** Its shape: 'rows' [B, S, queryHeads * headDim], 'heads' [B, queryHeads, S, headDim] or 'all-heads' [B * queryHeads, S, headDim]. */
+  outputLayout: 'rows' | 'heads' | 'all-heads';
   /** Adds the nodes that make this layer's new rows, [B, heads, S, headDim], queries and keys rotated. */
   rows(builder: GraphBuilder): { query: string; key: string; value: string };
 }

@@ -105,7 +105,13 @@ export function repeatedMultiHeadAttention(
   }
   const shape = { kvHeads, headDim };
   for (const [half, input] of [[key, INPUT.key] as const, [value, INPUT.value] as const]) {
-    const found = repeatedHeads(index, half.whole, node.input[input] ?? '', '[B, T, heads * headDim]', shape);
+    const found = repeatedHeads(
+      index,
+      half.whole,
+      node.input[input] ?? '',
+      ['[B, T, heads * headDim]'],
+      shape,
+    );
     const reason =
       typeof found === 'string'
         ? found

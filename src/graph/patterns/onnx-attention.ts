@@ -73,7 +73,7 @@ export function concatenatedOnnxAttention(
   }
   const { kvHeads, headDim } = declaredHeads(node, cache);
   const repeats = [key, value].map((half) => {
-    const found = repeatedHeads(index, half.whole, node.input[half.input] ?? '', '[B, heads, T, headDim]', {
+    const found = repeatedHeads(index, half.whole, node.input[half.input] ?? '', ['[B, heads, T, headDim]'], {
       kvHeads,
       headDim,
     });

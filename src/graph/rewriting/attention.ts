@@ -192,6 +192,11 @@ function finish(builder: GraphBuilder, layer: AttentionLayer, context: string): 
   if (outputLayout === 'rows') {
     const turned = builder.op('Transpose', [context], { attributes: { perm: [0, 2, 1, 3] } });
     value = reshape(builder, turned, `rows_shape.${index}`, [0, 0, queryHeads * headDim]);
+  } else if (outputLayout === 'all-heads') {
+    const axes = builder.int64(`row_axes.${index}`, [2], [2, 3]);
+    const row = builder.op('Gather', [builder.op('Shape', [context]), axes]);
+    const all = builder.int64(`all_heads.${index}`, [1], [-1]);
+    value = builder.op('Reshape', [context, concat(builder, [all, row], 0)]);
   }
   builder.op('Cast', [value], { attributes: { to: elemType }, outputs: [output] });
 }

@@ -4,8 +4,7 @@ import type { GraphBuilder } from '../onnx/builder.js';
 import type { Node } from '../onnx/onnx.js';
 import { beforeCasts, GraphIndex } from '../onnx/queries.js';
 import type { AttentionLayer } from '../patterns/attention-layer.js';
-
-const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
+import { cacheNamed } from '../patterns/parts/caches.js';
 
 /**
  * Replaces every Shape of a cache input, which the rewritten graph has no more, by the shape a full cache would have:
@@ -20,8 +19,8 @@ export function replaceCacheShapes(builder: GraphBuilder, layers: readonly Atten
   const shapes = new Map<Node, AttentionLayer>();
   for (const node of graph.node) {
     // Converters to float16 cast each cache.
-    const layer =
-      node.opType === 'Shape' && layers[Number(PAST.exec(beforeCasts(index, node.input[0] ?? ''))?.[1])];
+    const cache = node.opType === 'Shape' && cacheNamed(beforeCasts(index, node.input[0] ?? ''));
+    const layer = cache && (cache.past ? layers[cache.layer] : undefined);
     if (layer) shapes.set(node, layer);
   }
   graph.node = graph.node.filter((node) => !shapes.has(node));

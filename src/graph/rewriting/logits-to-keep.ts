@@ -20,7 +20,15 @@ import { dimsOf } from '../onnx/tensors.js';
 const INPUT = 'num_logits_to_keep';
 
 /** Operators that give each token its logits from that token alone. */
-const PROJECTIONS = new Set(['MatMul', 'MatMulNBits', 'MatMulInteger', 'DynamicQuantizeMatMul']);
+const PROJECTIONS = new Set([
+  'MatMul',
+  'FusedMatMul',
+  'MatMulNBits',
+  'MatMulInteger',
+  'DynamicQuantizeMatMul',
+]);
+/** What turns the tokens of a FusedMatMul's first input, which then are not its second dimension or not rows of their own. */
+const TURNS = /^trans(A|BatchA|BatchB)$/;
 /** Operators that may stand between the weights of a projection and the projection. */
 const OF_WEIGHTS = new Set(['Transpose', 'Cast', 'Identity', 'DequantizeLinear']);
 const UNARY = new Set(['Cast', 'Identity', 'Tanh']);
@@ -108,7 +116,10 @@ function projection({ graph, name: logits, index, constant }: Head): Node[] | un
     const shared = name !== logits && (outputs.has(name) || index.consumers(name).length > 1);
     if (shared || index.consumers(logits).length > 0) return undefined;
     chain.push(node);
-    if (PROJECTIONS.has(node.opType)) return hasWeights(index, constant, node) ? chain : undefined;
+    if (PROJECTIONS.has(node.opType)) {
+      const turned = node.attribute.some(({ name, i }) => TURNS.test(name) && i !== 0n);
+      return !turned && hasWeights(index, constant, node) ? chain : undefined;
+    }
     const next = passedThrough(index, constant, node);
     if (next === undefined) return undefined;
     name = next;

@@ -26,7 +26,16 @@ export interface LayerCache {
   value: CacheTensor;
 }
 
-const PAST = /^past_key_values\.(\d+)\.(key|value)$/;
+/** Half of a layer's cache, as an input or an output. Exporters that know encoders as well say that it is the decoder's. */
+const CACHE = /^(past_key_values|present)\.(\d+)\.(?:decoder\.)?(key|value)$/;
+
+/** What the name of an input or output says: which layer's cache, which half of it, and whether it comes in; undefined for others. */
+export function cacheNamed(
+  name: string,
+): { layer: number; part: 'key' | 'value'; past: boolean } | undefined {
+  const [, kind, layer, part] = CACHE.exec(name) ?? [];
+  return kind ? { layer: Number(layer), part: part as 'key' | 'value', past: kind !== 'present' } : undefined;
+}
 
 /**
  * The caches of a decoder in layer order, found by following `past_key_values.*` inputs and `present.*` outputs.
@@ -37,8 +46,8 @@ export function findCaches(index: GraphIndex): LayerCache[] {
   refuseOtherForms(graph);
   const layers = new Set<number>();
   for (const { name } of graph.input) {
-    const match = PAST.exec(name);
-    if (match) layers.add(Number(match[1]));
+    const cache = cacheNamed(name);
+    if (cache?.past) layers.add(cache.layer);
   }
   if (layers.size === 0) {
     throw unsupported(
@@ -59,7 +68,7 @@ export function findCaches(index: GraphIndex): LayerCache[] {
 
 function refuseOtherForms(graph: Graph): void {
   for (const { name } of graph.input) {
-    if (/^past/.test(name) && !PAST.test(name)) {
+    if (/^past/.test(name) && !cacheNamed(name)) {
       throw unsupported(
         `The decoder keeps a state other than keys and values, its input "${name}": hybrid and encoder-decoder models are not supported; choose a decoder whose every layer attends.`,
       );
@@ -74,18 +83,23 @@ function refuseOtherForms(graph: Graph): void {
 }
 
 function cacheTensor(index: GraphIndex, layer: number, part: 'key' | 'value'): CacheTensor {
-  const past = `past_key_values.${layer}.${part}`;
-  const present = `present.${layer}.${part}`;
-  const input = index.graph.input.find((value) => value.name === past);
+  const half = ({ name }: { name: string }) => {
+    const cache = cacheNamed(name);
+    return cache?.layer === layer && cache.part === part;
+  };
+  const input = index.graph.input.find(half);
   if (!input)
     throw unsupported(
-      `The decoder has no input "${past}" although it has the other half of that layer's cache.`,
+      `The decoder has no input "past_key_values.${layer}.${part}" although it has the other half of that layer's cache.`,
     );
-  if (!index.graph.output.some((value) => value.name === present)) {
+  const past = input.name;
+  const output = index.graph.output.find(half);
+  if (!output) {
     throw unsupported(
-      `The decoder has no output "${present}" for its input "${past}": ${USE_ANOTHER_EXPORT}.`,
+      `The decoder has no output "${past.replace('past_key_values', 'present')}" for its input "${past}": ${USE_ANOTHER_EXPORT}.`,
     );
   }
+  const present = output.name;
   const elemType = input.type?.tensorType?.elemType ?? DataType.FLOAT;
   const ends = attendingNodes(index, past, elemType);
   const first = ends[0];

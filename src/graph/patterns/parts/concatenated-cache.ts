@@ -29,6 +29,7 @@ const BETWEEN = new Set([
   'Tile',
   'Reshape',
   'Transpose',
+  'Slice',
   'Mul',
 ]);
 

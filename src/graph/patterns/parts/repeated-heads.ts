@@ -1,5 +1,6 @@
 import { array, type NumberArray } from '../../analysis/arrays.js';
 import { batchOf, evaluatorAtSizes } from '../../analysis/evaluate-at-sizes.js';
+import { lengthConstants } from '../../analysis/length-constants.js';
 import type { GraphIndex } from '../../onnx/queries.js';
 
 /** How a cache reaches the operator that reads it. */
@@ -8,10 +9,35 @@ export interface RepeatedHeads {
   repeats: number;
   /** What every element was multiplied by. */
   factor: number;
+  /** The order of the dimensions in which it comes, one of those asked for. */
+  layout: HeadLayout;
 }
 
-/** Orders of the dimensions in which an operator takes keys or values: with its position in each, T the tokens held. */
-export type HeadLayout = '[B, heads, T, headDim]' | '[B, heads, headDim, T]' | '[B, T, heads * headDim]';
+/** Shape and steps of keys or values of all tokens T, by the order in which an operator takes them. */
+const LAYOUTS = {
+  '[B, heads, T, headDim]': (b: number, h: number, t: number, d: number) => ({
+    dims: [b, h, t, d],
+    step: [h * t * d, t * d, d, 1],
+  }),
+  '[B, heads, headDim, T]': (b: number, h: number, t: number, d: number) => ({
+    dims: [b, h, d, t],
+    step: [h * t * d, t * d, 1, t],
+  }),
+  '[B * heads, T, headDim]': (b: number, h: number, t: number, d: number) => ({
+    dims: [b * h, t, d],
+    step: [h * t * d, t * d, d, 1],
+  }),
+  '[B * heads, headDim, T]': (b: number, h: number, t: number, d: number) => ({
+    dims: [b * h, d, t],
+    step: [h * t * d, t * d, 1, t],
+  }),
+  '[B, T, heads * headDim]': (b: number, h: number, t: number, d: number) => ({
+    dims: [b, t, h * d],
+    step: [h * t * d, d, h * d, 1],
+  }),
+} as const;
+
+export type HeadLayout = keyof typeof LAYOUTS;
 
 const TOKENS = 5;
 const NEW_TOKENS = 2;
@@ -19,53 +45,66 @@ const NEW_TOKENS = 2;
 /**
  * What the nodes between a cache [B, kvHeads, T, headDim] and a value do to it, found by sending numbers through them:
  * whether each key head is repeated for the query heads that share it, one after the other, and by what it is multiplied.
+ * @param layouts the orders of dimensions that the operator could take
  * @returns the reason as a string when they do something else.
  */
 export function repeatedHeads(
   index: GraphIndex,
   from: string,
   to: string,
-  layout: HeadLayout,
+  layouts: readonly HeadLayout[],
   { kvHeads, headDim }: { kvHeads: number; headDim: number },
 ): RepeatedHeads | string {
   const batch = batchOf(index);
-  let source: NumberArray;
-  let result: NumberArray;
+  const caches = { kvHeads, headDim, whole: [] };
+  const evaluator = (past: number, tokens: number, values: Record<string, NumberArray> = {}) =>
+    evaluatorAtSizes(index, caches, { batch, past, tokens, padded: 0 }, values);
+  const reordered = `the nodes between the cache and "${to}" do more than repeat its heads`;
   try {
-    source = array([batch, kvHeads, TOKENS, headDim], false);
+    const source = array([batch, kvHeads, TOKENS, headDim], false);
     source.data.forEach((_, i) => {
       source.data[i] = i + 1;
     });
-    const sizes = { batch, past: TOKENS - NEW_TOKENS, tokens: NEW_TOKENS, padded: 0 };
-    const caches = { kvHeads, headDim, whole: [] };
-    result = evaluatorAtSizes(index, caches, sizes, { [from]: source }).value(to);
+    const result = evaluator(TOKENS - NEW_TOKENS, NEW_TOKENS, { [from]: source }).value(to);
+    const repeats = result.data.length / source.data.length;
+    const fits = (tokens: number, dims: readonly number[]) => (layout: HeadLayout) =>
+      LAYOUTS[layout](batch, kvHeads * repeats, tokens, headDim).dims.join() === dims.join();
+    const layout = layouts.find(fits(TOKENS, result.dims));
+    if (!Number.isInteger(repeats) || !layout) return reordered;
+    const factor = result.data[0]!;
+    const { step } = LAYOUTS[layout](batch, kvHeads * repeats, TOKENS, headDim);
+    if (!isRepeated(source, result, step, repeats, factor)) return reordered;
+    // A cache may be cut where a text is longer than a window.
+    const longer = lengthConstants(index, to).number + TOKENS;
+    const long = evaluator(longer, 1);
+    long.declare({ [from]: [batch, kvHeads, longer + 1, headDim] });
+    return fits(longer + 1, long.dims(to))(layout) ? { repeats, factor, layout } : reordered;
   } catch (cause) {
     return (cause as Error).message;
   }
-  const factor = result.data[0]!;
-  const heads = result.data.length / (batch * TOKENS * headDim);
-  const repeats = heads / kvHeads;
-  const dims = {
-    '[B, heads, T, headDim]': [batch, heads, TOKENS, headDim],
-    '[B, heads, headDim, T]': [batch, heads, headDim, TOKENS],
-    '[B, T, heads * headDim]': [batch, TOKENS, heads * headDim],
-  }[layout];
-  const reordered = `the nodes between the cache and "${to}" do more than repeat its heads`;
-  if (!Number.isInteger(repeats) || result.dims.join() !== dims.join()) return reordered;
-  const step = {
-    '[B, heads, T, headDim]': [heads * TOKENS * headDim, TOKENS * headDim, headDim, 1],
-    '[B, heads, headDim, T]': [heads * TOKENS * headDim, TOKENS * headDim, 1, TOKENS],
-    '[B, T, heads * headDim]': [heads * TOKENS * headDim, headDim, heads * headDim, 1],
-  }[layout] as [number, number, number, number];
+}
+
+/** Whether `result`, whose [batch, head, token, column] lie at these steps, is `source` [B, kvHeads, T, headDim] with each head repeated. */
+function isRepeated(
+  source: NumberArray,
+  result: NumberArray,
+  step: readonly number[],
+  repeats: number,
+  factor: number,
+): boolean {
+  const [batch = 0, kvHeads = 0, tokens = 0, headDim = 0] = source.dims;
+  const [perBatch = 0, perHead = 0, perToken = 0, perColumn = 0] = step;
+  const heads = kvHeads * repeats;
   for (let b = 0; b < batch; b++) {
     for (let head = 0; head < heads; head++) {
-      for (let i = 0; i < TOKENS * headDim; i++) {
-        const at = b * step[0] + head * step[1] + Math.floor(i / headDim) * step[2] + (i % headDim) * step[3];
-        const expected =
-          source.data[(b * kvHeads + Math.floor(head / repeats)) * TOKENS * headDim + i]! * factor;
-        if (Math.abs(result.data[at]! - expected) > 1e-9 * expected) return reordered;
+      for (let i = 0; i < tokens * headDim; i++) {
+        const at =
+          b * perBatch + head * perHead + Math.floor(i / headDim) * perToken + (i % headDim) * perColumn;
+        const from = (b * kvHeads + Math.floor(head / repeats)) * tokens * headDim + i;
+        const expected = source.data[from]! * factor;
+        if (Math.abs(result.data[at]! - expected) > 1e-9 * Math.abs(expected)) return false;
       }
     }
   }
-  return { repeats, factor };
+  return true;
 }

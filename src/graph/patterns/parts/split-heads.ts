@@ -13,3 +13,9 @@ export function splitHeads(
     attributes: { perm: [0, 2, 1, 3] },
   });
 }
+
+/** Turns the heads of all rows, [B * heads, S, headDim], into [B, heads, S, headDim]. */
+export function splitAllHeads(builder: GraphBuilder, all: string, layer: number, heads: number): string {
+  const one = builder.op('Unsqueeze', [all, builder.int64(`first_axis.${layer}`, [1], [0])]);
+  return builder.op('Reshape', [one, builder.int64(`all_heads_shape.${layer}`, [4], [-1, heads, 0, 0])]);
+}
