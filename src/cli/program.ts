@@ -174,7 +174,7 @@ export function createProgram(): Command {
 
   command(
     'convert',
-    'turn a checkpoint (safetensors: LLaVA, Llama, Qwen2) into a directory for transformers.js',
+    'turn a checkpoint (safetensors: LLaVA, Llama, Qwen2, Gemma 3) into a directory for transformers.js',
     examples(
       'convert --from llava-1.5-7b-hf --to llava-1.5-7b-onnx --dtype int4',
       'convert --from checkpoint --to model --dtype fp32,int8,int4',

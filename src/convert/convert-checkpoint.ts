@@ -29,7 +29,7 @@ export interface ConvertProgress {
 }
 
 export interface ConvertOptions {
-  /** A Hugging Face directory with safetensors weights: LlavaForConditionalGeneration, LlamaForCausalLM or Qwen2ForCausalLM. */
+  /** A Hugging Face directory with safetensors weights: LlavaForConditionalGeneration, LlamaForCausalLM, Qwen2ForCausalLM or Gemma3ForCausalLM. */
   readonly from: string;
   /** The transformers.js directory to make: absent or empty. */
   readonly to: string;
@@ -94,6 +94,7 @@ const architectures: Readonly<Record<string, (files: CheckpointFiles) => Archite
   llava: llavaModel,
   llama: textModel,
   qwen2: textModel,
+  gemma3_text: textModel,
 };
 
 function architectureOf(files: CheckpointFiles): Architecture {

@@ -1,12 +1,23 @@
 import type { Architecture } from './architecture.js';
-import { type CheckpointFiles, textConfig, textFiles } from './checkpoint/checkpoint-files.js';
-import { llamaSchema, qwen2Schema, textSpec } from './checkpoint/text-spec.js';
+import { type CheckpointFiles, type Json, textConfig, textFiles } from './checkpoint/checkpoint-files.js';
+import {
+  gemmaSchema,
+  gemmaSpec,
+  llamaSchema,
+  qwen2Schema,
+  type TextSpec,
+  textSpec,
+} from './checkpoint/text-spec.js';
 import { decoderTensors, embeddingTensor, headOf } from './checkpoint/text-tensors.js';
 import { unsupported } from './checkpoint/unsupported.js';
 import { buildDecoder } from './graphs/decoder-graph.js';
 
 /** transformers.js's class by model_type. */
-const classes = { llama: 'LlamaForCausalLM', qwen2: 'Qwen2ForCausalLM' } as const;
+const classes = {
+  llama: 'LlamaForCausalLM',
+  qwen2: 'Qwen2ForCausalLM',
+  gemma3_text: 'Gemma3ForCausalLM',
+} as const;
 
 /**
  * A model of text alone: one graph from tokens to logits, `onnx/model.onnx`.
@@ -14,9 +25,7 @@ const classes = { llama: 'LlamaForCausalLM', qwen2: 'Qwen2ForCausalLM' } as cons
  */
 export function textModel(files: CheckpointFiles): Architecture {
   const { config } = files;
-  const parsed = (config.model_type === 'qwen2' ? qwen2Schema : llamaSchema).safeParse(config);
-  if (!parsed.success) throw unsupported(config, parsed.error.issues[0]!);
-  const spec = textSpec(parsed.data, '', 'config.json');
+  const { type, spec } = textSpecOf(config);
   return {
     spellings: [],
     graphs(has) {
@@ -33,11 +42,22 @@ export function textModel(files: CheckpointFiles): Architecture {
     files: ({ dtype, dataFiles }) => ({
       'config.json': {
         ...config,
-        architectures: [classes[parsed.data.model_type]],
+        architectures: [classes[type]],
         ...textConfig(spec),
         'transformers.js_config': { dtype, use_external_data_format: dataFiles },
       },
       ...textFiles(files),
     }),
   };
+}
+
+function textSpecOf(config: Json): { type: keyof typeof classes; spec: TextSpec } {
+  if (config.model_type === 'gemma3_text') {
+    const parsed = gemmaSchema.safeParse(config);
+    if (!parsed.success) throw unsupported(config, parsed.error.issues[0]!);
+    return { type: 'gemma3_text', spec: gemmaSpec(parsed.data) };
+  }
+  const parsed = (config.model_type === 'qwen2' ? qwen2Schema : llamaSchema).safeParse(config);
+  if (!parsed.success) throw unsupported(config, parsed.error.issues[0]!);
+  return { type: parsed.data.model_type, spec: textSpec(parsed.data, '', 'config.json') };
 }

@@ -68,7 +68,7 @@ it.each<[string, Break, string, RegExp]>([
     'another architecture',
     config((c) => Object.assign(c, { model_type: 'qwen2_vl' })),
     'unsupported-model',
-    /model_type = "qwen2_vl", but only llava or llama or qwen2 can be converted/,
+    /model_type = "qwen2_vl", but only llava or llama or qwen2 or gemma3_text can be converted/,
   ],
   [
     'another decoder',

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ElasticCacheError } from '../../errors.js';
 
-/** A decoder of the Llama kind. */
+/** A decoder of the Llama kind, or of Gemma's, which adds to it. */
 export interface TextSpec {
   /** What the names of its tensors begin with: nothing, or `language_model.` inside LLaVA. */
   readonly prefix: string;
@@ -19,6 +19,22 @@ export interface TextSpec {
   /** Whether queries, keys and values have a bias. */
   readonly bias: boolean;
   readonly tied: boolean;
+  readonly gemma?: GemmaSpec;
+}
+
+/**
+ * What Gemma 3 does otherwise: embeddings times the square root of their width, norms around every block and of every query
+ * and key, all of weight + 1, GELU for SiLU, and layers that see a window only.
+ */
+export interface GemmaSpec {
+  /** Attention's scores are multiplied by it. */
+  readonly scale: number;
+  /** Tokens that a windowed layer sees, itself included. */
+  readonly window: number;
+  /** By layer. */
+  readonly windowed: readonly boolean[];
+  /** Of windowed layers; the others have the decoder's own. */
+  readonly rotary: Rotary;
 }
 
 /** How positions become angles. */
@@ -74,6 +90,37 @@ export const qwen2Schema = llamaSchema.omit({ attention_bias: true, mlp_bias: tr
   use_sliding_window: z.literal(false).default(false),
 });
 
+const gemmaRope = z.looseObject({ rope_type: z.literal('default').default('default'), rope_theta: positive });
+const layerType = z.enum(['sliding_attention', 'full_attention']);
+/** Gemma3TextConfig, whose defaults are those of Gemma 3 4B but for what is given. */
+export const gemmaSchema = z.looseObject({
+  model_type: z.literal('gemma3_text'),
+  hidden_size: size.default(2304),
+  intermediate_size: size.default(9216),
+  num_hidden_layers: size.default(26),
+  num_attention_heads: size.default(8),
+  num_key_value_heads: size.default(4),
+  head_dim: size.default(256),
+  vocab_size: size.default(262208),
+  max_position_embeddings: size.default(131072),
+  rms_norm_eps: positive.default(1e-6),
+  query_pre_attn_scalar: positive.default(256),
+  sliding_window: size.default(4096),
+  sliding_window_pattern: size.default(6),
+  layer_types: z.array(layerType).nullish(),
+  // Two generations of names for the two rotations.
+  rope_theta: positive.default(1e6),
+  rope_local_base_freq: positive.default(1e4),
+  rope_scaling: z.null().optional(),
+  rope_parameters: z.looseObject({ full_attention: gemmaRope, sliding_attention: gemmaRope }).nullish(),
+  hidden_activation: z.literal('gelu_pytorch_tanh').default('gelu_pytorch_tanh'),
+  attention_bias: z.literal(false).default(false),
+  attn_logit_softcapping: z.null().optional(),
+  final_logit_softcapping: z.null().optional(),
+  use_bidirectional_attention: z.literal(false).nullish(),
+  tie_word_embeddings: z.boolean().default(true),
+});
+
 type Parsed = z.infer<typeof llamaSchema> | z.infer<typeof qwen2Schema>;
 
 /**
@@ -100,6 +147,46 @@ export function textSpec(text: Parsed, prefix: string, where: string): TextSpec 
     epsilon: text.rms_norm_eps,
     bias: text.model_type === 'qwen2',
     tied: text.tie_word_embeddings,
+  };
+}
+
+/**
+ * What a parsed Gemma 3 config says.
+ * @throws ElasticCacheError 'invalid-checkpoint' for heads that do not divide, or layers that are not all of a named type.
+ */
+export function gemmaSpec(text: z.infer<typeof gemmaSchema>): TextSpec {
+  checkHeads('config.json', text.num_key_value_heads, text.num_attention_heads);
+  const layers = text.num_hidden_layers;
+  const windowed =
+    text.layer_types?.map((type) => type === 'sliding_attention') ??
+    Array.from({ length: layers }, (_, i) => (i + 1) % text.sliding_window_pattern !== 0);
+  if (windowed.length !== layers) {
+    throw new ElasticCacheError(
+      'invalid-checkpoint',
+      `config.json has ${layers} layers but ${windowed.length} layer_types: use the config.json that belongs to these weights.`,
+    );
+  }
+  const ropes = text.rope_parameters;
+  return {
+    prefix: '',
+    hidden: text.hidden_size,
+    intermediate: text.intermediate_size,
+    layers,
+    queryHeads: text.num_attention_heads,
+    kvHeads: text.num_key_value_heads,
+    headDim: text.head_dim,
+    vocabulary: text.vocab_size,
+    positions: text.max_position_embeddings,
+    rotary: { theta: ropes?.full_attention.rope_theta ?? text.rope_theta },
+    epsilon: text.rms_norm_eps,
+    bias: false,
+    tied: text.tie_word_embeddings,
+    gemma: {
+      scale: text.query_pre_attn_scalar ** -0.5,
+      window: text.sliding_window,
+      windowed,
+      rotary: { theta: ropes?.sliding_attention.rope_theta ?? text.rope_local_base_freq },
+    },
   };
 }
 

@@ -1,6 +1,7 @@
 import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
-import type { TextSpec } from '../checkpoint/text-spec.js';
+import type { Rotary, TextSpec } from '../checkpoint/text-spec.js';
 import { embeddingTensor, layersOf } from '../checkpoint/text-tensors.js';
+import { decoderLayer, type LayerInputs, rmsNorm } from './decoder-layer.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 import type { OnnxFile } from './onnx-file.js';
 import { rotaryTables } from './rotary-tables.js';
@@ -14,16 +15,10 @@ export async function buildEmbedTokens(file: OnnxFile, spec: TextSpec, read: Rea
 async function embed(file: OnnxFile, layers: Layers, spec: TextSpec, output: string): Promise<string> {
   const ids = file.builder.input('input_ids', DataType.INT64, ['batch_size', 'sequence_length']);
   const { name, shape } = embeddingTensor(spec);
-  return layers.op('Gather', [await layers.tensor(name, shape), ids], { outputs: [output] });
-}
-
-/** What all layers share: the mask's two lengths and the rotary tables. */
-interface Shared {
-  readonly positionIds: string;
-  readonly lastIndex: string;
-  readonly totalLength: string;
-  readonly cosines: string;
-  readonly sines: string;
+  const gather = [await layers.tensor(name, shape), ids];
+  if (!spec.gemma) return layers.op('Gather', gather, { outputs: [output] });
+  const scale = layers.scalar(Math.sqrt(spec.hidden));
+  return layers.op('Mul', [layers.op('Gather', gather), scale], { outputs: [output] });
 }
 
 /**
@@ -51,7 +46,9 @@ export async function buildDecoder(
   const mask = builder.input('attention_mask', DataType.INT64, ['batch_size', 'total_sequence_length']);
   const positionIds = builder.input('position_ids', DataType.INT64, ['batch_size', 'sequence_length']);
   const keep = builder.input('num_logits_to_keep', DataType.INT64, []);
-  const shared = { positionIds, ...maskLengths(layers, mask), ...(await rotary(layers, spec)) };
+  const lengths = maskLengths(layers, mask);
+  const turns = await rotation(layers, spec, spec.rotary, positionIds);
+  const near = spec.gemma && (await rotation(layers, spec, spec.gemma.rotary, positionIds));
   const cacheShape = (length: string) => ['batch_size', kvHeads, length, headDim];
   for (let i = 0; i < spec.layers; i++) {
     for (const part of ['key', 'value']) {
@@ -63,9 +60,10 @@ export async function buildDecoder(
     for (const part of ['key', 'value']) {
       builder.output(`present.${i}.${part}`, DataType.FLOAT, cacheShape('total_sequence_length'));
     }
-    x = await decoderLayer(layers, x, spec, shared, i);
+    const rotate = spec.gemma?.windowed[i] ? near! : turns;
+    x = await decoderLayer(layers, x, spec, { ...lengths, rotate }, i);
   }
-  x = await rmsNorm(layers, x, `${layersOf(spec)}.norm`, spec);
+  x = await rmsNorm(layers, x, `${layersOf(spec)}.norm`, spec.hidden, spec);
   // A start of -n leaves the last n tokens, and -0 is 0: the slice is then everything.
   const start = layers.op('Reshape', [layers.op('Neg', [keep]), layers.int64(1)]);
   x = layers.op('Slice', [x, start, layers.int64(Number.MAX_SAFE_INTEGER), layers.int64(1)]);
@@ -73,66 +71,8 @@ export async function buildDecoder(
   layers.op('Identity', [logits], { outputs: ['logits'] });
 }
 
-async function decoderLayer(
-  layers: Layers,
-  x: string,
-  spec: TextSpec,
-  shared: Shared,
-  index: number,
-): Promise<string> {
-  const { hidden, intermediate, queryHeads, kvHeads, headDim, bias } = spec;
-  const layer = `${layersOf(spec)}.layers.${index}`;
-  const a = await rmsNorm(layers, x, `${layer}.input_layernorm`, spec);
-  const q = await layers.linear(a, `${layer}.self_attn.q_proj`, [queryHeads * headDim, hidden], bias);
-  const k = await layers.linear(a, `${layer}.self_attn.k_proj`, [kvHeads * headDim, hidden], bias);
-  const v = await layers.linear(a, `${layer}.self_attn.v_proj`, [kvHeads * headDim, hidden], bias);
-  const rotate = (value: string) =>
-    layers.op('RotaryEmbedding', [value, shared.positionIds, shared.cosines, shared.sines], {
-      domain: MICROSOFT,
-    });
-  const attended = `${layer}.attention`;
-  layers.op(
-    'GroupQueryAttention',
-    [
-      rotate(q),
-      rotate(k),
-      v,
-      `past_key_values.${index}.key`,
-      `past_key_values.${index}.value`,
-      shared.lastIndex,
-      shared.totalLength,
-    ],
-    {
-      domain: MICROSOFT,
-      attributes: { num_heads: queryHeads, kv_num_heads: kvHeads, do_rotary: 0 },
-      outputs: [attended, `present.${index}.key`, `present.${index}.value`],
-    },
-  );
-  const out = await layers.linear(attended, `${layer}.self_attn.o_proj`, [hidden, queryHeads * headDim]);
-  const y = layers.op('Add', [x, out]);
-  const b = await rmsNorm(layers, y, `${layer}.post_attention_layernorm`, spec);
-  const gate = await layers.linear(b, `${layer}.mlp.gate_proj`, [intermediate, hidden]);
-  const up = await layers.linear(b, `${layer}.mlp.up_proj`, [intermediate, hidden]);
-  const silu = layers.op('Mul', [gate, layers.op('Sigmoid', [gate])]);
-  const down = await layers.linear(layers.op('Mul', [silu, up]), `${layer}.mlp.down_proj`, [
-    hidden,
-    intermediate,
-  ]);
-  return layers.op('Add', [y, down]);
-}
-
-async function rmsNorm(layers: Layers, x: string, prefix: string, spec: TextSpec): Promise<string> {
-  return layers.op(
-    'SimplifiedLayerNormalization',
-    [x, await layers.tensor(`${prefix}.weight`, [spec.hidden])],
-    {
-      attributes: { axis: -1, epsilon: { float: spec.epsilon }, stash_type: 1 },
-    },
-  );
-}
-
 /** What GroupQueryAttention asks of the mask [batch, total]: the index of each row's last token [batch] and the total, both int32. */
-function maskLengths(layers: Layers, mask: string): Pick<Shared, 'lastIndex' | 'totalLength'> {
+function maskLengths(layers: Layers, mask: string): Pick<LayerInputs, 'lastIndex' | 'totalLength'> {
   const toInt32 = { attributes: { to: DataType.INT32 } };
   const used = layers.op('ReduceSum', [mask, layers.int64(1)], { attributes: { keepdims: 0 } });
   const total = layers.op('Shape', [mask], { attributes: { start: 1, end: 2 } });
@@ -142,11 +82,18 @@ function maskLengths(layers: Layers, mask: string): Pick<Shared, 'lastIndex' | '
   };
 }
 
-async function rotary(layers: Layers, spec: TextSpec): Promise<Pick<Shared, 'cosines' | 'sines'>> {
-  const { cosines, sines } = rotaryTables(spec.positions, spec.headDim, spec.rotary);
-  const dims = [spec.positions, spec.headDim / 2];
-  return {
-    cosines: await layers.float32('cos_cache', dims, cosines),
-    sines: await layers.float32('sin_cache', dims, sines),
-  };
+/** Rotation of queries and keys [batch, tokens, heads x headDim] by their positions. */
+async function rotation(
+  layers: Layers,
+  { positions, headDim }: TextSpec,
+  kind: Rotary,
+  positionIds: string,
+): Promise<(value: string) => string> {
+  const { cosines, sines } = rotaryTables(positions, headDim, kind);
+  const dims = [positions, headDim / 2];
+  const tables = [
+    await layers.float32('cos_cache', dims, cosines),
+    await layers.float32('sin_cache', dims, sines),
+  ];
+  return (value) => layers.op('RotaryEmbedding', [value, positionIds, ...tables], { domain: MICROSOFT });
 }

@@ -40,9 +40,10 @@ export class Layers {
     return this.builder.op(opType, inputs, options);
   }
 
-  /** A tensor of the checkpoint as it is, float32 [dims]. */
-  async tensor(name: string, dims: readonly number[]): Promise<string> {
-    return this.float32(name, dims, await this.read(name));
+  /** A tensor of the checkpoint, float32 [dims], with `added` to every number. */
+  async tensor(name: string, dims: readonly number[], added = 0): Promise<string> {
+    const values = await this.read(name);
+    return this.float32(name, dims, added === 0 ? values : values.map((value) => value + added));
   }
 
   async float32(hint: string, dims: readonly number[], values: Float32Array): Promise<string> {
