@@ -34,6 +34,18 @@ export class ElasticCacheError extends Error {
   }
 }
 
+/** What to throw when a signal ends something. */
+export function abortedBy(signal: AbortSignal | null | undefined): ElasticCacheError {
+  return new ElasticCacheError('aborted', 'The generation was aborted by its signal.', {
+    cause: signal?.reason,
+  });
+}
+
+/** @throws ElasticCacheError 'aborted' when a signal says so */
+export function refuseAborted(signal: AbortSignal | null | undefined): void {
+  if (signal?.aborted) throw abortedBy(signal);
+}
+
 /** What an error says. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

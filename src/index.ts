@@ -36,6 +36,14 @@ export { type Model as OnnxModel, parseModel, serializeModel } from './graph/onn
 export { readSkeleton } from './graph/onnx/skeleton.js';
 export { type RewriteReport, rewriteDecoder } from './graph/rewrite.js';
 export { type Answer, type AnswerOptions, answer } from './models/answer.js';
+export {
+  type Chat,
+  type ChatEvent,
+  type ChatOptions,
+  type ChatQuestion,
+  type ChatUsage,
+  chat,
+} from './models/chat.js';
 export type { Dtype } from './models/files/model-files.js';
 export {
   type ImageSource,
@@ -48,6 +56,7 @@ export {
 export { type LoadOptions, loadElastic } from './models/load.js';
 export type { ElasticModel, GenerateOptions, LoadedModel, LoadedVisionModel } from './models/loaded-model.js';
 export { type Inputs, prepareInputs, type Question, tokensAfterImage } from './models/prepare-inputs.js';
+export type { FinishReason, ReplySettings } from './models/reply.js';
 export type { PolicyOptions } from './policies/options.js';
 export {
   createPolicy,

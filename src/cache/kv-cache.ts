@@ -20,13 +20,13 @@ import {
   invalidShape,
   type LayerRows,
   type LayerRowsBySlot,
+  noSuchLayer,
   wholeShape,
 } from './shape.js';
 import { type LayerMemory, roomFor, SlotStore } from './slot-store.js';
 import { type CacheStats, collectStats } from './stats.js';
 
 export type { AppendOptions, Part };
-
 export interface KVCacheOptions extends Partial<CacheShape> {
   readonly policy: CachePolicy;
   readonly budget: Budget;
@@ -183,7 +183,7 @@ export class KVCache {
   /** The memory of a layer: keys, values [batch, kvHeads, capacity, headDim], bias [batch, capacity]. Valid until the next append. */
   past(layer: number): LayerMemory {
     const store = this.#stores[layer];
-    if (store === undefined) throw this.#noSuchLayer(layer);
+    if (store === undefined) throw noSuchLayer(layer, this.#stores.length);
     const { keys, values, bias, capacity } = store;
     return { keys, values, bias, capacity, positions: () => positionsBySlot(this.#rows(layer), capacity) };
   }
@@ -194,9 +194,8 @@ export class KVCache {
 
   #append(layers: readonly LayerRows[], tokens: number, bySlot: boolean, promptContinues: boolean): void {
     const shape = this.#shape;
-    if (shape === undefined) {
+    if (shape === undefined)
       throw invalidShape('the cache has no shape yet: give it layers, kvHeads and headDim, or bind() it.');
-    }
     const capacities = this.#stores.map((store) => store.capacity);
     const completesPrompt = !this.#prefilled && !promptContinues;
     const needed = this.#needed(layers, completesPrompt);
@@ -225,8 +224,7 @@ export class KVCache {
       if (completesPrompt) this.#compress(layers, tokens, allowed);
       else evict(this.#stores, this.#sequences, allowed, (slots) => this.#roomFor(slots));
     } catch (cause) {
-      // A policy that failed midway leaves nothing to go on from.
-      this.reset();
+      this.reset(); // A policy that failed midway leaves nothing to go on from.
       throw cause;
     }
   }
@@ -295,11 +293,7 @@ export class KVCache {
   }
 
   #rows(layer: number): readonly EntryList[] {
-    if (this.#stores[layer] === undefined) throw this.#noSuchLayer(layer);
+    if (this.#stores[layer] === undefined) throw noSuchLayer(layer, this.#stores.length);
     return this.#sequences.map(({ entries }) => entries[layer]!);
-  }
-
-  #noSuchLayer(layer: number): Error {
-    return invalidShape(`layer ${layer} is not in this cache, which has ${this.#stores.length} layers.`);
   }
 }

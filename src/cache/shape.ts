@@ -134,3 +134,7 @@ export function bytesPerEntry({ layers, kvHeads, headDim, batch }: Required<Cach
 export function invalidShape(message: string): ElasticCacheError {
   return new ElasticCacheError('invalid-shape', message);
 }
+
+export function noSuchLayer(layer: number, layers: number): ElasticCacheError {
+  return invalidShape(`layer ${layer} is not in this cache, which has ${layers} layers.`);
+}

@@ -40,7 +40,7 @@ export interface SweepProgress {
 type Job = { cell: Cell } & ({ task: Task } | { shape: Shape });
 
 /** Errors of a sample, one that is too long for the model included, as against those of a model or a disk that fails. */
-const OF_SAMPLE = ['invalid-image', 'missing-file', 'invalid-prompt'];
+const OF_SAMPLE = ['invalid-image', 'missing-file', 'invalid-prompt', 'context-full'];
 const isOfSample = (error: unknown) => error instanceof ElasticCacheError && OF_SAMPLE.includes(error.code);
 
 /**

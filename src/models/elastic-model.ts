@@ -1,6 +1,11 @@
-import { DynamicCache, type PreTrainedModel, Tensor } from '@huggingface/transformers';
+import {
+  DynamicCache,
+  type PreTrainedModel,
+  type PreTrainedTokenizer,
+  Tensor,
+} from '@huggingface/transformers';
 import { KVCache } from '../cache/kv-cache.js';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, refuseAborted } from '../errors.js';
 import { full } from '../policies/full.js';
 import { refuseNone } from '../runtime/decoder.js';
 import {
@@ -9,8 +14,10 @@ import {
   type ElasticSession,
   refusePadding,
 } from '../runtime/elastic-session.js';
+import { endedBy } from './ended-generation.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
 import type { ElasticModel, GenerateOptions } from './loaded-model.js';
+import { withSampling } from './sampling.js';
 import { SeenPictures } from './seen-pictures.js';
 import { SeenTokens } from './seen-tokens.js';
 
@@ -23,7 +30,11 @@ type Inputs = Record<string, unknown>;
  * Each call runs on an object of its own that inherits from the model and whose decoder session is bound to the call's cache,
  * so calls that run at the same time know nothing of each other.
  */
-export function withElasticCache(model: PreTrainedModel, session: ElasticSession): ElasticModel {
+export function withElasticCache(
+  model: PreTrainedModel,
+  session: ElasticSession,
+  tokenizer: PreTrainedTokenizer,
+): ElasticModel {
   const { generate, forward } = model;
   const isImage = imageTokensOf(model);
   const family = familyOf(model.config.model_type);
@@ -36,21 +47,27 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
     cache: KVCache,
     inputs: Inputs,
     run: (model: PreTrainedModel, inputs: Inputs) => Promise<T>,
+    signal?: AbortSignal | null,
   ): Promise<T> {
     const mask = inputs.attention_mask as Tensor | undefined;
     const tokens = idsOf(inputs) ?? (inputs.inputs_embeds as Tensor | undefined);
     const batch = tokens?.dims[0] ?? 1;
     if (tokens) refuseNone(tokens);
-    return session.using(cache, batch, (bound) => {
-      if (mask) refusePadding(mask);
-      const own = boundTo(cache, bound);
-      if (!(inputs.past_key_values instanceof KVCache)) return run(own, inputs);
-      const { past_key_values: given, ...rest } = inputs;
-      // An empty cache must not show: some classes take any past for a sign that the image has been seen.
-      if (given.seen === 0) return run(own, rest);
-      const handle = new Tensor(session.handleOf(given, batch));
-      return run(own, { ...rest, past_key_values: new DynamicCache({ [CACHE_HANDLE_INPUT]: handle }) });
-    });
+    return session.using(
+      cache,
+      batch,
+      (bound) => {
+        if (mask) refusePadding(mask);
+        const own = boundTo(cache, bound);
+        if (!(inputs.past_key_values instanceof KVCache)) return run(own, inputs);
+        const { past_key_values: given, ...rest } = inputs;
+        // An empty cache must not show: some classes take any past for a sign that the image has been seen.
+        if (given.seen === 0) return run(own, rest);
+        const handle = new Tensor(session.handleOf(given, batch));
+        return run(own, { ...rest, past_key_values: new DynamicCache({ [CACHE_HANDLE_INPUT]: handle }) });
+      },
+      signal,
+    );
   }
 
   /** The model with `bound` for its decoder; `generate()` comes to its `forward` for every step. */
@@ -90,10 +107,20 @@ export function withElasticCache(model: PreTrainedModel, session: ElasticSession
   }
 
   const elastic = model as ElasticModel;
-  elastic.generate = async (options: GenerateOptions) => {
+  elastic.generate = async ({ signal, stop_strings, ...given }: GenerateOptions) => {
+    refuseAborted(signal);
+    const stopping_criteria = endedBy({ signal, stop_strings }, tokenizer, given.stopping_criteria);
+    const options = { ...withSampling(model, given), stopping_criteria };
     const cache = cacheIn(session, options);
     const inputs = cache && cache.seen > 0 ? await onlyNew(cache, options) : options;
-    return on(cache ?? keepingAll(), inputs, (own, given) => generate.call(own, given));
+    const output = await on(
+      cache ?? keepingAll(),
+      inputs,
+      (own, translated) => generate.call(own, translated),
+      signal,
+    );
+    refuseAborted(signal);
+    return output;
   };
   elastic.forward = async (inputs: Inputs) =>
     on(cacheIn(session, inputs) ?? keepingAll(), inputs, (own, given) => own.forward(given));

@@ -64,7 +64,7 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   try {
     refuseOtherTokens(source, config, textOnly, files.decoder.file, decoder.signature.tokenInput);
     for (const name of files.others) sessions[name] = await openSession(source, config, name, openOptions);
-    const model = withElasticCache(new Model(config, sessions, { generation_config }), session);
+    const model = withElasticCache(new Model(config, sessions, { generation_config }), session, tokenizer);
     return { model, processor, tokenizer };
   } catch (cause) {
     // Nobody else knows them, and each holds a model's memory.

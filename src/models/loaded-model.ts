@@ -5,6 +5,7 @@ import type {
   Processor,
 } from '@huggingface/transformers';
 import type { KVCache } from '../cache/kv-cache.js';
+import type { Ends } from './ended-generation.js';
 
 type Generate = PreTrainedModel['generate'];
 type Named<T> = { [K in keyof T as string extends K ? never : K]: T[K] };
@@ -16,8 +17,9 @@ export type GenerateOptions = Omit<Named<Parameters<Generate>[0]>, 'past_key_val
    * the inputs are then the whole conversation. Without one, everything is kept for this call.
    */
   past_key_values?: KVCache | DynamicCache | null;
-  [input: string]: unknown;
-};
+  /** With `do_sample`: the same seed draws the same tokens, whatever else runs; row by row in a batch. */
+  seed?: number;
+} & Ends & { [input: string]: unknown };
 
 /** A transformers.js model whose `generate()` and forward pass take an `ElasticCache` as `past_key_values`. */
 export type ElasticModel = PreTrainedModel & {

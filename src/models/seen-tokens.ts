@@ -24,7 +24,7 @@ export class SeenTokens {
    * The tokens of each prompt of a batch that the cache has not seen.
    *
    * @param ids [B, n] the whole conversation, or only its new tokens when `mask` [B, seen + n] is longer than that
-   * @throws ElasticCacheError `invalid-prompt` when the prompt does not go on from what the cache has seen
+   * @throws ElasticCacheError `prompt-mismatch` when the prompt does not go on from what the cache has seen
    */
   newPart(cache: KVCache, ids: Tensor, mask: Tensor | undefined): bigint[][] {
     const length = ids.dims[1]!;
@@ -32,13 +32,13 @@ export class SeenTokens {
     if (covered > length) {
       if (covered === cache.seen + length) return rowsOf(ids);
       throw new ElasticCacheError(
-        'invalid-prompt',
+        'prompt-mismatch',
         `attention_mask covers ${covered} tokens, but the cache has seen ${cache.seen} and ${length} are new; pass the whole conversation.`,
       );
     }
     if (length <= cache.seen) {
       throw new ElasticCacheError(
-        'invalid-prompt',
+        'prompt-mismatch',
         `The prompt has ${length} tokens, but the cache has seen ${cache.seen} already; pass the whole conversation, or reset() the cache to begin another.`,
       );
     }
@@ -54,7 +54,7 @@ export class SeenTokens {
       const at = tokens.findIndex((token, index) => token !== rows[row]![index]);
       if (at === -1) continue;
       throw new ElasticCacheError(
-        'invalid-prompt',
+        'prompt-mismatch',
         `The prompt differs from what the cache has seen at token ${at}; go on from the tokens that generate() returned, or reset() the cache.`,
       );
     }

@@ -1,7 +1,7 @@
 import { KVCache } from '../cache/kv-cache.js';
 import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
 import type { KeyRotation } from '../cache/rotation.js';
-import { ElasticCacheError, reasonOf } from '../errors.js';
+import { ElasticCacheError, reasonOf, refuseAborted } from '../errors.js';
 import { contractNames, type DecoderSignature } from '../graph/decoder.js';
 import { refuseNonFinite } from './finite.js';
 import { measureKeyRotations } from './key-rotation.js';
@@ -16,6 +16,8 @@ export interface DecoderInput {
   positionIds: Tensor;
   /** Logits of the last new token only, or of every new token. */
   logits: 'last' | 'all';
+  /** Ends the run before its next pass. */
+  signal?: AbortSignal | null | undefined;
 }
 
 /** A part of the new tokens that is run in one pass. */
@@ -72,7 +74,7 @@ export class Decoder {
    * Runs the new tokens and appends their rows to `cache`, which then stands at `cache.seen + S`.
    * Returns the logits, [B, 1, vocab] or [B, S, vocab]. A run that fails midway leaves the cache empty: what it
    * holds would be part of a prompt.
-   * @throws ElasticCacheError 'invalid-prompt' for no tokens, and for tokens that the graph does not run; 'non-finite' for logits that are NaN or infinite
+   * @throws ElasticCacheError 'invalid-prompt' for no tokens, and for tokens that the graph does not run; 'non-finite' for logits that are NaN or infinite; 'aborted'
    */
   async run(cache: KVCache, input: DecoderInput): Promise<Tensor> {
     refuseNone(input.newTokens);
@@ -113,7 +115,7 @@ export class Decoder {
 
   private async runInChunks(
     cache: KVCache,
-    { newTokens, positionIds, logits }: DecoderInput,
+    { newTokens, positionIds, logits, signal }: DecoderInput,
   ): Promise<Tensor> {
     const length = newTokens.dims[1]!;
     if (cache.rotationNeeded) cache.noteRotation(await this.rotations(newTokens));
@@ -124,6 +126,7 @@ export class Decoder {
     if (parts.length > 1) cache.reserve(length, parts.at(-1)!.tokens);
     let start = 0;
     for (const { tokens, attention } of parts) {
+      refuseAborted(signal);
       const end = start + tokens;
       const last = end === length;
       const part = await this.step(cache, {

@@ -23,7 +23,7 @@ export interface BoundSession {
   /**
    * One step: `inputs_embeds` [B, S, hidden], `attention_mask` [B, seen + S], all ones, `position_ids` [B, S] or [3, B, S],
    * `num_logits_to_keep` (0 all, 1 the last) and the handle. Returns `logits` and the next handle.
-   * Throws `invalid-prompt` for padding and for a handle of an earlier state of its cache.
+   * Throws `invalid-prompt` for padding, `prompt-mismatch` for a handle of an earlier state of its cache.
    */
   run(feeds: Feeds): Promise<Record<string, Tensor>>;
 }
@@ -77,10 +77,15 @@ export class ElasticSession {
   }
 
   /**
-   * Runs `task`, a generation or a forward pass of `batch` prompts, with the session that goes on from `cache`.
+   * Runs `task`, a generation or a forward pass of `batch` prompts, with the session that goes on from `cache`, until `signal` ends it.
    * Throws `invalid-prompt` when the cache is in use, `invalid-shape` when it is of another model or batch.
    */
-  async using<T>(cache: KVCache, batch: number, task: (session: BoundSession) => Promise<T>): Promise<T> {
+  async using<T>(
+    cache: KVCache,
+    batch: number,
+    task: (session: BoundSession) => Promise<T>,
+    signal?: AbortSignal | null,
+  ): Promise<T> {
     this.claim(cache, batch);
     if (this.inUse.has(cache)) {
       throw new ElasticCacheError(
@@ -91,7 +96,7 @@ export class ElasticSession {
     this.inUse.add(cache);
     try {
       const { inputNames, outputNames, inputMetadata, outputMetadata } = this;
-      const run = (feeds: Feeds) => this.run(cache, feeds);
+      const run = (feeds: Feeds) => this.run(cache, feeds, signal);
       return await task({ inputNames, outputNames, inputMetadata, outputMetadata, run });
     } finally {
       this.inUse.delete(cache);
@@ -103,7 +108,11 @@ export class ElasticSession {
     await this.decoder.release();
   }
 
-  private async run(cache: KVCache, feeds: Feeds): Promise<Record<string, Tensor>> {
+  private async run(
+    cache: KVCache,
+    feeds: Feeds,
+    signal: AbortSignal | null | undefined,
+  ): Promise<Record<string, Tensor>> {
     const newTokens = feeds[this.decoder.signature.tokenInput]!;
     const batch = newTokens.dims[0]!;
     this.refuseOther(cache, feeds[CACHE_HANDLE_INPUT]!);
@@ -116,6 +125,7 @@ export class ElasticSession {
         ? positionsFrom(cache.seen, newTokens.dims)
         : feeds.position_ids!,
       logits: feeds.num_logits_to_keep?.data[0] === 1n ? 'last' : 'all',
+      signal,
     });
     return { logits, [CACHE_HANDLE_OUTPUT]: this.handleOf(cache, batch) };
   }
@@ -138,7 +148,7 @@ export class ElasticSession {
     if (seen === cache.seen) return;
     if (this.caches.has(handle)) {
       throw new ElasticCacheError(
-        'invalid-prompt',
+        'prompt-mismatch',
         `This cache has moved on: it has seen ${cache.seen} tokens, and these inputs continue from ${seen}. Give each generate() call a cache of its own.`,
       );
     }

@@ -6,11 +6,14 @@ import * as transformers from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { answer } from '../../src/models/answer.js';
+import { chat } from '../../src/models/chat.js';
 import { imageTokenId } from '../../src/models/families/image-token.js';
 import { imageTokensOf } from '../../src/models/families/registry.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
-import { type Inputs, prepareInputs, promptText, tokensAfterImage } from '../../src/models/prepare-inputs.js';
+import { nextInputs } from '../../src/models/next-inputs.js';
+import { type Inputs, prepareInputs, tokensAfterImage } from '../../src/models/prepare-inputs.js';
+import { promptText } from '../../src/models/prompt-text.js';
 import { picture } from '../picture.js';
 import { decoderOf, followedBy, idsOf, positionsDuring, together } from './family-runs.js';
 import { FAMILIES, writeTinyFamily } from './tiny-families.js';
@@ -50,10 +53,15 @@ describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
 
   const ask = (seeds: number[], prompt = 'w2 w3 w14 w5') =>
     prepareInputs(elastic, { images: seeds.map(picture), prompt });
-  const generate = (model: PreTrainedModel, inputs: Inputs, past_key_values?: ElasticCache) =>
+  const generate = (
+    model: PreTrainedModel,
+    inputs: Inputs,
+    past_key_values?: ElasticCache,
+    max_new_tokens = NEW,
+  ) =>
     model.generate({
       ...inputs,
-      max_new_tokens: NEW,
+      max_new_tokens,
       do_sample: false,
       // Random weights would as soon say the token that stands for an image.
       suppress_tokens: [imageTokenId({ model: stock })],
@@ -88,6 +96,33 @@ describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
       const second = followedBy(first, turn, await ask(seeds, 'w7 w8 w9'));
       const expected = idsOf(await generate(stock, second));
       expect(idsOf(await generate(elastic.model, second, cache))).toEqual(expected);
+    }
+  });
+
+  it('chats as if each turn were read anew, with images in the first and in the third', async () => {
+    const system = 'w60';
+    const longest = 2;
+    const conversation = chat(elastic, { cache: new ElasticCache({ budget: 1 }), system });
+    let inputs: Inputs | undefined;
+    let said: number[] = [];
+    for (const [seeds, prompt] of [
+      [[37], 'w2 w3'],
+      [[], 'w7 w8 w9'],
+      [[91, 5], 'w4'],
+    ] as const) {
+      const question = { images: seeds.map(picture), prompt };
+      inputs = inputs
+        ? await nextInputs(elastic, inputs, said, question)
+        : await prepareInputs(elastic, { ...question, system });
+      const known = conversation.tokens.length;
+      for await (const event of conversation.ask({ ...question, maxNewTokens: longest })) {
+        // Only the last token of an answer has not been run.
+        if (event.type === 'usage') expect(event.usage.cachedTokens).toBe(Math.max(0, known - 1));
+        if (event.type === 'finish') expect(event.reason).toBe('length');
+      }
+      const tokens = idsOf(await generate(stock, inputs, undefined, longest));
+      expect(conversation.tokens).toEqual(tokens);
+      said = tokens.slice(-longest);
     }
   });
 

@@ -4,8 +4,8 @@ export function megabytes(bytes: number): string {
 }
 
 /** A time: `3.2 ms`, `812 ms`, `4.1 s`. */
-export function milliseconds(time: number | undefined): string {
-  if (time === undefined) return '-';
+export function milliseconds(time: number | null): string {
+  if (time === null) return '-';
   if (time >= 1000) return `${(time / 1000).toFixed(1)} s`;
   return `${time.toFixed(time < 100 ? 1 : 0)} ms`;
 }

@@ -25,6 +25,8 @@ export interface Family {
   unseenImages(inputs: Record<string, unknown>, prompts: readonly ImageTokens[]): Record<string, unknown>;
   /** The pictures among inputs that have some, or their parts, in the order of the text; they take `all` image tokens together. */
   pictures(inputs: Record<string, unknown>, all: number): Picture[];
+  /** Puts the images of a later turn behind those before, tensor by tensor; along the first axis without it. */
+  joined?(before: Tensor, after: Tensor): Tensor;
   /** Whether an id is of an image's tokens, where that is not the one the config names. */
   isImageToken?(id: bigint): boolean;
   /** Its decoder's session, where that is not `decoder_model_merged`. */

@@ -1,4 +1,4 @@
-import type { Tensor } from '@huggingface/transformers';
+import { cat, type Tensor } from '@huggingface/transformers';
 import { type Family, llavaPrompt, onlyPrompt, picturesDoNotFit } from './family.js';
 import { equalPictures } from './pictures.js';
 
@@ -8,6 +8,7 @@ export const idefics3: Family = {
   plainPrompt: llavaPrompt,
   inputs: ({ processor }, text, images) => processor(text, [...images]),
   pictures: (inputs, all) => equalPictures(inputs, all, 2),
+  joined: (before, after) => cat([before, after], 1),
   unseenImages(inputs, prompts) {
     const count = onlyPrompt(prompts);
     const given = ['pixel_values', 'pixel_attention_mask'].filter((name) => inputs[name]);

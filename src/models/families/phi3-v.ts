@@ -1,4 +1,4 @@
-import type { Tensor } from '@huggingface/transformers';
+import { cat, type Tensor, zeros } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
 import {
   encode,
@@ -42,6 +42,7 @@ export const phi3V: Family = {
   },
   unseenImages: withoutSeenImages,
   pictures: tiledPictures,
+  joined: withTilesAdded,
   isImageToken: (id) => id < 0n,
   decoder: 'model',
 };
@@ -57,6 +58,17 @@ function tiledPictures(inputs: Record<string, unknown>, all: number): Picture[] 
     const tiles = 1 + (Number(height) * Number(width)) / TILE ** 2;
     return { data: bytesOf(pixels, at * most * tile, tiles * tile), tokens: tokens[at]! };
   });
+}
+
+/** Images [n, tiles, ...] of which some have fewer tiles get empty ones, as in a call of all of them; sizes [n, 2] are no tiles. */
+function withTilesAdded(before: Tensor, after: Tensor): Tensor {
+  const tiles = Math.max(before.dims[1]!, after.dims[1]!);
+  const widened = (images: Tensor) => {
+    const [count, own, ...rest] = images.dims as [number, number, ...number[]];
+    if (own === tiles) return images;
+    return cat([images, zeros([count, tiles - own, ...rest])], 1);
+  };
+  return cat([widened(before), widened(after)], 0);
 }
 
 /** Leaves out the first images, which may take more or fewer tokens than the others. */

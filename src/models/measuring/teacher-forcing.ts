@@ -2,7 +2,8 @@ import { LogitsProcessor, LogitsProcessorList, type Tensor } from '@huggingface/
 import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
 import type { LoadedModel } from '../loaded-model.js';
-import { type Inputs, promptText } from '../prepare-inputs.js';
+import type { Inputs } from '../prepare-inputs.js';
+import { promptText } from '../prompt-text.js';
 import { plainGeneration } from './generation-settings.js';
 
 /**

@@ -1,0 +1,178 @@
+import { BaseStreamer, type TextStreamer } from '@huggingface/transformers';
+import type { KVCache } from '../cache/kv-cache.js';
+import { ElasticCacheError } from '../errors.js';
+import { Detokenizer } from './detokenizer.js';
+import { endTokensOf } from './end-tokens.js';
+import { checkStops, Until } from './ended-generation.js';
+import { imageTokenId } from './families/image-token.js';
+import type { LoadedModel } from './loaded-model.js';
+import type { Inputs } from './prepare-inputs.js';
+import { StopStrings } from './stop-strings.js';
+
+/** How an answer is made. */
+export interface ReplySettings {
+  /** Longest answer, in tokens; 256 unless told. */
+  maxNewTokens?: number | undefined;
+  /** 0 (the default) always takes the likeliest token. */
+  temperature?: number | undefined;
+  /** Only the fewest likeliest tokens with this probability together are drawn from; all (1) unless the model's own settings say otherwise. */
+  topP?: number | undefined;
+  /** Only so many of the likeliest tokens are drawn from, 0 for all; 50, as in transformers, unless the model's own settings say otherwise. */
+  topK?: number | undefined;
+  /** The same seed gives the same answer, whatever else runs. */
+  seed?: number | undefined;
+  /** Strings that end the answer, which is then what comes before them. */
+  stop?: string | readonly string[] | undefined;
+  /** Ends the answer. */
+  signal?: AbortSignal | undefined;
+}
+
+/** The names of these. */
+export const REPLY_SETTINGS = [
+  'maxNewTokens',
+  'temperature',
+  'topP',
+  'topK',
+  'seed',
+  'stop',
+  'signal',
+] as const satisfies (keyof ReplySettings)[];
+
+/** What ended an answer: the model, the longest length or the end of its context, a stop string, or a signal. */
+export type FinishReason = 'stop' | 'length' | 'stop-string' | 'aborted';
+
+export interface Reply {
+  text: string;
+  finishReason: FinishReason;
+  /** Ids of the new tokens, the one that ended the text included. */
+  tokens: number[];
+  /** From the first look at the images to the first new token; null when there is none. */
+  prefillMs: number | null;
+  /** Mean over the new tokens after the first, without the time in `onText`; null when there is no second. */
+  msPerToken: number | null;
+}
+
+const LONGEST = 256;
+
+/**
+ * Lets a model answer inputs of one prompt. A signal ends it in good order: what was said so far is returned.
+ * @param onText called with each piece of text as soon as it is known; the pieces joined are the text
+ * @throws ElasticCacheError 'invalid-option', and what `generate()` throws, but for 'aborted'
+ */
+export async function replyTo(
+  loaded: LoadedModel,
+  inputs: Inputs,
+  cache: KVCache,
+  settings: ReplySettings = {},
+  onText?: (text: string) => void,
+): Promise<Reply> {
+  const { maxNewTokens = LONGEST, temperature = 0, topP, topK, seed, stop = [], signal } = settings;
+  if (!(Number.isSafeInteger(maxNewTokens) && maxNewTokens >= 1)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `maxNewTokens is ${maxNewTokens}; it must be a whole number from 1.`,
+    );
+  }
+  const stream = new ReplyStream(loaded, checkStops(stop), onText);
+  const start = performance.now();
+  const options = {
+    ...inputs,
+    past_key_values: cache,
+    max_new_tokens: maxNewTokens,
+    do_sample: temperature !== 0,
+    ...(temperature === 0 ? {} : { temperature }),
+    ...(topP === undefined ? {} : { top_p: topP }),
+    ...(topK === undefined ? {} : { top_k: topK }),
+    ...(seed === undefined ? {} : { seed }),
+    ...(signal ? { signal } : {}),
+    ...suppressed(loaded),
+    stopping_criteria: stream.criterion,
+    // A base class will do; its type says otherwise.
+    streamer: stream as BaseStreamer as TextStreamer,
+  };
+  let aborted = false;
+  await loaded.model.generate(options).catch((cause: unknown) => {
+    aborted = cause instanceof ElasticCacheError && cause.code === 'aborted';
+    if (!aborted) throw cause;
+  });
+  stream.finish();
+  const { tokens, text, first, waits } = stream;
+  const ended = tokens.length > 0 && endTokensOf(loaded).has(tokens.at(-1)!);
+  return {
+    text,
+    tokens,
+    finishReason: stream.stopped ? 'stop-string' : ended ? 'stop' : aborted ? 'aborted' : 'length',
+    prefillMs: first === undefined ? null : first - start,
+    msPerToken: waits.length > 0 ? waits.reduce((sum, wait) => sum + wait) / waits.length : null,
+  };
+}
+
+/** A token that stands for an image is never said: in a longer conversation there would be an image missing. */
+function suppressed({ model }: LoadedModel): { suppress_tokens?: number[] } {
+  const token = imageTokenId({ model });
+  const { suppress_tokens } = Object(model.generation_config) as { suppress_tokens?: number[] | null };
+  return token < 0 ? {} : { suppress_tokens: [...(suppress_tokens ?? []), token] };
+}
+
+/** Makes text of the tokens that `generate()` hands out, and notes how long each took, without what is done with it. */
+class ReplyStream extends BaseStreamer {
+  readonly tokens: number[] = [];
+  text = '';
+  /** When the first new token came. */
+  first: number | undefined;
+  /** Milliseconds that each later token took. */
+  readonly waits: number[] = [];
+  /** Whether a stop string was found. */
+  stopped = false;
+  readonly criterion = new Until(() => [this.stopped]);
+  private promptSeen = false;
+  private resumed = 0;
+  private readonly reader: Detokenizer;
+  private readonly stops: StopStrings;
+  /** Space that is only told when something comes behind it. */
+  private space = '';
+
+  constructor(
+    private readonly loaded: LoadedModel,
+    private readonly strings: readonly string[],
+    private readonly onText: ((text: string) => void) | undefined,
+  ) {
+    super();
+    this.reader = new Detokenizer(loaded.tokenizer);
+    this.stops = new StopStrings(strings);
+  }
+
+  override put(value: bigint[][]): void {
+    if (this.promptSeen) this.add(Number(value[0]![0]));
+    this.promptSeen = true;
+    this.resumed = performance.now();
+  }
+
+  /** Told at the end of a generation; {@link finish} is called after one that failed as well. */
+  override end(): void {}
+
+  finish(): void {
+    this.say(this.stops.push(this.reader.end()) + this.stops.end());
+  }
+
+  private add(token: number): void {
+    const now = performance.now();
+    if (this.first === undefined) this.first = now;
+    else this.waits.push(now - this.resumed);
+    this.tokens.push(token);
+    this.say(this.stops.push(this.reader.push(token)));
+    // A special token is no part of the text, and may be asked for by its name.
+    const { tokenizer } = this.loaded;
+    const name = this.strings.length > 0 ? tokenizer.decode([token], { skip_special_tokens: false }) : '';
+    this.stopped ||= this.stops.found !== undefined || this.strings.includes(name);
+  }
+
+  /** The space at both ends of an answer is not part of it. */
+  private say(piece: string): void {
+    const text = this.text === '' ? piece.trimStart() : this.space + piece;
+    const said = text.trimEnd();
+    this.space = text.slice(said.length);
+    this.text += said;
+    if (said !== '') this.onText?.(said);
+  }
+}
