@@ -35,7 +35,7 @@ export type { ByteSource } from './graph/onnx/byte-source.js';
 export { type Model as OnnxModel, parseModel, serializeModel } from './graph/onnx/onnx.js';
 export { readSkeleton } from './graph/onnx/skeleton.js';
 export { type RewriteReport, rewriteDecoder } from './graph/rewrite.js';
-export { type Answer, type AnswerOptions, answer } from './models/answer.js';
+export { type Answer, type AnswerOptions, answer } from './models/conversation/answer.js';
 export {
   type Chat,
   type ChatEvent,
@@ -43,7 +43,14 @@ export {
   type ChatQuestion,
   type ChatUsage,
   chat,
-} from './models/chat.js';
+} from './models/conversation/chat.js';
+export {
+  type Inputs,
+  prepareInputs,
+  type Question,
+  tokensAfterImage,
+} from './models/conversation/prepare-inputs.js';
+export type { FinishReason, ReplySettings } from './models/conversation/reply.js';
 export type { Dtype } from './models/files/model-files.js';
 export {
   type ImageSource,
@@ -55,8 +62,6 @@ export {
 } from './models/images/read-image.js';
 export { type LoadOptions, loadElastic } from './models/load.js';
 export type { ElasticModel, GenerateOptions, LoadedModel, LoadedVisionModel } from './models/loaded-model.js';
-export { type Inputs, prepareInputs, type Question, tokensAfterImage } from './models/prepare-inputs.js';
-export type { FinishReason, ReplySettings } from './models/reply.js';
 export type { PolicyOptions } from './policies/options.js';
 export {
   createPolicy,

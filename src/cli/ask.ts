@@ -1,7 +1,7 @@
 import type { CacheStats } from '../cache/stats.js';
-import { type Answer, answer } from '../models/answer.js';
+import { type Answer, answer } from '../models/conversation/answer.js';
+import type { Question } from '../models/conversation/prepare-inputs.js';
 import type { LoadedModel } from '../models/loaded-model.js';
-import type { Question } from '../models/prepare-inputs.js';
 import { createPolicy } from '../policies/registry.js';
 import type { NamedBudget } from './option-values.js';
 import { ProgressCache } from './progress-cache.js';

@@ -1,6 +1,6 @@
+import { type Inputs, prepareInputs } from '../models/conversation/prepare-inputs.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { answerTokens } from '../models/measuring/teacher-forcing.js';
-import { type Inputs, prepareInputs } from '../models/prepare-inputs.js';
 import type { Sample } from './data/dataset.js';
 
 /** A task as the model takes it. */

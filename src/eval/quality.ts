@@ -1,5 +1,5 @@
 import { KVCache } from '../cache/kv-cache.js';
-import { answerInputs } from '../models/answer.js';
+import { answerInputs } from '../models/conversation/answer.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { answerSurprise } from '../models/measuring/teacher-forcing.js';
 import { createPolicy } from '../policies/registry.js';

@@ -14,12 +14,12 @@ import {
   type ElasticSession,
   refusePadding,
 } from '../runtime/elastic-session.js';
-import { endedBy } from './ended-generation.js';
+import { SeenPictures } from './conversation/seen-pictures.js';
+import { SeenTokens } from './conversation/seen-tokens.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
+import { endedBy } from './generation/ended-generation.js';
+import { withSampling } from './generation/sampling.js';
 import type { ElasticModel, GenerateOptions } from './loaded-model.js';
-import { withSampling } from './sampling.js';
-import { SeenPictures } from './seen-pictures.js';
-import { SeenTokens } from './seen-tokens.js';
 
 type Inputs = Record<string, unknown>;
 

@@ -5,7 +5,7 @@ import type {
   Processor,
 } from '@huggingface/transformers';
 import type { KVCache } from '../cache/kv-cache.js';
-import type { Ends } from './ended-generation.js';
+import type { Ends } from './generation/ended-generation.js';
 
 type Generate = PreTrainedModel['generate'];
 type Named<T> = { [K in keyof T as string extends K ? never : K]: T[K] };

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Explanation, explainPrompt } from '../../src/explain/prompt/explain-prompt.js';
 import { createPolicy, ElasticCache, type LoadedModel, loadElastic, readImage } from '../../src/index.js';
-import { prepareInputs } from '../../src/models/prepare-inputs.js';
+import { prepareInputs } from '../../src/models/conversation/prepare-inputs.js';
 
 const path = (name: string) => fileURLToPath(new URL(`../../demo-model/${name}`, import.meta.url));
 

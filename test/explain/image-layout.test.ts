@@ -13,7 +13,7 @@ import { describe, expect, it } from 'vitest';
 import { imageLayout } from '../../src/explain/prompt/image-layout.js';
 import { cornerOf, extentOf, type ImageLayout, type PatchGrid } from '../../src/explain/prompt/patch-grid.js';
 import type { ImageProcessorFacts } from '../../src/explain/prompt/seen-part.js';
-import type { Inputs } from '../../src/models/prepare-inputs.js';
+import type { Inputs } from '../../src/models/conversation/prepare-inputs.js';
 
 /** A photo that tells in each pixel where it is: red grows from left to right, green from top to bottom. */
 function ramp(width: number, height: number): RawImage {

@@ -5,15 +5,19 @@ import type { PreTrainedModel, Tensor } from '@huggingface/transformers';
 import * as transformers from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
-import { answer } from '../../src/models/answer.js';
-import { chat } from '../../src/models/chat.js';
+import { answer } from '../../src/models/conversation/answer.js';
+import { chat } from '../../src/models/conversation/chat.js';
+import { nextInputs } from '../../src/models/conversation/next-inputs.js';
+import {
+  type Inputs,
+  prepareInputs,
+  tokensAfterImage,
+} from '../../src/models/conversation/prepare-inputs.js';
+import { promptText } from '../../src/models/conversation/prompt-text.js';
 import { imageTokenId } from '../../src/models/families/image-token.js';
 import { imageTokensOf } from '../../src/models/families/registry.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
-import { nextInputs } from '../../src/models/next-inputs.js';
-import { type Inputs, prepareInputs, tokensAfterImage } from '../../src/models/prepare-inputs.js';
-import { promptText } from '../../src/models/prompt-text.js';
 import { picture } from '../picture.js';
 import { decoderOf, followedBy, idsOf, positionsDuring, together } from './family-runs.js';
 import { FAMILIES, writeTinyFamily } from './tiny-families.js';

@@ -1,5 +1,5 @@
 import { cat, type PreTrainedModel, Tensor } from '@huggingface/transformers';
-import type { Inputs } from '../../src/models/prepare-inputs.js';
+import type { Inputs } from '../../src/models/conversation/prepare-inputs.js';
 import { ElasticSession } from '../../src/runtime/elastic-session.js';
 import type { InferenceSession, Tensor as OnnxTensor } from '../../src/runtime/ort.js';
 

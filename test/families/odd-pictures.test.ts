@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ElasticCacheError } from '../../src/errors.js';
+import { prepareInputs } from '../../src/models/conversation/prepare-inputs.js';
 import { loadElastic } from '../../src/models/load.js';
-import { prepareInputs } from '../../src/models/prepare-inputs.js';
 import { run } from '../cli/run-cli.js';
 import { FAMILIES, writeTinyFamily } from './tiny-families.js';
 

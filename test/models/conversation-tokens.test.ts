@@ -1,10 +1,10 @@
 import type { PreTrainedTokenizer } from '@huggingface/transformers';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { nextInputs } from '../../src/models/conversation/next-inputs.js';
+import { type Inputs, prepareInputs } from '../../src/models/conversation/prepare-inputs.js';
+import { nextTurnText, promptText } from '../../src/models/conversation/prompt-text.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
-import { nextInputs } from '../../src/models/next-inputs.js';
-import { type Inputs, prepareInputs } from '../../src/models/prepare-inputs.js';
-import { nextTurnText, promptText } from '../../src/models/prompt-text.js';
 import {
   CHATML_TEXT,
   GEMMA,

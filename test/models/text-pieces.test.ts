@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Detokenizer } from '../../src/models/detokenizer.js';
-import { StopStrings } from '../../src/models/stop-strings.js';
+import { Detokenizer } from '../../src/models/generation/detokenizer.js';
+import { StopStrings } from '../../src/models/generation/stop-strings.js';
 import { byteLevel, sentencePiece } from '../tokenizers.js';
 
 const tokenizers = {

@@ -5,7 +5,7 @@ import { Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { graphOf, parseModel, serializeModel } from '../../src/graph/onnx/onnx.js';
-import { answer } from '../../src/models/answer.js';
+import { answer } from '../../src/models/conversation/answer.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
 import type { PolicyName } from '../../src/policies/registry.js';

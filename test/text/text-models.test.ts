@@ -12,9 +12,9 @@ import {
 } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
+import { type Inputs, prepareInputs } from '../../src/models/conversation/prepare-inputs.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
-import { type Inputs, prepareInputs } from '../../src/models/prepare-inputs.js';
 import { decoderOf, followedBy, idsOf, positionsDuring } from '../families/family-runs.js';
 import { TEXT_MODELS, writeTinyText } from './tiny-text.js';
 

@@ -1,8 +1,8 @@
 import type { Budget } from '../../cache/budget.js';
 import { KVCache } from '../../cache/kv-cache.js';
+import type { Inputs } from '../../models/conversation/prepare-inputs.js';
 import type { LoadedModel } from '../../models/loaded-model.js';
 import { lengthened, repeated, timeGeneration } from '../../models/measuring/timed-generation.js';
-import type { Inputs } from '../../models/prepare-inputs.js';
 import { createPolicy } from '../../policies/registry.js';
 
 /** How long a prompt and its answer are, in tokens, and how many of them run together. */

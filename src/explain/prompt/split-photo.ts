@@ -1,4 +1,4 @@
-import type { Inputs } from '../../models/prepare-inputs.js';
+import type { Inputs } from '../../models/conversation/prepare-inputs.js';
 import type { Box, ImageLayout, Patch, PatchGrid } from './patch-grid.js';
 import { type Cells, gridOf, patchesFrom, squareCells } from './picture-cells.js';
 import { type ImageProcessorFacts, type Photo, type Shape, seenPart } from './seen-part.js';

@@ -1,9 +1,9 @@
 import { LogitsProcessor, LogitsProcessorList, type Tensor } from '@huggingface/transformers';
 import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
+import type { Inputs } from '../conversation/prepare-inputs.js';
+import { promptText } from '../conversation/prompt-text.js';
 import type { LoadedModel } from '../loaded-model.js';
-import type { Inputs } from '../prepare-inputs.js';
-import { promptText } from '../prompt-text.js';
 import { plainGeneration } from './generation-settings.js';
 
 /**

@@ -1,6 +1,6 @@
-import type { KVCache } from '../cache/kv-cache.js';
-import { ElasticCacheError } from '../errors.js';
-import type { LoadedModel } from './loaded-model.js';
+import type { KVCache } from '../../cache/kv-cache.js';
+import { ElasticCacheError } from '../../errors.js';
+import type { LoadedModel } from '../loaded-model.js';
 import { nextInputs } from './next-inputs.js';
 import { type Inputs, prepareInputs, type Question } from './prepare-inputs.js';
 import { type Reply, type ReplySettings, replyTo } from './reply.js';

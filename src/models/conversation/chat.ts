@@ -1,9 +1,9 @@
-import type { KVCache } from '../cache/kv-cache.js';
-import type { CacheStats } from '../cache/stats.js';
-import { refuseUnknown } from '../options.js';
+import type { KVCache } from '../../cache/kv-cache.js';
+import type { CacheStats } from '../../cache/stats.js';
+import { refuseUnknown } from '../../options.js';
+import type { LoadedModel } from '../loaded-model.js';
 import { type Conversation, conversationOf } from './conversation.js';
 import { EventQueue } from './event-queue.js';
-import type { LoadedModel } from './loaded-model.js';
 import type { Question } from './prepare-inputs.js';
 import { type FinishReason, REPLY_SETTINGS, type ReplySettings } from './reply.js';
 

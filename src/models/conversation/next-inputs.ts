@@ -1,9 +1,9 @@
 import { cat, Tensor } from '@huggingface/transformers';
-import { encode, type Inputs } from './families/family.js';
-import { familyOf } from './families/registry.js';
-import { imageInputs } from './images/image-inputs.js';
-import type { ImageSource } from './images/image-source.js';
-import type { LoadedModel } from './loaded-model.js';
+import { encode, type Inputs } from '../families/family.js';
+import { familyOf } from '../families/registry.js';
+import { imageInputs } from '../images/image-inputs.js';
+import type { ImageSource } from '../images/image-source.js';
+import type { LoadedModel } from '../loaded-model.js';
 import { type Question, readingImages } from './prepare-inputs.js';
 import { nextTurnText } from './prompt-text.js';
 

@@ -1,8 +1,8 @@
-import type { KVCache } from '../cache/kv-cache.js';
-import { abortedBy } from '../errors.js';
-import { refuseUnknown } from '../options.js';
+import type { KVCache } from '../../cache/kv-cache.js';
+import { abortedBy } from '../../errors.js';
+import { refuseUnknown } from '../../options.js';
+import type { LoadedModel } from '../loaded-model.js';
 import { conversationOf, type Turn, type TurnListener } from './conversation.js';
-import type { LoadedModel } from './loaded-model.js';
 import type { Inputs, Question } from './prepare-inputs.js';
 import { REPLY_SETTINGS, type Reply, type ReplySettings, replyTo } from './reply.js';
 

@@ -1,7 +1,7 @@
-import type { KVCache } from '../cache/kv-cache.js';
-import { ElasticCacheError } from '../errors.js';
-import type { Family, ImageTokens } from './families/family.js';
-import type { Picture } from './families/pictures.js';
+import type { KVCache } from '../../cache/kv-cache.js';
+import { ElasticCacheError } from '../../errors.js';
+import type { Family, ImageTokens } from '../families/family.js';
+import type { Picture } from '../families/pictures.js';
 
 type Inputs = Record<string, unknown>;
 

@@ -1,13 +1,13 @@
-import { ElasticCacheError } from '../errors.js';
-import { refuseUnknown } from '../options.js';
-import { encode, type Inputs } from './families/family.js';
-import { familyOf, imageTokensOf } from './families/registry.js';
-import { imageInputs } from './images/image-inputs.js';
-import type { ImageSource } from './images/image-source.js';
-import type { LoadedModel, LoadedVisionModel } from './loaded-model.js';
+import { ElasticCacheError } from '../../errors.js';
+import { refuseUnknown } from '../../options.js';
+import { encode, type Inputs } from '../families/family.js';
+import { familyOf, imageTokensOf } from '../families/registry.js';
+import { imageInputs } from '../images/image-inputs.js';
+import type { ImageSource } from '../images/image-source.js';
+import type { LoadedModel, LoadedVisionModel } from '../loaded-model.js';
 import { promptText } from './prompt-text.js';
 
-export type { Inputs } from './families/family.js';
+export type { Inputs } from '../families/family.js';
 
 /** What a model is asked: one turn of a conversation. */
 export interface Question {

@@ -1,6 +1,6 @@
-import { ElasticCacheError } from '../errors.js';
-import { familyOf } from './families/registry.js';
-import type { LoadedModel } from './loaded-model.js';
+import { ElasticCacheError } from '../../errors.js';
+import { familyOf } from '../families/registry.js';
+import type { LoadedModel } from '../loaded-model.js';
 
 /** What a user says in one turn, with so many images before it. */
 interface UserTurn {

@@ -1,13 +1,13 @@
 import { BaseStreamer, type TextStreamer } from '@huggingface/transformers';
-import type { KVCache } from '../cache/kv-cache.js';
-import { ElasticCacheError } from '../errors.js';
-import { Detokenizer } from './detokenizer.js';
-import { endTokensOf } from './end-tokens.js';
-import { checkStops, Until } from './ended-generation.js';
-import { imageTokenId } from './families/image-token.js';
-import type { LoadedModel } from './loaded-model.js';
+import type { KVCache } from '../../cache/kv-cache.js';
+import { ElasticCacheError } from '../../errors.js';
+import { imageTokenId } from '../families/image-token.js';
+import { Detokenizer } from '../generation/detokenizer.js';
+import { endTokensOf } from '../generation/end-tokens.js';
+import { checkStops, Until } from '../generation/ended-generation.js';
+import { StopStrings } from '../generation/stop-strings.js';
+import type { LoadedModel } from '../loaded-model.js';
 import type { Inputs } from './prepare-inputs.js';
-import { StopStrings } from './stop-strings.js';
 
 /** How an answer is made. */
 export interface ReplySettings {

@@ -1,4 +1,4 @@
-import type { LoadedModel } from './loaded-model.js';
+import type { LoadedModel } from '../loaded-model.js';
 
 /** The tokens that end an answer: those of the model's settings, and the tokenizer's own. */
 export function endTokensOf({

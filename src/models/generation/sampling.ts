@@ -1,5 +1,5 @@
 import { LogitsProcessor, LogitsProcessorList, random, type Tensor } from '@huggingface/transformers';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 
 /** How the next token is drawn. */
 export interface Sampling {

@@ -1,5 +1,5 @@
 import { StoppingCriteria, StoppingCriteriaList } from '@huggingface/transformers';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 import { type Decoding, Detokenizer } from './detokenizer.js';
 import { StopStrings } from './stop-strings.js';
 

@@ -1,6 +1,6 @@
 import type { Tensor } from '@huggingface/transformers';
-import type { KVCache } from '../cache/kv-cache.js';
-import { ElasticCacheError } from '../errors.js';
+import type { KVCache } from '../../cache/kv-cache.js';
+import { ElasticCacheError } from '../../errors.js';
 
 /** The tokens each cache has seen, so that a conversation that does not go on from them is noticed. */
 export class SeenTokens {
