@@ -153,7 +153,12 @@ export function createProgram(): Command {
       parsed('--budgets <budgets>', 'budgets and ranges, from..to[:step]', '0.1,0.2,0.5', parseBudgetRanges),
     )
     .addOption(
-      parsed('--metrics <names>', 'ppl, rouge, accuracy, latency', 'ppl,rouge,accuracy', parseMetrics),
+      parsed(
+        '--metrics <names>',
+        'ppl, rouge, rouge-l-union, accuracy, latency',
+        'ppl,rouge,accuracy',
+        parseMetrics,
+      ),
     )
     .option('--samples <count>', 'the first so many records', countOf('samples'), 10)
     .addOption(parsed('--lengths <lengths>', 'prompt+output tokens that are timed', 'own', parseLengths))

@@ -8,7 +8,7 @@ import type { Task } from './data/dataset.js';
 import { isRight } from './metrics/accuracy.js';
 import type { Metric } from './metrics/names.js';
 import { totalSurprise } from './metrics/perplexity.js';
-import { rougeL, rougeN } from './metrics/rouge.js';
+import { rougeL, rougeLUnion, rougeN } from './metrics/rouge.js';
 import type { Prepared } from './prepare-sample.js';
 import type { ResultLine } from './results.js';
 
@@ -34,14 +34,15 @@ export async function measureQuality(options: QualityOptions): Promise<Partial<R
     line.perplexity = totalSurprise(await answerSurprise(loaded, inputs, reference, cache));
     Object.assign(line, heldBy(cache));
   }
-  const compared = metrics.has('rouge') && reference !== undefined;
+  const compared = (metrics.has('rouge') || metrics.has('rouge-l-union')) && reference !== undefined;
   const judged = metrics.has('accuracy') && task.accepted !== undefined;
   if (compared || judged) {
     const cache = newCache();
     const longest = Math.min(maxNewTokens, task.maxNewTokens ?? maxNewTokens);
     const { text } = await answerInputs(loaded, inputs, { cache, maxNewTokens: longest });
     Object.assign(line, heldBy(cache), { text });
-    if (compared) line.rouge = rougeOf(text, fullText ?? text);
+    if (compared && metrics.has('rouge')) line.rouge = rougeOf(text, fullText ?? text);
+    if (compared && metrics.has('rouge-l-union')) line.rougeLUnion = rougeLUnion(text, fullText ?? text).f1;
     if (judged) line.right = isRight(text, task.accepted!);
   }
   return line;

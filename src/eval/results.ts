@@ -17,6 +17,8 @@ const ResultLine = z.object({
   perplexity: z.object({ nats: z.number(), tokens: z.int() }).optional(),
   /** F1 against the answer with the full cache, 0 to 1. */
   rouge: z.object({ rouge1: z.number(), rouge2: z.number(), rougeL: z.number() }).optional(),
+  /** F1 against the same, by the `rouge` package's way. */
+  rougeLUnion: z.number().optional(),
   right: z.boolean().optional(),
   latency: z
     .object({

@@ -24,6 +24,7 @@ export interface QualityRow {
   rouge1?: Estimate;
   rouge2?: Estimate;
   rougeL?: Estimate;
+  rougeLUnion?: Estimate;
   /** Share of the short answers that are right. */
   accuracy?: Estimate & { right: number; total: number };
 }
@@ -92,7 +93,7 @@ function qualityRow(
   const held = lines.flatMap(({ tokensHeld, tokensSeen }) =>
     tokensHeld !== undefined && tokensSeen !== undefined ? [tokensHeld / tokensSeen] : [],
   );
-  const answers = lines.filter(({ perplexity, rouge }) => perplexity ?? rouge).length;
+  const answers = lines.filter((line) => line.perplexity ?? line.rouge ?? line.rougeLUnion).length;
   const row: QualityRow = { policy, budget: budget.name, answers, held: mean(held), asked: held.length };
 
   const surprise = ofAnswers(lines, (line) => line.perplexity);
@@ -118,6 +119,8 @@ function qualityRow(
       );
     }
   }
+  const union = [...ofAnswers(lines, ({ rougeLUnion }) => rougeLUnion).values()];
+  if (union.length > 0) row.rougeLUnion = bootstrap(union, mean);
   const verdicts = [...ofAnswers(lines, ({ right }) => right).values()];
   if (verdicts.length > 0) {
     const right = verdicts.filter(Boolean).length;

@@ -5,6 +5,7 @@ import type { Metric } from './names.js';
 const NEEDED: Record<Metric, { field: 'reference' | 'accepted'; words: string } | undefined> = {
   ppl: { field: 'reference', words: 'a true answer' },
   rouge: { field: 'reference', words: 'a true answer' },
+  'rouge-l-union': { field: 'reference', words: 'a true answer' },
   accuracy: { field: 'accepted', words: 'short answers' },
   latency: undefined,
 };

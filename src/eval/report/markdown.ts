@@ -14,6 +14,7 @@ const QUALITY: Column<QualityRow>[] = [
   ['ROUGE-1', ({ rouge1 }) => estimate(rouge1, share)],
   ['ROUGE-2', ({ rouge2 }) => estimate(rouge2, share)],
   ['ROUGE-L', ({ rougeL }) => estimate(rougeL, share)],
+  ['ROUGE-L, union', ({ rougeLUnion }) => estimate(rougeLUnion, share)],
   ['accuracy', ({ accuracy }) => estimate(accuracy, (value) => percent(value, 1))],
 ];
 

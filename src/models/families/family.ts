@@ -1,4 +1,10 @@
-import { cat, type PreTrainedModel, type RawImage, type Tensor } from '@huggingface/transformers';
+import {
+  cat,
+  type PreTrainedModel,
+  type Processor,
+  type RawImage,
+  type Tensor,
+} from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
 import type { LoadedModel, LoadedVisionModel } from '../loaded-model.js';
 import type { Picture } from './pictures.js';
@@ -111,5 +117,21 @@ export function encode(loaded: LoadedModel, text: string): Inputs {
 
 /** Has a tokenizer add its own first token only to a text without it. */
 export function firstToken({ tokenizer: { bos_token } }: LoadedModel, text: string) {
-  return { add_special_tokens: !(bos_token && text.startsWith(bos_token)) };
+  return { add_special_tokens: !(bos_token && text.trimStart().startsWith(bos_token)) };
+}
+
+/**
+ * A model's processor with its tokenizer set so: most processors hand it a text and no options, and templates begin with the very token that it adds.
+ */
+export function processorOf(
+  { processor }: LoadedVisionModel,
+  tokenizing: ReturnType<typeof firstToken>,
+): Processor['_call'] {
+  const tokenizer = new Proxy(processor.tokenizer!, {
+    apply: (target, _self, [text, options]) => target(text, { ...options, ...tokenizing }),
+  });
+  const own: Processor = Object.create(processor, {
+    components: { value: { ...processor.components, tokenizer } },
+  });
+  return own._call.bind(own);
 }

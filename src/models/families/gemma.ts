@@ -1,4 +1,4 @@
-import { type Family, firstToken, withoutSeenRows } from './family.js';
+import { type Family, firstToken, processorOf, withoutSeenRows } from './family.js';
 import { equalPictures } from './pictures.js';
 
 /** PaliGemma: image tokens, then `<bos>`, the prompt and a line feed, which its processor adds. */
@@ -6,7 +6,7 @@ export const paligemma: Family = {
   mark: () => '<image>',
   plainPrompt: (marks, prompt) => marks.join('') + prompt,
   textOnly: ({ tokenizer }, text) => `${tokenizer.bos_token}${text}\n`,
-  inputs: ({ processor }, text, images) => processor([...images], text),
+  inputs: (loaded, text, images) => processorOf(loaded, { add_special_tokens: false })([...images], text),
   unseenImages: withoutSeenRows,
   pictures: equalPictures,
 };
@@ -16,8 +16,7 @@ export const gemma3: Family = {
   mark: ({ tokenizer }) => (tokenizer.config as { boi_token?: string }).boi_token ?? '<start_of_image>',
   plainPrompt: (marks, prompt) =>
     `<start_of_turn>user\n${marks.join('')}${prompt}<end_of_turn>\n<start_of_turn>model\n`,
-  // Its template begins with <bos>, and so would the tokenizer.
-  inputs: (loaded, text, images) => loaded.processor(text, [...images], firstToken(loaded, text)),
+  inputs: (loaded, text, images) => processorOf(loaded, firstToken(loaded, text))(text, [...images]),
   unseenImages: withoutSeenRows,
   pictures: equalPictures,
 };

@@ -1,12 +1,12 @@
 import { cat, type Tensor } from '@huggingface/transformers';
-import { type Family, llavaPrompt, onlyPrompt, picturesDoNotFit } from './family.js';
+import { type Family, firstToken, llavaPrompt, onlyPrompt, picturesDoNotFit, processorOf } from './family.js';
 import { equalPictures } from './pictures.js';
 
 /** Idefics3 and SmolVLM: an image is split into tiles and a smaller copy of the whole; `pixel_values` [1, tiles, 3, side, side]. */
 export const idefics3: Family = {
   mark: () => '<image>',
   plainPrompt: llavaPrompt,
-  inputs: ({ processor }, text, images) => processor(text, [...images]),
+  inputs: (loaded, text, images) => processorOf(loaded, firstToken(loaded, text))(text, [...images]),
   pictures: (inputs, all) => equalPictures(inputs, all, 2),
   joined: (before, after) => cat([before, after], 1),
   unseenImages(inputs, prompts) {

@@ -1,6 +1,6 @@
 import { PixtralProcessor, type PreTrainedModel } from '@huggingface/transformers';
 import { isOfTextAlone } from '../model-class.js';
-import { type Family, imageMark, llavaPrompt, withoutSeenRows } from './family.js';
+import { type Family, firstToken, imageMark, llavaPrompt, processorOf, withoutSeenRows } from './family.js';
 import { gemma3, paligemma } from './gemma.js';
 import { idefics3 } from './idefics3.js';
 import { imageTokenId } from './image-token.js';
@@ -14,10 +14,13 @@ import { text } from './text.js';
 const other: Family = {
   mark: imageMark,
   plainPrompt: llavaPrompt,
-  inputs({ processor }, text, images) {
+  inputs(loaded, text, images) {
+    const processor = processorOf(loaded, firstToken(loaded, text));
     const pictures = images.length === 1 ? images[0] : [...images];
     // Of Mistral 3 and LightOnOCR; every other processor left takes the text first.
-    return processor instanceof PixtralProcessor ? processor(pictures, text) : processor(text, pictures);
+    return loaded.processor instanceof PixtralProcessor
+      ? processor(pictures, text)
+      : processor(text, pictures);
   },
   unseenImages: withoutSeenRows,
   pictures: equalPictures,
