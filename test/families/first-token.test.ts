@@ -2,8 +2,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { prepareInputs } from '../../src/models/conversation/prepare-inputs.js';
 import { loadElastic } from '../../src/models/load.js';
-import { prepareInputs } from '../../src/models/prepare-inputs.js';
 import { picture } from '../picture.js';
 import { FAMILIES, writeTinyFamily } from './tiny-families.js';
 
