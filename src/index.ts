@@ -51,6 +51,7 @@ export {
   tokensAfterImage,
 } from './models/conversation/prepare-inputs.js';
 export type { FinishReason, ReplySettings } from './models/conversation/reply.js';
+export { embeddedImage, embeddedModel } from './models/embedded.js';
 export type { Dtype } from './models/files/model-files.js';
 export {
   type ImageSource,
@@ -61,7 +62,13 @@ export {
   type WebAccess,
 } from './models/images/read-image.js';
 export { type LoadOptions, loadElastic } from './models/load.js';
-export type { ElasticModel, GenerateOptions, LoadedModel, LoadedVisionModel } from './models/loaded-model.js';
+export type {
+  ElasticModel,
+  GenerateOptions,
+  GenerateOutput,
+  LoadedModel,
+  LoadedVisionModel,
+} from './models/loaded-model.js';
 export type { PolicyOptions } from './policies/options.js';
 export {
   createPolicy,

@@ -107,7 +107,7 @@ export function withElasticCache(
   }
 
   const elastic = model as ElasticModel;
-  elastic.generate = async ({ signal, stop_strings, ...given }: GenerateOptions) => {
+  elastic.generate = (async ({ signal, stop_strings, ...given }: GenerateOptions) => {
     refuseAborted(signal);
     const stopping_criteria = endedBy({ signal, stop_strings }, tokenizer, given.stopping_criteria);
     const options = { ...withSampling(model, given), stopping_criteria };
@@ -121,7 +121,7 @@ export function withElasticCache(
     );
     refuseAborted(signal);
     return output;
-  };
+  }) as ElasticModel['generate'];
   elastic.forward = async (inputs: Inputs) =>
     on(cacheIn(session, inputs) ?? keepingAll(), inputs, (own, given) => own.forward(given));
 

@@ -3,6 +3,7 @@ import type {
   PreTrainedModel,
   PreTrainedTokenizer,
   Processor,
+  Tensor,
 } from '@huggingface/transformers';
 import type { KVCache } from '../cache/kv-cache.js';
 import type { Ends } from './generation/ended-generation.js';
@@ -21,10 +22,16 @@ export type GenerateOptions = Omit<Named<Parameters<Generate>[0]>, 'past_key_val
   seed?: number;
 } & Ends & { [input: string]: unknown };
 
+/** What `generate()` returns with `return_dict_in_generate`: the tokens are its `sequences`. */
+export type GenerateOutput = Exclude<Awaited<ReturnType<Generate>>, Tensor>;
+
 /** A transformers.js model whose `generate()` and forward pass take an `ElasticCache` as `past_key_values`. */
-export type ElasticModel = PreTrainedModel & {
-  generate(options: GenerateOptions): ReturnType<Generate>;
-};
+export interface ElasticModel extends PreTrainedModel {
+  /** Returns the tokens of prompt and answer, [B, n]. */
+  generate(options: GenerateOptions & { return_dict_in_generate?: false }): Promise<Tensor>;
+  generate(options: GenerateOptions & { return_dict_in_generate: true }): Promise<GenerateOutput>;
+  generate(options: GenerateOptions): Promise<Tensor | GenerateOutput>;
+}
 
 export interface LoadedModel {
   /** A model of the class transformers.js has for it, with the cache outside its decoder. */

@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
+import { embeddedModel } from '../../models/embedded.js';
 import { agreement } from '../agreement.js';
 import { ask, type Outcome } from '../ask.js';
-import { modelOrEmbedded } from '../bundled/embedded.js';
 import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
@@ -28,7 +28,7 @@ export async function compare(options: CompareOptions): Promise<void> {
   const { image, prompt, endSize, maxNewTokens, json } = options;
   const images = await readImages(image);
   const progress = new Progress();
-  const model = modelOrEmbedded(options.model);
+  const model = options.model ?? embeddedModel();
   const loaded = await loadWithProgress(model, options, progress);
   const outcomes: Outcome[] = [];
   for (const run of [REFERENCE, ...runsOf(options)]) {

@@ -1,8 +1,8 @@
+import { embeddedModel } from '../../models/embedded.js';
 import { readImage } from '../../models/images/read-image.js';
 import { DEFAULT_POLICY } from '../../policies/registry.js';
 import { agreement, sentencesRight } from '../agreement.js';
 import { ask, costLines, type Outcome } from '../ask.js';
-import { modelOrEmbedded } from '../bundled/embedded.js';
 import { readSample, type Sample } from '../bundled/samples.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
@@ -33,7 +33,7 @@ export async function demo(options: DemoOptions): Promise<void> {
   const sample = await readSample(options.scene);
   const images = [await readImage(sample.image)];
   const progress = new Progress();
-  const loaded = await loadWithProgress(modelOrEmbedded(options.model), options, progress);
+  const loaded = await loadWithProgress(options.model ?? embeddedModel(), options, progress);
   process.stdout.write(`${sample.image}\n${PROMPT}\n\nTruth: ${sample.description}\n\n`);
 
   const question = { images, prompt: PROMPT };

@@ -11,7 +11,7 @@ import { writeReport } from '../../eval/report/write-report.js';
 import { ResultsFile } from '../../eval/results.js';
 import { summarise } from '../../eval/summary.js';
 import { sweep } from '../../eval/sweep.js';
-import { modelOrEmbedded } from '../bundled/embedded.js';
+import { embeddedModel } from '../../models/embedded.js';
 import { openScenesOrFile } from '../bundled/scenes.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
@@ -40,7 +40,7 @@ export interface EvalOptions extends ModelOptions {
  */
 export async function evaluate(options: EvalOptions): Promise<void> {
   const { data, images, samples, out, json } = options;
-  const model = modelOrEmbedded(options.model);
+  const model = options.model ?? embeddedModel();
   const dataset = await openScenesOrFile(data, samples, images);
   const skipped: BrokenRecord[] = [];
   const onBroken = (record: BrokenRecord) => {

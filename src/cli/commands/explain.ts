@@ -4,8 +4,8 @@ import { embedPhoto } from '../../explain/drawing/photo.js';
 import { drawPicture } from '../../explain/picture.js';
 import { type Explanation, explainPrompt } from '../../explain/prompt/explain-prompt.js';
 import { checkPicturePath, writePicture } from '../../explain/write-picture.js';
+import { embeddedModel } from '../../models/embedded.js';
 import { createPolicy } from '../../policies/registry.js';
-import { modelOrEmbedded } from '../bundled/embedded.js';
 import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
@@ -33,7 +33,7 @@ export async function explain(options: ExplainOptions): Promise<void> {
   }
   if (out !== undefined) await checkPicturePath(out, paths);
   const images = await readImages(paths);
-  const model = modelOrEmbedded(options.model);
+  const model = options.model ?? embeddedModel();
   const progress = new Progress();
   const loaded = await loadWithProgress(model, options, progress);
   const explanation = await progress.stage('reading the prompt', () =>

@@ -1,5 +1,5 @@
+import { embeddedModel } from '../../models/embedded.js';
 import { ask, costLines } from '../ask.js';
-import { modelOrEmbedded } from '../bundled/embedded.js';
 import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../option-values.js';
@@ -20,7 +20,7 @@ export interface GenerateOptions extends ModelOptions {
 export async function generate(options: GenerateOptions): Promise<void> {
   const { image, prompt, json, policy, budget, endSize, maxNewTokens, temperature } = options;
   const images = await readImages(image);
-  const model = modelOrEmbedded(options.model);
+  const model = options.model ?? embeddedModel();
   const progress = new Progress();
   const loaded = await loadWithProgress(model, options, progress);
   const settings = { policy, budget, endSize, maxNewTokens, temperature };
