@@ -21,7 +21,7 @@ async function describe(budget: number) {
   return { text, cost: `${tokensHeld} of ${tokensSeen} tokens held, ${(bytesHeld / 1e6).toFixed(2)} MB` };
 }
 
-const [WIDTH, COLUMN, LINE, CHARACTERS] = [1000, 330, 17, 50];
+const [WIDTH, COLUMN, LINE, CHARACTERS] = [1000, 330, 17, 48];
 
 function wrap(text: string): string[] {
   const lines = [''];

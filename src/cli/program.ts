@@ -197,12 +197,13 @@ export function createProgram(): Command {
   modelOptions(
     command(
       'demo',
-      'describe a scene that comes with the package, with the full cache and with a fifth of it',
-      examples('demo', 'demo --scene 3 --budget 0.1'),
+      'describe a scene that comes with the package, with the full cache and with half of it',
+      examples('demo', 'demo --scene 3 --policy elastic-plus --budget 0.2') + POLICIES,
     ),
   )
     .option('--scene <number>', 'which of the scenes, from 1', countOf('scene'), 1)
-    .addOption(budgetOption('the budget of the second column'))
+    .addOption(parsed('--budget <budget>', 'the budget of the second column', '0.5', parseBudget))
+    .option('--policy <name>', 'what the second column keeps', parsePolicy, DEFAULT_POLICY)
     .addOption(maxNewTokens())
     .action(async (options) => (await import('./commands/demo.js')).demo(options));
 

@@ -1,6 +1,5 @@
 import { embeddedModel } from '../../models/embedded.js';
 import { readImage } from '../../models/images/read-image.js';
-import { DEFAULT_POLICY } from '../../policies/registry.js';
 import { agreement, sentencesRight } from '../agreement.js';
 import { ask, costLines, type Outcome } from '../ask.js';
 import { readSample, type Sample } from '../bundled/samples.js';
@@ -13,6 +12,7 @@ import { Progress } from '../terminal/progress.js';
 export interface DemoOptions extends ModelOptions {
   scene: number;
   budget: NamedBudget;
+  policy: string;
   maxNewTokens: number;
 }
 
@@ -40,8 +40,8 @@ export async function demo(options: DemoOptions): Promise<void> {
   const runs = [
     { title: 'full cache', policy: 'full', budget: { name: '1', budget: 1 } },
     {
-      title: `${DEFAULT_POLICY}, budget ${options.budget.name}`,
-      policy: DEFAULT_POLICY,
+      title: `${options.policy}, budget ${options.budget.name}`,
+      policy: options.policy,
       budget: options.budget,
     },
   ];
