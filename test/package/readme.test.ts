@@ -11,7 +11,7 @@ function complaints(sources: readonly string[], resolution: ts.CompilerOptions):
   const options = {
     ...resolution,
     target: ts.ScriptTarget.ES2022,
-    types: ['node'],
+    types: [],
     strict: true,
     skipLibCheck: true,
     noEmit: true,

@@ -1,0 +1,53 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import { TEXT_MODELS, writeTinyText } from '../text/tiny-text.js';
+
+const folder = fileURLToPath(new URL('../../examples/', import.meta.url));
+
+/** What an example prints; it imports the package by its name, as it was built. */
+async function run(name: string, ...args: string[]): Promise<string> {
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [join(folder, name), ...args]);
+  expect(stderr).toBe('');
+  return stdout;
+}
+
+describe('the examples run', () => {
+  it('streaming', async () => {
+    expect(await run('streaming.mjs')).toMatch(
+      /^ ?The picture shows 5 objects and 1 printed text .*\n348 of 697 tokens held\n$/s,
+    );
+  });
+
+  it('several images', async () => {
+    expect(await run('several-images.mjs')).toMatch(
+      /^2 pictures, \d+ tokens of prompt, \d+ held\nThe picture shows /,
+    );
+  });
+
+  it('a text model', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'text-example-'));
+    try {
+      await writeTinyText(directory, Object.values(TEXT_MODELS)[0]!);
+      expect(await run('text-model.mjs', directory, 'w2 w3 w14')).toMatch(/^w\d+ .*tokensSeen: \d+/s);
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+
+  it('a policy of your own', async () => {
+    expect(await run('own-policy.mjs')).toMatch(
+      /^every-other, \d+ tokens held:\nThe picture .*\nsnapkv, \d+ tokens held:\nThe picture/s,
+    );
+  });
+
+  it('and their README lists them all', async () => {
+    const readme = await readFile(join(folder, 'README.md'), 'utf8');
+    const files = (await readdir(folder)).filter((file) => file.endsWith('.mjs'));
+    expect(files.filter((file) => !readme.includes(`](${file})`))).toEqual([]);
+  });
+});
