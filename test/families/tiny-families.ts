@@ -193,6 +193,16 @@ export const FAMILIES: Record<string, TinyFamily> = {
       }),
     },
   },
+  nanoLLaVA: {
+    ...APART,
+    className: 'LlavaQwen2ForCausalLM',
+    config: { model_type: 'llava_qwen2', image_token_index: 3, ...TEXT },
+    decoder: 'graph/fixtures/torch-sdpa-grouped.onnx',
+    files: {
+      'preprocessor_config.json': pictures('SiglipImageProcessor', SIDE),
+      ...tokenizerFiles(['<|endoftext|>', '<|im_start|>', '<|im_end|>', '<image>'], WORDS, {}),
+    },
+  },
   Moondream: {
     ...APART,
     className: 'Moondream1ForConditionalGeneration',
