@@ -129,7 +129,7 @@ describe('architecture', () => {
     ).toEqual(reasons.sort());
   });
 
-  it('docs/architecture.md names files that are there', () => {
+  it('docs/architecture.md and docs/adding.md name files that are there', () => {
     const named = ['architecture.md', 'adding.md'].flatMap((page) =>
       [
         ...readFileSync(join(root, 'docs', page), 'utf8').matchAll(
@@ -138,7 +138,10 @@ describe('architecture', () => {
       ].map((match) => match[1]!),
     );
     expect(named.length).toBeGreaterThan(30);
-    expect(named.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+    expect(
+      named.filter((path) => !existsSync(join(root, path))),
+      'these have moved: say where they are now',
+    ).toEqual([]);
   });
 
   it('docs/architecture.svg shows these rooms and arrows', () => {

@@ -104,7 +104,9 @@ export function policyCases(
     it('does what its slow version does', () =>
       property((setting) => {
         const { shape, budget } = setting;
-        const slow = new NaiveCache(shape, budget, () => naivePolicies[name]!(setting));
+        const naive = naivePolicies[name];
+        if (!naive) throw new Error(`test/policies/naive-policies.ts has no slow version of "${name}"`);
+        const slow = new NaiveCache(shape, budget, () => naive(setting));
         const cache = cacheFor(setting);
         const expected: unknown[] = [];
         play(slow, setting, () => expected.push(contents(slow, shape)));
