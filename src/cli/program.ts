@@ -129,6 +129,7 @@ export function createProgram(): Command {
         'eval --out results',
         'eval --out results --policies elastic,elastic:endSize=16,h2o --budgets 0.1..0.5 --metrics ppl,rouge --samples 100',
         'eval --out results --data detail_1k.json --images coco/train2017 --on-error skip',
+        'eval --out keys --model onnx-community/Qwen3-0.6B-ONNX --data passkey --policies snapkv,h2o --budgets 0.2,0.1',
         'eval --out times --metrics latency --lengths 1024+512,624+256 --batch-sizes 1,4',
       ) +
         EVAL_NOTES +
@@ -139,7 +140,11 @@ export function createProgram(): Command {
       '--out <folder>',
       'where results go; the folder of an earlier run goes on where it stopped',
     )
-    .option('--data <source>', 'scenes, scenes:SEED, or a JSON file (LLaVA conversations, MM-Vet)', 'scenes')
+    .option(
+      '--data <source>',
+      'scenes or scenes:SEED; passkey or lookups (of text alone); a JSON (LLaVA, MM-Vet) or JSON Lines file; a folder of texts',
+      'scenes',
+    )
     .option('--images <folder>', 'the images of a JSON file (default: beside it, or in images there)')
     .addOption(
       parsed(

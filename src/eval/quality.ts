@@ -1,6 +1,7 @@
 import { KVCache } from '../cache/kv-cache.js';
 import { answerInputs } from '../models/conversation/answer.js';
 import type { LoadedModel } from '../models/loaded-model.js';
+import { readCompressed } from '../models/measuring/read-compressed.js';
 import { answerSurprise } from '../models/measuring/teacher-forcing.js';
 import { createPolicy } from '../policies/registry.js';
 import type { Cell } from './cells.js';
@@ -23,7 +24,10 @@ export interface QualityOptions {
   fullText: string | undefined;
 }
 
-/** How good one answer is, and how sure the model is of the true one, with one cache. */
+/**
+ * How good one answer is, and how sure the model is of the true one, with one cache: every token of it comes through the cache as it was compressed, the
+ * first as well.
+ */
 export async function measureQuality(options: QualityOptions): Promise<Partial<ResultLine>> {
   const { loaded, task, tasks, cell, metrics, maxNewTokens, fullText } = options;
   const { inputs, reference } = tasks.get(task.name)!;
@@ -31,19 +35,21 @@ export async function measureQuality(options: QualityOptions): Promise<Partial<R
   const line: Partial<ResultLine> = {};
   if (metrics.has('ppl') && reference) {
     const cache = newCache();
+    await readCompressed(loaded, inputs, cache);
     line.perplexity = totalSurprise(await answerSurprise(loaded, inputs, reference, cache));
     Object.assign(line, heldBy(cache));
   }
-  const compared = (metrics.has('rouge') || metrics.has('rouge-l-union')) && reference !== undefined;
+  const compared = (metrics.has('rouge') || metrics.has('rouge-l-union')) && task.reference !== undefined;
   const judged = metrics.has('accuracy') && task.accepted !== undefined;
   if (compared || judged) {
     const cache = newCache();
     const longest = Math.min(maxNewTokens, task.maxNewTokens ?? maxNewTokens);
+    await readCompressed(loaded, inputs, cache);
     const { text } = await answerInputs(loaded, inputs, { cache, maxNewTokens: longest });
     Object.assign(line, heldBy(cache), { text });
     if (compared && metrics.has('rouge')) line.rouge = rougeOf(text, fullText ?? text);
     if (compared && metrics.has('rouge-l-union')) line.rougeLUnion = rougeLUnion(text, fullText ?? text).f1;
-    if (judged) line.right = isRight(text, task.accepted!);
+    if (judged) line.right = isRight(text, task.accepted!, task.among);
   }
   return line;
 }

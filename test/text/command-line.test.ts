@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -49,6 +49,28 @@ describe('a model of text alone on the command line', () => {
       expect(svg.match(/class="chip stayed"/g)!.length).toBeGreaterThanOrEqual(layers[0].held);
       expect(svg).not.toContain('id="photo"');
     }
+  });
+
+  it('is measured on questions and long texts of a file', async () => {
+    const data = join(directory, 'data.jsonl');
+    const lines = [
+      { prompt: 'w2 w3 w14', answer: 'w5 w6', accepted: ['w5'], begun: 'w7', maxNewTokens: 4 },
+      { text: 'w2 w3 w14 w5 w6 w17 w8 w9 w10 w31', promptTokens: 6, tokens: 3 },
+    ];
+    await writeFile(data, lines.map((line) => JSON.stringify(line)).join('\n'));
+    const { stdout, stderr, code } = await run(
+      ...['eval', '--model', question[1]!, '--data', data, '--out', join(directory, 'results'), '--json'],
+      ...['--policies', 'snapkv', '--budgets', '1,0.5', '--metrics', 'ppl,accuracy'],
+    );
+    expect({ stderr: stderr.match(/error.*/)?.[0], code }).toEqual({ stderr: undefined, code: 0 });
+    const { quality } = JSON.parse(stdout);
+    expect(quality).toHaveLength(3);
+    const [full, whole, half] = quality;
+    // Every word is a token, and the last of what is begun a part of the prompt.
+    expect(full).toMatchObject({ answers: 2, accuracy: { total: 1 } });
+    expect(whole.timesFull.value).toBeCloseTo(1, 4);
+    expect(half.timesFull.value).not.toBeCloseTo(1, 3);
+    expect(half.held).toBeLessThan(0.51);
   });
 
   it('refuses an image in one sentence', async () => {

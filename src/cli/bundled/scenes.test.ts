@@ -9,7 +9,7 @@ describe('scenes', () => {
     const [description, ...short] = samples[0]!.tasks;
     expect(description!.reference).toMatch(/^The picture shows /);
     expect(short.every(({ accepted, reference }) => accepted!.length === 1 && !reference)).toBe(true);
-    expect((await samples[0]!.image()).size).toEqual([336, 336]);
+    expect((await samples[0]!.image!()).size).toEqual([336, 336]);
     expect((await openScenesOrFile('scenes:1001', 1)).samples[0]!.tasks).toEqual(samples[1]!.tasks);
   });
 

@@ -1,6 +1,7 @@
 import { ElasticCacheError } from '../../errors.js';
 import type { Dataset, Sample, Task } from '../../eval/data/dataset.js';
 import { openDataset } from '../../eval/data/open-dataset.js';
+import { openTasks } from '../../eval/data/tasks/open-tasks.js';
 import { imageOf } from '../../models/images/read-image.js';
 import { Random } from '../../random.js';
 import { DESCRIPTION_PROMPTS, describe } from '../../scenes/describe.js';
@@ -19,12 +20,13 @@ const ANSWER_TOKENS = 16;
 
 /**
  * The first `count` records of a data set for `eval`.
- * @param source `scenes`, `scenes:FROM` (seeds of held-out scenes of the embedded model), or a file that `openDataset` takes
+ * @param source `scenes`, `scenes:FROM` (seeds of held-out scenes of the embedded model), a task that `openTasks` takes, or a file that `openDataset` takes
  * @throws ElasticCacheError as `openDataset`, and 'invalid-data' for scenes that the model was trained on
  */
 export async function openScenesOrFile(source: string, count: number, images?: string): Promise<Dataset> {
   const scenes = /^scenes(?::(.*))?$/.exec(source);
-  return scenes ? heldOutScenes(source, scenes[1], count) : openDataset(source, count, images);
+  if (scenes) return heldOutScenes(source, scenes[1], count);
+  return openTasks(source, count) ?? openDataset(source, count, images);
 }
 
 function heldOutScenes(source: string, from: string | undefined, count: number): Dataset {

@@ -1,25 +1,34 @@
 import type { Image } from '../../models/images/read-image.js';
 
-/** One thing to ask about an image. */
+/** One thing to ask, about an image or a text, or a text to go on with. */
 export interface Task {
   /** What it is called in the results: `description`, `question 2`. */
   readonly name: string;
   readonly prompt: string;
+  /** Words that the answer is begun with: a small model then says what is asked for and nothing else. */
+  readonly begun?: string;
+  /**
+   * The prompt is no question but a long text, without a chat template: the model reads so many tokens of it, and perplexity is measured on
+   * those that follow.
+   */
+  readonly continuation?: { readonly promptTokens: number; readonly tokens: number };
   /** The answer that perplexity is measured on; such a task also counts for ROUGE. */
   readonly reference?: string;
   /** Right answers for accuracy: an answer is right if it is one of these, or has all parts of one that has several. */
   readonly accepted?: readonly (readonly string[])[];
+  /** An answer is right as well that has what is accepted among other words. */
+  readonly among?: true;
   /** Longest answer in tokens, where it is known to be short. */
   readonly maxNewTokens?: number;
 }
 
-/** An image with what is asked about it. */
+/** An image or a text with what is asked about it. */
 export interface Sample {
   /** Unique in its data set. */
   readonly name: string;
   readonly tasks: readonly Task[];
-  /** @throws ElasticCacheError 'invalid-image' or 'missing-file' */
-  image(): Promise<Image>;
+  /** None for text alone. @throws ElasticCacheError 'invalid-image' or 'missing-file' */
+  image?(): Promise<Image>;
 }
 
 /** A record that is no sample, and why. */
@@ -40,7 +49,7 @@ export interface Dataset {
 /** A record as a format reads it: its image not found yet. */
 export interface ParsedRecord {
   readonly name: string;
-  /** File name of the image, as the data gives it. */
-  readonly image: string;
+  /** File name of the image, as the data gives it; none for text alone. */
+  readonly image?: string | undefined;
   readonly tasks: readonly Task[];
 }

@@ -89,8 +89,87 @@ describe('MM-Vet', () => {
       v1_1: { ...record, answer: 'x<OR>' },
     });
     expect(samples.map(({ name }) => name)).toEqual(['v1_0']);
-    expect((await samples[0]!.image()).size).toEqual([4, 3]);
+    expect((await samples[0]!.image!()).size).toEqual([4, 3]);
     expect(broken).toEqual([{ name: 'v1_1', reason: 'its answer "x<OR>" has an alternative that is empty' }]);
+  });
+});
+
+describe('JSON Lines', () => {
+  const openLines = async (lines: readonly unknown[]) => {
+    const path = join(folder, 'data.jsonl');
+    const text = lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line)));
+    await writeFile(path, `${text.join('\n')}\n\n`);
+    return openDataset(path, 100);
+  };
+
+  it('ask about an image or about none, or are a text to go on with', async () => {
+    const { samples, broken } = await openLines([
+      { id: 'a', prompt: 'What is this?', image: 'a.png', answer: 'A dog.' },
+      { prompt: 'Where is Rome?', accepted: ['Italy', 'Europe'], begun: 'It is in', maxNewTokens: 4 },
+      { text: 'Once upon a time.', promptTokens: 3, tokens: 2 },
+    ]);
+    expect(broken).toEqual([]);
+    expect(samples.map(({ name, tasks }) => ({ name, tasks }))).toEqual([
+      { name: 'a', tasks: [{ name: 'question', prompt: 'What is this?', reference: 'A dog.' }] },
+      {
+        name: 'record 2',
+        tasks: [
+          {
+            name: 'question',
+            prompt: 'Where is Rome?',
+            accepted: [['Italy'], ['Europe']],
+            among: true,
+            begun: 'It is in',
+            maxNewTokens: 4,
+          },
+        ],
+      },
+      {
+        name: 'record 3',
+        tasks: [
+          {
+            name: 'continuation',
+            prompt: 'Once upon a time.',
+            continuation: { promptTokens: 3, tokens: 2 },
+          },
+        ],
+      },
+    ]);
+    expect((await samples[0]!.image!()).size).toEqual([4, 3]);
+    expect(samples[1]!.image).toBeUndefined();
+  });
+
+  it.each([
+    ['{"prompt"', /expected object/],
+    [{ prompt: ' ' }, /^prompt: it is empty$/],
+    [{ prompt: 'x', imgae: 'a.png' }, /imgae/],
+    [{ text: 'x', promptTokens: 0 }, /^promptTokens: /],
+    [{ prompt: 'x', image: 'a.png', begun: 'It' }, /"begun" is for text alone$/],
+    [{ prompt: 'x', image: 'none.png' }, /^its image none\.png is not in /],
+  ])('that are broken are named with the reason: %#', async (record, reason) => {
+    const { samples, broken } = await openLines([{ prompt: 'x' }, record]);
+    expect(samples).toHaveLength(1);
+    expect(broken).toEqual([{ name: 'record 2', reason: expect.stringMatching(reason) }]);
+  });
+
+  it('without a line are refused', async () => {
+    await expect(openLines([])).rejects.toThrow(/holds no records/);
+  });
+});
+
+describe('a folder of texts', () => {
+  it('gives each text in the order of their names, and is refused without any', async () => {
+    const texts = await mkdtemp(join(folder, 'texts-'));
+    await expect(openDataset(texts, 5)).rejects.toThrow(/holds no \.txt or \.md files/);
+    for (const name of ['b.txt', 'a.md', 'c.png'])
+      await writeFile(join(texts, name), ` ${name} says this.\n`);
+    const { samples, fingerprint } = await openDataset(texts, 5);
+    expect(samples.map(({ name, tasks }) => [name, tasks[0]!.prompt])).toEqual([
+      ['a.md', 'a.md says this.'],
+      ['b.txt', 'b.txt says this.'],
+    ]);
+    await writeFile(join(texts, 'a.md'), 'other');
+    expect((await openDataset(texts, 5)).fingerprint).not.toBe(fingerprint);
   });
 });
 

@@ -4,9 +4,11 @@ import { dirname, join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { readImage } from '../../models/images/read-image.js';
 import type { BrokenRecord, Dataset, ParsedRecord, Sample } from './dataset.js';
+import { parseLine } from './json-lines.js';
 import { parseLlava } from './llava.js';
 import { parseMmVet } from './mm-vet.js';
 import { reasonOf } from './record.js';
+import { openTexts } from './texts.js';
 
 /** A record with the name that the file gives it. */
 interface RawRecord {
@@ -15,15 +17,16 @@ interface RawRecord {
 }
 
 /**
- * The first `count` records of a JSON file in LLaVA's or MM-Vet's format.
- * @param images folder of the images; beside the JSON file or in `images` there unless told
+ * The first `count` records of a JSON file in LLaVA's or MM-Vet's format, of a JSON Lines file, or of the texts of a folder.
+ * @param images folder of the images; beside the file or in `images` there unless told
  * @throws ElasticCacheError 'missing-file' or 'invalid-data'; a broken record is no error but named in `broken`
  */
 export async function openDataset(source: string, count: number, images?: string): Promise<Dataset> {
+  if ((await stat(source).catch(() => undefined))?.isDirectory()) return openTexts(source, count);
   const bytes = await readFile(source).catch((cause: unknown) => {
     throw new ElasticCacheError(
       'missing-file',
-      `data ${source} cannot be opened; give a JSON file, or "scenes" for the scenes that come with the package.`,
+      `data ${source} cannot be opened; give a JSON or JSON Lines file, a folder of texts, or "scenes" for the scenes that come with the package.`,
       { cause },
     );
   });
@@ -43,11 +46,12 @@ export async function openDataset(source: string, count: number, images?: string
   return { source: resolve(source), fingerprint, samples, broken };
 }
 
-/** The records of a file and the parser of its format: a list is LLaVA's, an object MM-Vet's. */
+/** The records of a file and the parser of its format: of a JSON file, a list is LLaVA's and an object MM-Vet's. */
 function recordsOf(
   source: string,
   text: string,
 ): { records: RawRecord[]; parse: (record: unknown, name: string) => ParsedRecord } {
+  if (/\.(jsonl|ndjson)$/i.test(source)) return { records: linesOf(source, text), parse: parseLine };
   let content: unknown;
   try {
     content = JSON.parse(text);
@@ -62,6 +66,21 @@ function recordsOf(
   throw new ElasticCacheError(
     'invalid-data',
     `data ${source} holds no records; give a list as LLaVA's detail_1k.json or an object as mm-vet.json.`,
+  );
+}
+
+function linesOf(source: string, text: string): RawRecord[] {
+  const lines = text.split('\n').filter((line) => line.trim() !== '');
+  if (lines.length === 0) throw new ElasticCacheError('invalid-data', `data ${source} holds no records.`);
+  return named(
+    lines.map((line) => {
+      try {
+        return JSON.parse(line);
+      } catch {
+        // What is no JSON is a broken record like any other.
+        return line;
+      }
+    }),
   );
 }
 
@@ -85,6 +104,7 @@ async function imageFolders(source: string, images: string | undefined): Promise
 }
 
 async function withImage({ name, image, tasks }: ParsedRecord, folders: readonly string[]): Promise<Sample> {
+  if (image === undefined) return { name, tasks };
   for (const folder of folders) {
     const path = join(folder, image);
     if ((await stat(path).catch(() => undefined))?.isFile()) {

@@ -3,11 +3,13 @@ const WORD = /(?:(?<![\p{L}\p{N}])-(?=\p{N}))?[\p{L}\p{N}]+(?:\.\p{N}+)*/gu;
 
 /**
  * Whether an answer is one of those accepted, but for case, articles in front, quotes and a full stop; of one with
- * several parts, whether all of them are in it as whole words.
+ * several parts, and of any `among` other words, whether all of it is there as whole words.
  */
-export function isRight(answer: string, accepted: readonly (readonly string[])[]): boolean {
+export function isRight(answer: string, accepted: readonly (readonly string[])[], among = false): boolean {
   return accepted.some((parts) =>
-    parts.length === 1 ? scoreAnswer(answer, parts[0]!) : parts.every((part) => contains(answer, part)),
+    parts.length === 1 && !among
+      ? scoreAnswer(answer, parts[0]!)
+      : parts.every((part) => contains(answer, part)),
   );
 }
 

@@ -2,18 +2,18 @@ import type { Sample, Task } from '../data/dataset.js';
 import type { Metric } from './names.js';
 
 /** What a task must have for a metric, as people call it; time is taken of any. */
-const NEEDED: Record<Metric, { field: 'reference' | 'accepted'; words: string } | undefined> = {
-  ppl: { field: 'reference', words: 'a true answer' },
-  rouge: { field: 'reference', words: 'a true answer' },
-  'rouge-l-union': { field: 'reference', words: 'a true answer' },
-  accuracy: { field: 'accepted', words: 'short answers' },
+const NEEDED: Record<Metric, { has: (task: Task) => unknown; words: string } | undefined> = {
+  ppl: { has: ({ reference, continuation }) => reference ?? continuation, words: 'a true answer' },
+  rouge: { has: ({ reference }) => reference, words: 'a true answer' },
+  'rouge-l-union': { has: ({ reference }) => reference, words: 'a true answer' },
+  accuracy: { has: ({ accepted }) => accepted, words: 'short answers' },
   latency: undefined,
 };
 
 /** Whether an answer to a task counts for a metric. */
 export function counts(metric: Metric, task: Task): boolean {
   const needed = NEEDED[metric];
-  return needed !== undefined && task[needed.field] !== undefined;
+  return needed !== undefined && needed.has(task) !== undefined;
 }
 
 /** The metrics for which no sample has what they need, and what that is: `accuracy needs short answers`. */

@@ -43,6 +43,8 @@ export class SharedPrompts {
       this.active && cache.seen === 0 && !cache.rotationNeeded
         ? this.readOnce(decoder.chunk, run, cache, input)
         : run(cache, input);
+    // A model of text alone has nothing to encode.
+    if (!model.encode_image) return;
     const encode: (inputs: Pixels) => Promise<unknown> = model.encode_image.bind(model);
     model.encode_image = (inputs: Pixels) => (this.active ? this.encodeOnce(encode, inputs) : encode(inputs));
   }

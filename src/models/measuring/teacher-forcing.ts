@@ -1,19 +1,16 @@
-import { LogitsProcessor, LogitsProcessorList, type Tensor } from '@huggingface/transformers';
+import { LogitsProcessor, LogitsProcessorList, Tensor } from '@huggingface/transformers';
 import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
 import type { Inputs } from '../conversation/prepare-inputs.js';
-import { promptText } from '../conversation/prompt-text.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { plainGeneration } from './generation-settings.js';
 
 /**
- * The tokens an answer has after a prompt about one image: what it adds to the prompt's when both are encoded together.
+ * The tokens an answer has after the text of a prompt: what it adds to the prompt's when both are encoded together.
  * @throws ElasticCacheError 'invalid-prompt' when there are none, or the tokenizer makes one token of the end of the prompt and the
  *   beginning of the answer
  */
-export function answerTokens(loaded: LoadedModel, prompt: string, answer: string): number[] {
-  const { tokenizer } = loaded;
-  const before = promptText(loaded, 1, prompt);
+export function answerTokens({ tokenizer }: LoadedModel, before: string, answer: string): number[] {
   const gap = /\s$/.test(before) ? '' : ' ';
   const known = tokenizer.encode(before);
   const both = tokenizer.encode(`${before}${gap}${answer}`);
@@ -27,11 +24,35 @@ export function answerTokens(loaded: LoadedModel, prompt: string, answer: string
 }
 
 /**
+ * The first tokens of a long text as a prompt, and the tokens that follow it there.
+ * @throws ElasticCacheError 'invalid-prompt' when none follows
+ */
+export function splitText(
+  { tokenizer }: LoadedModel,
+  text: string,
+  promptTokens: number,
+): { inputs: Inputs; following: number[] } {
+  const all = tokenizer.encode(text);
+  if (all.length <= promptTokens) {
+    throw new ElasticCacheError(
+      'invalid-prompt',
+      `the text has ${all.length} tokens, and none follows a prompt of ${promptTokens}; give a longer text or a shorter prompt.`,
+    );
+  }
+  const ids = BigInt64Array.from(all.slice(0, promptTokens), BigInt);
+  const tensor = (data: BigInt64Array) => new Tensor('int64', data, [1, data.length]);
+  return {
+    inputs: { input_ids: tensor(ids), attention_mask: tensor(ids.map(() => 1n)) },
+    following: all.slice(promptTokens),
+  };
+}
+
+/**
  * How unlikely a model finds each token of a given answer, [tokens] in nats: -log p(token | prompt, tokens before it).
  *
  * The answer is forced through `generate()` token by token, so every token is judged through the cache as it stands at that
- * step, after its compression and evictions; the first one by the logits of the prefill.
- * @param cache empty
+ * step, after its compression and evictions; the first one by the logits of the last token of the prompt that the cache has not seen.
+ * @param cache empty, or as `readCompressed` left it
  */
 export async function answerSurprise(
   { model }: LoadedModel,
