@@ -31,7 +31,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   runtime: { does: 'ONNX Runtime', imports: ['cache', 'memory', 'graph'] },
   models: {
     does: 'transformers.js: loading, families, prompts',
-    imports: ['cache', 'policies', 'graph', 'runtime'],
+    imports: ['cache', 'memory', 'policies', 'graph', 'runtime'],
   },
   engine: { does: 'many sequences at once', imports: ['cache', 'memory', 'runtime', 'models'] },
   server: { does: "OpenAI's API", imports: ['engine'] },
@@ -39,11 +39,11 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   convert: { does: 'checkpoints to ONNX', imports: ['graph'] },
   eval: {
     does: 'quality and time',
-    imports: ['cache', 'policies', 'models', 'engine'],
+    imports: ['cache', 'memory', 'policies', 'models', 'engine'],
   },
   explain: {
     does: 'pictures of what is kept',
-    imports: ['cache', 'policies', 'models', 'engine'],
+    imports: ['cache', 'memory', 'policies', 'models', 'engine'],
   },
   '': {
     does: 'the public entry',
