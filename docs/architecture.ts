@@ -30,11 +30,11 @@ const PLACES: Readonly<Record<string, Box>> = {
   memory: [200, floor(7), 340],
   cache: [20, floor(8), 520],
   graph: [580, floor(4), 380, floor(8) - floor(4) + HEIGHT],
-  'graph/rewriting': [600, floor(4) + 60, 340],
-  'graph/patterns': [600, floor(4) + 126, 340],
-  'graph/analysis': [600, floor(4) + 192, 340],
-  'graph/decoder.ts': [600, floor(4) + 258, 340],
-  'graph/onnx': [600, floor(4) + 324, 340],
+  'graph/rewriting': [600, floor(5) - 2, 340],
+  'graph/patterns': [600, floor(6) - 7, 340],
+  'graph/analysis': [600, floor(7) - 12, 340],
+  'graph/onnx': [600, floor(8) - 17, 160],
+  'graph/decoder.ts': [780, floor(8) - 17, 160],
 };
 
 /** All that a room may import, by one arrow or several. */

@@ -16,7 +16,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   cache: { does: 'which entries stay', imports: [] },
   memory: { does: 'where keys and values lie', imports: ['cache'] },
   policies: { does: 'one method, one file', imports: ['cache'] },
-  'graph/decoder.ts': { does: 'what a rewritten decoder takes and gives', imports: ['graph/onnx'] },
+  'graph/decoder.ts': { does: 'what our decoders take', imports: [] },
   'graph/onnx': { does: 'the ONNX format', imports: [] },
   'graph/analysis': { does: 'what a value computes', imports: ['graph/decoder.ts', 'graph/onnx'] },
   'graph/patterns': {

@@ -1,5 +1,4 @@
 import { ElasticCacheError } from '../errors.js';
-import type { Graph } from './onnx/onnx.js';
 
 /**
  * What a decoder takes its new tokens as: embeddings [B, S, hidden], or ids, int64 [B, S], where the embedding layer is inside it, as in
@@ -9,7 +8,7 @@ export const TOKEN_INPUTS = ['inputs_embeds', 'input_ids'] as const;
 export type TokenInput = (typeof TOKEN_INPUTS)[number];
 
 /** The one of these that a decoder has; undefined for none. */
-export function tokenInputOf(graph: Graph): TokenInput | undefined {
+export function tokenInputOf(graph: { input: readonly { name: string }[] }): TokenInput | undefined {
   return TOKEN_INPUTS.find((name) => graph.input.some((input) => input.name === name));
 }
 
