@@ -17,6 +17,7 @@ import {
 import { SeenPictures } from './conversation/seen-pictures.js';
 import { SeenTokens } from './conversation/seen-tokens.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
+import { contextLength, untilFull } from './generation/context-end.js';
 import { endedBy } from './generation/ended-generation.js';
 import { withSampling } from './generation/sampling.js';
 import type { ElasticModel, GenerateOptions } from './loaded-model.js';
@@ -37,6 +38,7 @@ export function withElasticCache(
 ): ElasticModel {
   const { generate, forward } = model;
   const isImage = imageTokensOf(model);
+  const longest = contextLength(model.config);
   const family = familyOf(model.config.model_type);
   family.patchModel?.(model);
   const seen = new SeenTokens();
@@ -111,14 +113,13 @@ export function withElasticCache(
     refuseAborted(signal);
     const stopping_criteria = endedBy({ signal, stop_strings }, tokenizer, given.stopping_criteria);
     const options = { ...withSampling(model, given), stopping_criteria };
-    const cache = cacheIn(session, options);
-    const inputs = cache && cache.seen > 0 ? await onlyNew(cache, options) : options;
-    const output = await on(
-      cache ?? keepingAll(),
-      inputs,
-      (own, translated) => generate.call(own, translated),
-      signal,
-    );
+    const cache = cacheIn(session, options) ?? keepingAll();
+    if (longest !== undefined) {
+      const mask = given.attention_mask as Tensor | undefined;
+      stopping_criteria.push(untilFull(longest, cache, idsOf(options), mask));
+    }
+    const inputs = cache.seen > 0 ? await onlyNew(cache, options) : options;
+    const output = await on(cache, inputs, (own, translated) => generate.call(own, translated), signal);
     refuseAborted(signal);
     return output;
   }) as ElasticModel['generate'];

@@ -161,7 +161,10 @@ export class Decoder {
     }
     const outputs = await this.session.run(feeds, fetches).catch((cause: unknown) => {
       throw new ElasticCacheError(
-        'invalid-prompt',
+        // It ran as long as the text was shorter.
+        tokens === 1 && cache.seen > 0 && !/alloc|memory/i.test(reasonOf(cause))
+          ? 'context-full'
+          : 'invalid-prompt',
         `The decoder cannot run ${tokens} tokens after ${cache.seen}; is the text longer than the model takes? (${reasonOf(cause)})`,
         { cause },
       );

@@ -92,12 +92,14 @@ export async function replyTo(
   };
   let aborted = false;
   await loaded.model.generate(options).catch((cause: unknown) => {
-    aborted = cause instanceof ElasticCacheError && cause.code === 'aborted';
-    if (!aborted) throw cause;
+    const code = cause instanceof ElasticCacheError ? cause.code : undefined;
+    aborted = code === 'aborted';
+    // A config need not say how long a text may be: the decoder does, and what was said is said.
+    const isFull = code === 'context-full' && stream.tokens.length > 0;
+    if (!aborted && !isFull) throw cause;
   });
   stream.finish();
-  const { tokens, text, first, waits } = stream;
-  const ended = tokens.length > 0 && endTokensOf(loaded).has(tokens.at(-1)!);
+  const { tokens, text, ended, first, waits } = stream;
   return {
     text,
     tokens,
@@ -124,11 +126,12 @@ class ReplyStream extends BaseStreamer {
   readonly waits: number[] = [];
   /** Whether a stop string was found. */
   stopped = false;
-  readonly criterion = new Until(() => [this.stopped]);
+  readonly criterion = new Until(() => [this.stopped || this.ended]);
   private promptSeen = false;
   private resumed = 0;
   private readonly reader: Detokenizer;
   private readonly stops: StopStrings;
+  private readonly ends: ReadonlySet<number>;
   /** Space that is only told when something comes behind it. */
   private space = '';
 
@@ -140,6 +143,13 @@ class ReplyStream extends BaseStreamer {
     super();
     this.reader = new Detokenizer(loaded.tokenizer);
     this.stops = new StopStrings(strings);
+    this.ends = endTokensOf(loaded);
+  }
+
+  /** Whether the last token ends a text: by the model's settings, or by its tokenizer, which some settings leave out. */
+  get ended(): boolean {
+    const last = this.tokens.at(-1);
+    return last !== undefined && this.ends.has(last);
   }
 
   override put(value: bigint[][]): void {
