@@ -17,6 +17,15 @@ async function run(name: string, ...args: string[]): Promise<string> {
 }
 
 describe('the examples run', () => {
+  it('a chat', async () => {
+    const running = promisify(execFile)(process.execPath, [join(folder, 'chat.mjs')]);
+    running.child.stdin!.end('How many objects are there?\n');
+    expect(await running).toMatchObject({
+      stdout: expect.stringMatching(/^> 5\n\(\d+ of \d+ tokens held\)\n> \n$/),
+      stderr: '',
+    });
+  });
+
   it('streaming', async () => {
     expect(await run('streaming.mjs')).toMatch(
       /^ ?The picture shows 5 objects and 1 printed text .*\n348 of 697 tokens held\n$/s,
