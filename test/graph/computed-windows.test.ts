@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { inspectDecoder } from '../../src/graph/inspect.js';
 import { GraphBuilder } from '../../src/graph/onnx/builder.js';
 import { bytesSource } from '../../src/graph/onnx/byte-source.js';
-import { type Model, serializeModel } from '../../src/graph/onnx/onnx.js';
+import { DataType, type Model, serializeModel } from '../../src/graph/onnx/onnx.js';
 import { GraphIndex, topologicalOrder } from '../../src/graph/onnx/queries.js';
 import { readSkeleton } from '../../src/graph/onnx/skeleton.js';
 import { fixture, largestDifference, runBoth } from './exported-runs.js';
@@ -176,6 +176,66 @@ describe('a window that shows only in a long text is found in', () => {
     const { decoder, actual, expected } = await runBoth(await masked(make), { chunks });
     expect(decoder.layers.map((layer) => layer.window)).toEqual([window, window]);
     expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(1e-4);
+  });
+});
+
+/** As transformers 4.38 makes it: a table of booleans, repeated, multiplied, written over as a whole, then cut. */
+function largeTable(window: number, longest: number): MakeMask {
+  return (builder, _, lengths) => {
+    const hides = Uint8Array.from(table(window, longest), (number) => (number === 0 ? 0 : 1));
+    const booleans = builder.raw('table', DataType.BOOL, [1, 1, longest, longest], hides);
+    const rows = builder.op('Gather', [
+      builder.op('Shape', ['inputs_embeds']),
+      builder.int64('batch_axis', [1], [0]),
+    ]);
+    const ones = builder.int64('ones', [3], [1, 1, 1]);
+    const repeats = builder.op('Concat', [rows, ones], { attributes: { axis: 0 } });
+    const tiled = builder.op('Tile', [booleans, repeats]);
+    const numbers = builder.op('Cast', [tiled], { attributes: { to: DataType.FLOAT } });
+    const hidden = builder.float32('hidden', [], [-1e9]);
+    const whole = builder.op('Mul', [numbers, hidden]);
+    const left = columns(builder, whole, lengths.total);
+    const attended = builder.op('Unsqueeze', ['attention_mask', builder.int64('two', [2], [1, 2])]);
+    const padding = builder.op('Equal', [attended, builder.int64('padding', [], [0])]);
+    const padded = builder.op('Where', [padding, hidden, left]);
+    return cut(builder, assigned(builder, whole, padded, [rows, 1, longest, lengths.total]), lengths);
+  };
+}
+
+/** Writes a block over the first elements of each axis, by a list of indices for each. */
+function assigned(
+  builder: GraphBuilder,
+  whole: string,
+  block: string,
+  sizes: readonly (string | number)[],
+): string {
+  const ends = sizes.map((size) => (typeof size === 'number' ? builder.int64('size', [1], [size]) : size));
+  const shape = builder.op('Concat', ends, { attributes: { axis: 0 } });
+  const lists = ends.map((end, axis) => {
+    const [from, to, by] = [number(builder, 0), builder.op('Squeeze', [end]), number(builder, 1)];
+    const dims = [1, 1, 1, 1].with(axis, -1);
+    const list = builder.op('Reshape', [
+      builder.op('Range', [from, to, by]),
+      builder.int64('dims', [4], dims),
+    ]);
+    return builder.op('Unsqueeze', [builder.op('Expand', [list, shape]), builder.int64('last', [1], [-1])]);
+  });
+  const indices = builder.op('Concat', lists, { attributes: { axis: -1 } });
+  return builder.op('ScatterND', [whole, indices, builder.op('Expand', [block, shape])]);
+}
+
+describe('a table too large to be computed as a whole', () => {
+  it.each([
+    ['without a window', 2048, undefined],
+    ['with a window', 1500, 1500],
+  ])('is looked at where it is cut, %s', async (_, size, window) => {
+    const model = await masked(largeTable(size, 2048));
+    const { decoder, actual, expected } = await runBoth(model, { chunks: [13, 1, 1] });
+    expect(decoder.layers.map((layer) => layer.window)).toEqual([window, window]);
+    expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(1e-4);
+    // Its bytes are read from the file as well.
+    const skeleton = await readSkeleton(bytesSource(serializeModel(model)), 'model.onnx');
+    expect(inspectDecoder(skeleton).refusal).toBeUndefined();
   });
 });
 

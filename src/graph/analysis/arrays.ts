@@ -81,10 +81,14 @@ export function broadcast(source: NumberArray, dims: readonly number[]): NumberA
   if (broadcastDims(source.dims, dims).join() !== dims.join()) {
     throw new RangeError(`the shape [${source.dims.join(', ')}] does not fit [${dims.join(', ')}]`);
   }
-  const own = strides(source.dims);
-  const lead = dims.length - source.dims.length;
-  const step = dims.map((_, i) => (i < lead || source.dims[i - lead] === 1 ? 0 : own[i - lead]!));
-  return strided(source, dims, step);
+  return strided(source, dims, broadcastSteps(source.dims, dims));
+}
+
+/** The steps [rank of dims] at which the elements of an array of shape `own` lie where it is repeated to `dims`. */
+export function broadcastSteps(own: readonly number[], dims: readonly number[]): number[] {
+  const steps = strides(own);
+  const lead = dims.length - own.length;
+  return dims.map((_, i) => (i < lead || own[i - lead] === 1 ? 0 : steps[i - lead]!));
 }
 
 export function elementwise(

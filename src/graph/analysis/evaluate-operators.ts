@@ -33,6 +33,10 @@ export function isInteger(type: DataType): boolean {
   return INTEGERS.has(type);
 }
 
+/** Operators whose inputs are repeated to one shape. */
+export const BROADCASTS =
+  /^(Add|Sub|Mul|Div|Mod|Pow|Max|Min|Where|Equal|Less|LessOrEqual|Greater|GreaterOrEqual|And|Or|Xor)$/;
+
 const numeric =
   (of: (a: number, b: number) => number): Operator =>
   (_, inputs) =>
@@ -107,11 +111,7 @@ export const OPERATORS: Readonly<Record<string, Operator>> = {
       dims: x!.dims.map((dim, i) => dim * repeats!.data[i]!),
     };
   },
-  Transpose: (node, [x]) =>
-    transpose(
-      x!,
-      attributeOf(node, 'perm')?.ints.map(Number) ?? x!.dims.map((_, i) => x!.dims.length - 1 - i),
-    ),
+  Transpose: (node, [x]) => transpose(x!, permutation(node, x!.dims.length)),
   ConstantOfShape: (node, [shape]) => {
     const tensor = attributeOf(node, 'value')?.t;
     const fill = tensor ? tensorNumbers(tensor)?.[0] : 0;
@@ -170,6 +170,11 @@ export const OPERATORS: Readonly<Record<string, Operator>> = {
 /** How many numbers a Range makes. */
 export function rangeLength(from: number, to: number, by: number): number {
   return Math.max(0, Math.ceil((to - from) / by));
+}
+
+/** The order in which a Transpose takes its axes. */
+export function permutation(node: Node, rank: number): number[] {
+  return attributeOf(node, 'perm')?.ints.map(Number) ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
 }
 
 function listed(node: Node, name: string, input: NumberArray | undefined): number[] {

@@ -12,13 +12,21 @@ import {
   reshapedDims,
   sizeOf,
 } from './arrays.js';
-import { isInteger, OPERATORS, rangeLength, sliced, squeezed, unsqueezed } from './evaluate-operators.js';
+import { Elements, WHOLE } from './elements.js';
+import {
+  BROADCASTS,
+  isInteger,
+  OPERATORS,
+  permutation,
+  rangeLength,
+  sliced,
+  squeezed,
+  unsqueezed,
+} from './evaluate-operators.js';
 
 /** Nodes whose first output has the shape of their first input. */
 const KEEPS_SHAPE =
-  /^(Cast|CastLike|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Erf|Gelu|FastGelu|QuickGelu|Exp|Abs|Clip|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Attention|MultiHeadAttention|Dropout|Trilu|CumSum)$/;
-const BROADCASTS =
-  /^(Add|Sub|Mul|Div|Mod|Pow|Max|Min|Where|Equal|Less|LessOrEqual|Greater|GreaterOrEqual|And|Or|Xor)$/;
+  /^(Cast|CastLike|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Erf|Gelu|FastGelu|QuickGelu|Exp|Abs|Clip|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Attention|MultiHeadAttention|Dropout|Trilu|CumSum|ScatterND)$/;
 /** Other nodes that may make more elements than they read. */
 const GROWS = /^(Expand|Tile|ConstantOfShape|Range|Concat|Gather)$/;
 
@@ -28,6 +36,8 @@ const MAKES_INTEGERS =
 
 /** More elements than any decoder's masks take at all layers together. */
 const MOST_COMPUTED = 2 ** 25;
+/** How many times more elements a value has than are taken of it where it is not made as a whole. */
+const MUCH_MORE = 8;
 /** Larger arrays are kept only when several nodes read them: a long mask of every head and layer would fill the memory. */
 const KEPT_ELEMENTS = 2 ** 16;
 
@@ -39,6 +49,7 @@ export class Evaluator {
   private readonly failures = new Map<string, unknown>();
   private readonly values = new Map<string, NumberArray>();
   private readonly shapes = new Map<string, readonly number[]>();
+  private readonly elements: Elements;
 
   /**
    * @param values what graph inputs or inner values hold
@@ -51,6 +62,7 @@ export class Evaluator {
     shapes: Readonly<Record<string, readonly number[]>>,
     private left = MOST_COMPUTED,
   ) {
+    this.elements = new Elements(index, this);
     for (const [name, value] of Object.entries(values)) this.values.set(name, value);
     this.declare(shapes);
   }
@@ -101,6 +113,7 @@ export class Evaluator {
       const part = dims.slice(start, end);
       return array([part.length], true, part);
     }
+    if (this.takesLittle(node)) return this.elements.taken(node);
     if (node.opType === 'CastLike') {
       // Of the second only its type matters, which may be that of activations.
       const [from = '', like = ''] = node.input;
@@ -132,8 +145,15 @@ export class Evaluator {
     if (elements > this.left) throw new Error('it takes too much computation');
   }
 
+  /** Whether a node takes so little of so much that what it takes is computed alone. */
+  private takesLittle({ opType, input, output }: Node): boolean {
+    if (!/^(Slice|Gather)$/.test(opType)) return false;
+    const [whole, taken] = [input[0], output[0]].map((name) => sizeOf(this.dims(name ?? '')));
+    return whole! > WHOLE && taken! <= KEPT_ELEMENTS && MUCH_MORE * taken! < whole!;
+  }
+
   /** Whether a value, known or not, holds integers or booleans. */
-  private isInteger(name: string): boolean {
+  isInteger(name: string): boolean {
     const known = this.values.get(name);
     if (known) return known.integer;
     const input = this.index.graph.input.find((each) => each.name === name);
@@ -175,7 +195,7 @@ export class Evaluator {
       case 'MatMulNBits':
         return [...first().slice(0, -1), intAttribute(node, 'N', 0)];
       case 'Transpose':
-        return permuted(node, first());
+        return permutation(node, first().length).map((axis) => first()[axis]!);
       case 'Reshape':
         return reshapedDims(first(), numbers(1), intAttribute(node, 'allowzero', 0) === 1);
       case 'Expand':
@@ -226,11 +246,6 @@ export class Evaluator {
         return this.value(name).dims;
     }
   }
-}
-
-function permuted(node: Node, dims: readonly number[]): number[] {
-  const perm = attributeOf(node, 'perm')?.ints.map(Number) ?? dims.map((_, i) => dims.length - 1 - i);
-  return perm.map((axis) => dims[axis]!);
 }
 
 function constantArray(tensor: Tensor): NumberArray {

@@ -59,6 +59,20 @@ describe('readSkeleton', () => {
     }
   });
 
+  it('keeps tables of booleans and positions, which are no weights', async () => {
+    const builder = GraphBuilder.create('outer', { '': 21 });
+    builder.raw('table', DataType.BOOL, [300, 300], new Uint8Array(90_000).fill(1));
+    builder.int64('positions', [2048, 1], new Float64Array(2048).fill(7));
+    builder.raw('bytes', DataType.UINT8, [300, 300], new Uint8Array(90_000).fill(1));
+    const bytes = serializeModel(builder.model);
+    const [table, positions, other] = graphOf(
+      await readSkeleton(bytesSource(bytes), 'model.onnx'),
+    ).initializer;
+    expect(table!.rawData).toEqual(new Uint8Array(90_000).fill(1));
+    expect(positions!.rawData.length).toBe(2048 * 8);
+    expect(externalDataOf(other!)).toMatchObject({ location: 'model.onnx', length: 90_000 });
+  });
+
   it('says where a truncated file is damaged', async () => {
     const bytes = serializeModel(buildGqaDecoder());
     for (const length of [1, 40, 5000, bytes.length - 1]) {

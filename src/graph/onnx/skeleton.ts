@@ -1,9 +1,15 @@
 import type { ByteSource } from './byte-source.js';
-import { type Model, parseModel } from './onnx.js';
+import { DataType, type Model, parseModel } from './onnx.js';
 import { ByteWriter, damagedModel, type Field, WireReader } from './wire.js';
 
 /** Tensors up to this many bytes stay in the skeleton: the shapes and axes that ONNX Runtime folds and checks. */
 export const INLINE_BYTES = 1024;
+
+/**
+ * Up to how many bytes tensors of types that no weights have stay as well: what each of 8,192 tokens sees of the others, and
+ * positions of 131,072 tokens.
+ */
+const TABLE_BYTES: Partial<Record<number, number>> = { [DataType.BOOL]: 2 ** 26, [DataType.INT64]: 2 ** 20 };
 
 /** Which fields of a message hold messages that can hold a large tensor, by field number. */
 type Kind = 'model' | 'graph' | 'node' | 'attribute' | 'tensor';
@@ -14,14 +20,15 @@ const CHILDREN: Record<Kind, Readonly<Record<number, Kind>>> = {
   attribute: { 6: 'graph', 11: 'graph' },
   tensor: {},
 };
+const DATA_TYPE = 2;
 const RAW_DATA = 9;
 const DATA_LOCATION = 14;
 /** As protobuf's own limit: a damaged file may nest messages as deep as it is long. */
 const DEEPEST = 100;
 
 /**
- * Reads an ONNX model without the weights inside it: each initializer of more than 1 KB, also in subgraphs, becomes external
- * data that names the place of its bytes in the original file. What is external already stays as it is.
+ * Reads an ONNX model without the weights inside it: each initializer of more than 1 KB that is no table of booleans or
+ * of positions, also in subgraphs, becomes external data that names the place of its bytes in the original file. What is external already stays as it is.
  * @param source the bytes of the .onnx file; only the graph is read, however large the file is.
  * @param location the file's name as external data shall give it, relative to where the skeleton will be loaded.
  * @throws ElasticCacheError 'invalid-model' with the offset and the reason when the file is truncated or damaged.
@@ -43,21 +50,27 @@ async function skeletonOf(
   const writer = new ByteWriter();
   let offset = start;
   let moved = false;
+  let inline = INLINE_BYTES;
   while (offset < end) {
     const field = await reader.field(offset, end);
     offset = field.end;
-    const large = field.wireType === 2 && field.end - field.dataStart > INLINE_BYTES;
+    const size = field.end - field.dataStart;
+    const large = field.wireType === 2 && size > INLINE_BYTES;
     const child = large ? CHILDREN[kind][field.number] : undefined;
     if (child) {
       const { dataStart, number } = field;
       writer.message(number, await skeletonOf(reader, child, dataStart, field.end, location, depth + 1));
-    } else if (large && kind === 'tensor' && field.number === RAW_DATA) {
+    } else if (large && kind === 'tensor' && field.number === RAW_DATA && size > inline) {
       writeExternal(writer, field, location);
       moved = true;
     } else if (moved && field.number === DATA_LOCATION) {
       // Says that the data are inside, where they were.
     } else {
-      writer.bytes(await reader.bytes(field.start, field.end));
+      const bytes = await reader.bytes(field.start, field.end);
+      // A writer of protobuf puts the type before the elements.
+      if (kind === 'tensor' && field.number === DATA_TYPE)
+        inline = TABLE_BYTES[bytes.at(-1)!] ?? INLINE_BYTES;
+      writer.bytes(bytes);
     }
   }
   return writer.finish();

@@ -99,42 +99,49 @@ export function dimsOf(tensor: Tensor): number[] {
 
 /** The elements of a small tensor as numbers; undefined when it is external, of a type that has none here, or damaged. */
 export function tensorNumbers(tensor: Tensor): number[] | undefined {
-  const count = elementCount(dimsOf(tensor));
-  const bytes = BYTES_PER_ELEMENT[tensor.dataType as DataType] ?? 1;
-  // A damaged tensor may hold any number of elements beside the shape it declares.
-  if (tensor.rawData.length > 0 && tensor.rawData.length !== count * bytes) return undefined;
-  const numbers = storedNumbers(tensor);
-  return numbers?.length === count ? numbers : undefined;
+  const at = numberAt(tensor);
+  return at && Array.from({ length: elementCount(dimsOf(tensor)) }, (_, i) => at(i));
 }
 
-function storedNumbers(tensor: Tensor): number[] | undefined {
-  if (tensor.dataLocation === DataLocation.EXTERNAL) return undefined;
-  if (tensor.floatData.length > 0) return [...tensor.floatData];
-  if (tensor.int64Data.length > 0) return tensor.int64Data.map(Number);
-  if (tensor.int32Data.length > 0) {
-    return [...tensor.int32Data].map(FROM_BITS[tensor.dataType] ?? Number);
-  }
-  const raw = tensor.rawData;
+/** What reads single elements of a tensor as numbers, by their place in row-major order; undefined as for `tensorNumbers`. */
+export function numberAt(tensor: Tensor): ((i: number) => number) | undefined {
+  const stored = storedNumbers(tensor);
+  // A damaged tensor may hold any number of elements beside the shape it declares.
+  return stored?.count === elementCount(dimsOf(tensor)) ? stored.at : undefined;
+}
+
+function storedNumbers(tensor: Tensor): { count: number; at: (i: number) => number } | undefined {
+  const { dataType, dataLocation, floatData, int64Data, int32Data, rawData: raw } = tensor;
+  if (dataLocation === DataLocation.EXTERNAL) return undefined;
+  const bits = FROM_BITS[dataType];
+  if (floatData.length > 0) return { count: floatData.length, at: (i) => floatData[i]! };
+  if (int64Data.length > 0) return { count: int64Data.length, at: (i) => Number(int64Data[i]) };
+  if (int32Data.length > 0)
+    return { count: int32Data.length, at: (i) => (bits ? bits(int32Data[i]!) : int32Data[i]!) };
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
-  const read = (width: number, at: (offset: number) => number) =>
-    Array.from({ length: Math.floor(raw.length / width) }, (_, i) => at(i * width));
-  switch (tensor.dataType) {
+  const width = BYTES_PER_ELEMENT[dataType as DataType];
+  const at = readerOf(view, dataType);
+  return at && width ? { count: raw.length / width, at: (i) => at(i * width) } : undefined;
+}
+
+function readerOf(view: DataView, type: DataType): ((offset: number) => number) | undefined {
+  switch (type) {
     case DataType.FLOAT:
-      return read(4, (offset) => view.getFloat32(offset, true));
+      return (offset) => view.getFloat32(offset, true);
     case DataType.DOUBLE:
-      return read(8, (offset) => view.getFloat64(offset, true));
+      return (offset) => view.getFloat64(offset, true);
     case DataType.INT64:
-      return read(8, (offset) => Number(view.getBigInt64(offset, true)));
+      return (offset) => Number(view.getBigInt64(offset, true));
     case DataType.INT32:
-      return read(4, (offset) => view.getInt32(offset, true));
+      return (offset) => view.getInt32(offset, true);
     case DataType.UINT8:
     case DataType.BOOL:
-      return [...raw];
+      return (offset) => view.getUint8(offset);
     case DataType.FLOAT16:
     case DataType.BFLOAT16:
-      return read(2, (offset) => FROM_BITS[tensor.dataType]!(view.getUint16(offset, true)));
+      return (offset) => FROM_BITS[type]!(view.getUint16(offset, true));
     case DataType.INT8:
-      return read(1, (offset) => view.getInt8(offset));
+      return (offset) => view.getInt8(offset);
     default:
       return undefined;
   }
