@@ -1,7 +1,18 @@
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { DEFAULT_POLICY, describePolicy, policyNames } from '../policies/registry.js';
 import {
-  collectImage,
+  budgetOption,
+  endSize,
+  examples,
+  imageOption,
+  maxNewTokens,
+  modelOptions,
+  parsed,
+  policyOption,
+  samplingOptions,
+  systemOption,
+} from './options/command-options.js';
+import {
   countOf,
   parseBatchSizes,
   parseBudget,
@@ -14,14 +25,15 @@ import {
   parsePolicies,
   parsePolicy,
   parsePrompt,
-  parseTemperature,
-} from './option-values.js';
+} from './options/option-values.js';
+import { CHAT_COMMANDS } from './terminal/chat-commands.js';
 import { version } from './version.js';
 
 const POLICIES = `
 Policies:
 ${policyNames.map((name) => `  ${name.padEnd(18)} ${describePolicy(name)}`).join('\n')}
   With options of its own: elastic:importance=mean:endSize=16 (docs/policies.md lists them).
+  A policy of your own: ./mine.js, whose default export is a policy or makes one.
 
 Budgets:
   0.2                a share of the tokens seen so far, above 0 and at most 1
@@ -50,26 +62,51 @@ export function createProgram(): Command {
       .copyInheritedSettings(program)
       .showHelpAfterError(`(elastic-cache ${name} --help tells more)`);
 
-  modelOptions(
-    command(
-      'generate',
-      'ask a model, about an image or not; the answer streams to stdout',
-      examples(
-        'generate --image photo.jpg --prompt "Describe the image." --budget 0.2',
-        'generate --model onnx-community/Qwen2-VL-2B-Instruct --dtype q4 --image a.png --prompt "What is this?"',
-        'generate --image photo.jpg --prompt "Describe the image." --json | jq .stats.bytesHeld',
-      ) + POLICIES,
+  samplingOptions(
+    modelOptions(
+      command(
+        'generate',
+        'ask a model, about an image or not; the answer streams to stdout',
+        examples(
+          'generate --image photo.jpg --prompt "Describe the image." --budget 0.2',
+          'generate --model onnx-community/Qwen2-VL-2B-Instruct --dtype q4 --image a.png --prompt "What is this?"',
+          'generate --image photo.jpg --prompt "Describe the image." --json | jq .stats.bytesHeld',
+          'generate --prompt "Tell me a story." --temperature 0.8 --top-p 0.9 --seed 1 --stop "The end"',
+        ) + POLICIES,
+      ),
     ),
   )
     .addOption(imageOption())
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(budgetOption('how much the cache may hold'))
-    .option('--policy <name>', 'what to keep', parsePolicy, DEFAULT_POLICY)
+    .addOption(policyOption())
     .addOption(endSize())
     .addOption(maxNewTokens())
-    .option('--temperature <number>', '0 always takes the likeliest token', parseTemperature, 0)
+    .addOption(systemOption())
     .option('--json', 'one JSON object on stdout: text, stats, timings')
     .action(async (options) => (await import('./commands/generate.js')).generate(options));
+
+  samplingOptions(
+    modelOptions(
+      command(
+        'chat',
+        'talk with a model, about images or not; one cache holds the conversation',
+        examples(
+          'chat --image photo.jpg --budget 0.2',
+          'chat --model HuggingFaceTB/SmolLM2-135M-Instruct --dtype q4 --system "Be brief."',
+        ) +
+          CHAT_COMMANDS +
+          POLICIES,
+      ),
+    ),
+  )
+    .addOption(imageOption())
+    .addOption(budgetOption('how much the cache may hold'))
+    .addOption(policyOption())
+    .addOption(endSize())
+    .addOption(maxNewTokens())
+    .addOption(systemOption())
+    .action(async (options) => (await import('./commands/chat.js')).chatInTerminal(options));
 
   modelOptions(
     command(
@@ -111,7 +148,7 @@ export function createProgram(): Command {
     .addOption(imageOption())
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(budgetOption('how much the cache may hold'))
-    .option('--policy <name>', 'what to keep', parsePolicy, DEFAULT_POLICY)
+    .addOption(policyOption())
     .addOption(endSize())
     .option('--layer <number>', 'one layer, from 0, large (default: all of them)', parseLayer)
     .option('--out <file>', 'the picture to make: .svg or .png')
@@ -213,53 +250,4 @@ export function createProgram(): Command {
     .action(async (options) => (await import('./commands/demo.js')).demo(options));
 
   return program;
-}
-
-function modelOptions(command: Command): Command {
-  return command
-    .option(
-      '--model <id-or-directory>',
-      'a model on the Hub or on disk (default: the small one in this package)',
-    )
-    .option(
-      '--dtype <name>',
-      "number format of the weights: q4, q8, fp16, fp32 ... (default: the model's own choice)",
-    )
-    .option('--device <name>', 'what ONNX Runtime runs on (default: cpu)')
-    .option('--chunk <tokens>', 'prompt tokens read at a time (default: 512)', countOf('chunk'));
-}
-
-function imageOption(): Option {
-  return new Option(
-    '--image <file>',
-    'an image: a path, an address (https:, data:), or - for standard input; again for more, where the model takes several',
-  )
-    .argParser(collectImage)
-    .default([], 'none: the prompt is text alone');
-}
-
-function endSize(): Option {
-  return new Option(
-    '--end-size <tokens>',
-    'last tokens of the prompt that elastic never merges; as many as the question has keep it whole (default: 1)',
-  ).argParser(countOf('end-size'));
-}
-
-function maxNewTokens(): Option {
-  return new Option('--max-new-tokens <count>', 'longest answer, in tokens')
-    .argParser(countOf('max-new-tokens'))
-    .default(256);
-}
-
-function budgetOption(description: string): Option {
-  return parsed('--budget <budget>', description, '0.2', parseBudget);
-}
-
-/** An option whose default is read as if it had been typed. */
-function parsed<T>(flags: string, description: string, typed: string, parse: (value: string) => T): Option {
-  return new Option(flags, description).argParser(parse).default(parse(typed), typed);
-}
-
-function examples(...lines: string[]): string {
-  return `\nExamples:\n${lines.map((line) => `  elastic-cache ${line}`).join('\n')}\n`;
 }

@@ -3,8 +3,7 @@ import { answerInputs } from '../models/conversation/answer.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { readCompressed } from '../models/measuring/read-compressed.js';
 import { answerSurprise } from '../models/measuring/teacher-forcing.js';
-import { createPolicy } from '../policies/registry.js';
-import type { Cell } from './cells.js';
+import type { CacheCell } from './cells.js';
 import type { Task } from './data/dataset.js';
 import { isRight } from './metrics/accuracy.js';
 import type { Metric } from './metrics/names.js';
@@ -17,7 +16,7 @@ export interface QualityOptions {
   loaded: LoadedModel;
   task: Task;
   tasks: Prepared['tasks'];
-  cell: Cell;
+  cell: CacheCell;
   metrics: ReadonlySet<Metric>;
   maxNewTokens: number;
   /** The answer with the full cache; undefined when this is the full cache. */
@@ -31,7 +30,7 @@ export interface QualityOptions {
 export async function measureQuality(options: QualityOptions): Promise<Partial<ResultLine>> {
   const { loaded, task, tasks, cell, metrics, maxNewTokens, fullText } = options;
   const { inputs, reference } = tasks.get(task.name)!;
-  const newCache = () => new KVCache({ policy: createPolicy(cell.policy), budget: cell.budget.budget });
+  const newCache = () => new KVCache({ policy: cell.cachePolicy, budget: cell.budget.budget });
   const line: Partial<ResultLine> = {};
   if (metrics.has('ppl') && reference) {
     const cache = newCache();

@@ -2,7 +2,7 @@ import { ElasticCacheError } from '../errors.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { SharedPrompts } from '../models/measuring/shared-prompts.js';
 import { Random } from '../random.js';
-import { type Cell, REFERENCE } from './cells.js';
+import { type CacheCell, REFERENCE } from './cells.js';
 import type { BrokenRecord, Dataset, Sample, Task } from './data/dataset.js';
 import { reasonOf } from './data/record.js';
 import { measureLatency, type Shape, shapeName } from './metrics/latency.js';
@@ -16,7 +16,7 @@ export interface SweepOptions {
   loaded: LoadedModel;
   dataset: Dataset;
   /** The first is {@link REFERENCE}. */
-  cells: readonly Cell[];
+  cells: readonly CacheCell[];
   metrics: ReadonlySet<Metric>;
   /** What latency is measured on. */
   shapes: readonly Shape[];
@@ -37,7 +37,7 @@ export interface SweepProgress {
 }
 
 /** A line that is still to be made. */
-type Job = { cell: Cell } & ({ task: Task } | { shape: Shape });
+type Job = { cell: CacheCell } & ({ task: Task } | { shape: Shape });
 
 /** Errors of a sample, one that is too long for the model included, as against those of a model or a disk that fails. */
 const OF_SAMPLE = ['invalid-image', 'missing-file', 'invalid-prompt', 'context-full'];
@@ -111,12 +111,12 @@ function fullText(results: ResultsFile, key: ResultKey): string | undefined {
 async function timed(
   { loaded }: SweepOptions,
   warm: Set<string>,
-  { shape, cell }: { shape: Shape; cell: Cell },
+  { shape, cell }: { shape: Shape; cell: CacheCell },
   prepared: Prepared,
 ) {
-  const run = ({ policy, budget }: Cell) =>
+  const run = ({ cachePolicy, budget }: CacheCell) =>
     measureLatency(loaded, prepared.timed.inputs, prepared.timed.output, shape, {
-      policy,
+      policy: cachePolicy,
       budget: budget.budget,
     });
   const name = shapeName(shape);

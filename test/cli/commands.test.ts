@@ -62,7 +62,7 @@ describe('generate', () => {
       '--json',
     );
     const result = JSON.parse(stdout);
-    expect(result).toMatchObject({ model, policy: 'snapkv', budget: 0.5, promptTokens: 23, newTokens: 20 });
+    expect(result).toMatchObject({ model, policy: 'snapkv', budget: '0.5', promptTokens: 23, newTokens: 20 });
     expect(result.stats).toMatchObject({ tokensSeen: 42, tokensHeld: 21, bytesHeld: 21 * BYTES_PER_TOKEN });
     expect(result.text.split(' ')).toHaveLength(20);
     expect(result.timings.msPerToken).toBeGreaterThan(0);
@@ -118,7 +118,15 @@ describe('compare', () => {
       const cells = line.split('│').map((cell) => cell.trim());
       return cells.length > 2 ? [cells.slice(1, -1)] : [];
     });
-    expect(rows[0]).toEqual(['policy', 'budget', 'tokens held', 'cache', 'per token', 'as the full cache']);
+    expect(rows[0]).toEqual([
+      'policy',
+      'budget',
+      'tokens held',
+      'cache',
+      'prefill',
+      'per token',
+      'as the full cache',
+    ]);
     expect(rows.slice(1).map(([policy, budget, held]) => [policy, budget, held])).toEqual([
       ['full', '1', '34 of 34'],
       ['snapkv', '1', '34 of 34'],
@@ -128,7 +136,7 @@ describe('compare', () => {
       ['elastic', '1', '34 of 34'],
       ['elastic', '0.2', '6 of 34'],
     ]);
-    for (const index of [1, 2, 4, 6]) expect(rows[index]?.[5]).toBe('100%');
+    for (const index of [1, 2, 4, 6]) expect(rows[index]?.[6]).toBe('100%');
     expect(stdout).toContain('\nelastic, 0.2:\n');
   });
 

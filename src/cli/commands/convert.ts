@@ -1,5 +1,5 @@
 import { type ConvertDtype, convertCheckpoint } from '../../convert/index.js';
-import { listOf } from '../option-values.js';
+import { listOf } from '../options/option-values.js';
 import { Progress } from '../terminal/progress.js';
 
 export interface ConvertOptions {

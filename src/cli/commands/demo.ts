@@ -1,10 +1,12 @@
 import { embeddedModel } from '../../models/embedded.js';
 import { readImage } from '../../models/images/read-image.js';
+import { full } from '../../policies/full.js';
 import { agreement, sentencesRight } from '../agreement.js';
-import { ask, costLines, type Outcome } from '../ask.js';
 import { readSample, type Sample } from '../bundled/samples.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
-import type { NamedBudget } from '../option-values.js';
+import type { NamedBudget } from '../options/option-values.js';
+import { policyOf } from '../options/policy-file.js';
+import { ask, costLines, type Outcome } from '../results/ask.js';
 import { columns, LiveBlock } from '../terminal/columns.js';
 import { percent } from '../terminal/format.js';
 import { Progress } from '../terminal/progress.js';
@@ -32,16 +34,17 @@ const NARROWEST = 60;
 export async function demo(options: DemoOptions): Promise<void> {
   const sample = await readSample(options.scene);
   const images = [await readImage(sample.image)];
+  const own = await policyOf(options.policy);
   const progress = new Progress();
   const loaded = await loadWithProgress(options.model ?? embeddedModel(), options, progress);
   process.stdout.write(`${sample.image}\n${PROMPT}\n\nTruth: ${sample.description}\n\n`);
 
   const question = { images, prompt: PROMPT };
   const runs = [
-    { title: 'full cache', policy: 'full', budget: { name: '1', budget: 1 } },
+    { title: 'full cache', policy: full(), budget: { name: '1', budget: 1 } },
     {
-      title: `${options.policy}, budget ${options.budget.name}`,
-      policy: options.policy,
+      title: `${own.name}, budget ${options.budget.name}`,
+      policy: own,
       budget: options.budget,
     },
   ];
@@ -55,8 +58,8 @@ export async function demo(options: DemoOptions): Promise<void> {
     display.done(column, [...costLines(outcome), rightLine(outcome, sample)]);
   }
   display.end();
-  const [full, elastic] = outcomes as [Outcome, Outcome];
-  process.stdout.write(`\nThe two answers agree by ${percent(agreement(elastic.text, full.text))}.\n`);
+  const [whole, elastic] = outcomes as [Outcome, Outcome];
+  process.stdout.write(`\nThe two answers agree by ${percent(agreement(elastic.text, whole.text))}.\n`);
 }
 
 function rightLine({ text }: Outcome, { description }: Sample): string {

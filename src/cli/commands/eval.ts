@@ -14,7 +14,8 @@ import { sweep } from '../../eval/sweep.js';
 import { embeddedModel } from '../../models/embedded.js';
 import { openScenesOrFile } from '../bundled/scenes.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
-import type { NamedBudget } from '../option-values.js';
+import type { NamedBudget } from '../options/option-values.js';
+import { policyOf } from '../options/policy-file.js';
 import { Progress } from '../terminal/progress.js';
 import { SweepBar } from '../terminal/sweep-bar.js';
 import { version } from '../version.js';
@@ -73,7 +74,7 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     version: version(),
   });
   const results = await ResultsFile.open(join(out, 'results.jsonl'));
-  const cells = cellsOf(options.policies, options.budgets);
+  const cells = cellsOf(await Promise.all(options.policies.map((spec) => policyOf(spec))), options.budgets);
   const shapes = options.lengths.flatMap((lengths) =>
     options.batchSizes.map((batch) => ({ lengths, batch })),
   );

@@ -5,10 +5,11 @@ import { drawPicture } from '../../explain/picture.js';
 import { type Explanation, explainPrompt } from '../../explain/prompt/explain-prompt.js';
 import { checkPicturePath, writePicture } from '../../explain/write-picture.js';
 import { embeddedModel } from '../../models/embedded.js';
-import { createPolicy } from '../../policies/registry.js';
 import { readImages } from '../images.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
-import type { NamedBudget } from '../option-values.js';
+import type { NamedBudget } from '../options/option-values.js';
+import { policyOf } from '../options/policy-file.js';
+import { askedFor } from '../results/result.js';
 import { Progress } from '../terminal/progress.js';
 
 export interface ExplainOptions extends ModelOptions {
@@ -31,20 +32,17 @@ export async function explain(options: ExplainOptions): Promise<void> {
       'explain has nowhere to put what it finds; give --out picture.svg (or .png), --json, or both.',
     );
   }
+  const made = await policyOf(policy, endSize);
   if (out !== undefined) await checkPicturePath(out, paths);
   const images = await readImages(paths);
   const model = options.model ?? embeddedModel();
   const progress = new Progress();
   const loaded = await loadWithProgress(model, options, progress);
   const explanation = await progress.stage('reading the prompt', () =>
-    explainPrompt(
-      loaded,
-      { images, prompt },
-      { policy: createPolicy(policy, { endSize }), budget: budget.budget, layer },
-    ),
+    explainPrompt(loaded, { images, prompt }, { policy: made, budget: budget.budget, layer }),
   );
   if (json) {
-    const asked = { model, image: paths[0], prompt, policy, budget: budget.budget };
+    const asked = { ...askedFor(model, options), policy: made.name, budget: budget.name };
     process.stdout.write(`${JSON.stringify({ ...asked, ...numbersOf(explanation, layer) })}\n`);
   }
   if (out === undefined) return;
@@ -55,7 +53,7 @@ export async function explain(options: ExplainOptions): Promise<void> {
       `${basename(model)} cannot be drawn: ${noGrid}; --json tells the same in numbers.`,
     );
   }
-  const title = `${policy}, budget ${budget.name}`;
+  const title = `${made.name}, budget ${budget.name}`;
   const photo = images[0] && (await embedPhoto(images[0]));
   await writePicture(out, drawPicture(explanation, { photo, title, prompt, layer }));
   if (!json) process.stdout.write(`${out}\n`);

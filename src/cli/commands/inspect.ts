@@ -6,6 +6,7 @@ import { type Inspection, inspectDecoder } from '../../graph/inspect.js';
 import type { Model } from '../../graph/onnx/onnx.js';
 import { readSkeleton } from '../../graph/onnx/skeleton.js';
 import { FileSource } from '../../runtime/file-source.js';
+import { version } from '../version.js';
 
 /**
  * Tells how a decoder attends, layer by layer, and what its cache costs.
@@ -18,7 +19,7 @@ export async function inspect(path: string, { json }: { json?: true }): Promise<
     throw new ElasticCacheError('unsupported-graph', `${file}: ${refusal}`);
   }
   const found = { file, decoder, report, cacheBytesPerToken, operators };
-  process.stdout.write(json ? `${JSON.stringify(found)}\n` : text(found));
+  process.stdout.write(json ? `${JSON.stringify({ version: version(), ...found })}\n` : text(found));
 }
 
 /** What was found in a decoder that can be rewritten. */

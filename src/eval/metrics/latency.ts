@@ -1,9 +1,9 @@
 import type { Budget } from '../../cache/budget.js';
 import { KVCache } from '../../cache/kv-cache.js';
+import type { CachePolicy } from '../../cache/policy.js';
 import type { Inputs } from '../../models/conversation/prepare-inputs.js';
 import type { LoadedModel } from '../../models/loaded-model.js';
 import { lengthened, repeated, timeGeneration } from '../../models/measuring/timed-generation.js';
-import { createPolicy } from '../../policies/registry.js';
 
 /** How long a prompt and its answer are, in tokens, and how many of them run together. */
 export interface Shape {
@@ -38,9 +38,9 @@ export async function measureLatency(
   inputs: Inputs,
   ownOutput: number,
   { lengths, batch }: Shape,
-  cell: { policy: string; budget: Budget },
+  cell: { policy: CachePolicy; budget: Budget },
 ): Promise<Latency> {
-  const cache = new PeakCache({ policy: createPolicy(cell.policy), budget: cell.budget });
+  const cache = new PeakCache({ policy: cell.policy, budget: cell.budget });
   const row = lengths ? lengthened(loaded, inputs, lengths.prompt) : inputs;
   const newTokens = lengths?.output ?? ownOutput;
   const timing = await timeGeneration(loaded, repeated(row, batch), newTokens, cache);

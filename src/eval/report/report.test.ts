@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { createPolicy } from '../../policies/registry.js';
 import { type Cell, cellsOf } from '../cells.js';
 import type { ResultLine } from '../results.js';
 import { summarise } from '../summary.js';
@@ -6,8 +7,9 @@ import { latencyChart, qualityChart } from './charts.js';
 import { csv } from './csv.js';
 import { markdownTables } from './markdown.js';
 
+const policies = (...names: string[]) => names.map((name) => createPolicy(name));
 const budget = (share: number) => ({ name: String(share), budget: share });
-const cells = cellsOf(['full', 'h2o', 'elastic:distance=-9'], [budget(0.2), budget(0.5)]);
+const cells = cellsOf(policies('full', 'h2o', 'elastic:distance=-9'), [budget(0.2), budget(0.5)]);
 
 /** Surprise of 10 tokens: ln 2 a token with the full cache, ln 4 at 0.5, ln 8 at 0.2. */
 function lineOf(sample: string, { policy, budget }: Cell): ResultLine {
@@ -141,7 +143,7 @@ describe('reports', () => {
       [[0.2, 0.5], 1],
       [[], 0],
     ] as const) {
-      const shown = cellsOf(['h2o'], budgets.map(budget));
+      const shown = cellsOf(policies('h2o'), budgets.map(budget));
       const chart = qualityChart(summarise(answers, shown, [])) ?? '';
       // The full cache is drawn across, whatever the budgets; with nothing to compare it to there is no chart.
       expect(chart.match(/<path d="M[^"]+L[^"]+"[^>]*stroke-dasharray="4,2"/g) ?? []).toHaveLength(2 * drawn);
@@ -158,7 +160,7 @@ describe('reports', () => {
     [['0.5', '0.3'], 1],
   ])('join %j by %i lines: none between kinds of budgets', (budgets, lines) => {
     const names = budgets.map((name) => ({ name, budget: 1 }));
-    const shown = cellsOf(['h2o'], names);
+    const shown = cellsOf(policies('h2o'), names);
     const summary = summarise(
       shown.map((cell) => ({ ...lineOf('a', cell), tokensHeld: 50, rouge: undefined })),
       shown,

@@ -1,27 +1,24 @@
-import type { CacheStats } from '../cache/stats.js';
-import { type Answer, answer } from '../models/conversation/answer.js';
-import type { Question } from '../models/conversation/prepare-inputs.js';
-import type { LoadedModel } from '../models/loaded-model.js';
-import { createPolicy } from '../policies/registry.js';
-import type { NamedBudget } from './option-values.js';
-import { ProgressCache } from './progress-cache.js';
-import { megabytes, milliseconds } from './terminal/format.js';
-import type { Progress } from './terminal/progress.js';
+import type { CachePolicy } from '../../cache/policy.js';
+import type { CacheStats } from '../../cache/stats.js';
+import { type Answer, answer } from '../../models/conversation/answer.js';
+import type { Question } from '../../models/conversation/prepare-inputs.js';
+import type { ReplySettings } from '../../models/conversation/reply.js';
+import type { LoadedModel } from '../../models/loaded-model.js';
+import type { NamedBudget } from '../options/option-values.js';
+import { ProgressCache } from '../progress-cache.js';
+import { megabytes, milliseconds } from '../terminal/format.js';
+import type { Progress } from '../terminal/progress.js';
 
-export interface AskOptions {
-  policy: string;
+export interface AskOptions extends ReplySettings {
+  policy: CachePolicy;
   budget: NamedBudget;
-  /** Last tokens of the prompt that `elastic` never merges; 1 unless told. */
-  endSize?: number | undefined;
-  maxNewTokens: number;
-  temperature?: number;
   onText?: (text: string) => void;
 }
 
 /** An answer and what was left in the cache when it was complete. */
 export interface Outcome extends Answer {
   policy: string;
-  budget: string;
+  budget: NamedBudget;
   stats: CacheStats;
 }
 
@@ -29,20 +26,18 @@ export interface Outcome extends Answer {
 export async function ask(
   loaded: LoadedModel,
   question: Question,
-  { policy, budget, endSize, maxNewTokens, temperature, onText }: AskOptions,
+  { policy, budget, onText, ...settings }: AskOptions,
   progress: Progress,
 ): Promise<Outcome> {
   let promptTokens = 1;
-  const cache = new ProgressCache(
-    { policy: createPolicy(policy, { endSize }), budget: budget.budget },
-    (seen) => progress.at(seen, promptTokens),
+  const cache = new ProgressCache({ policy, budget: budget.budget }, (seen) =>
+    progress.at(seen, promptTokens),
   );
   progress.start('reading the prompt');
   try {
     const given = await answer(loaded, question, {
+      ...settings,
       cache,
-      maxNewTokens,
-      ...(temperature === undefined ? {} : { temperature }),
       onPrompt: (tokens) => {
         promptTokens = tokens;
       },
@@ -51,7 +46,7 @@ export async function ask(
         onText?.(text);
       },
     });
-    return { ...given, policy, budget: budget.name, stats: cache.stats() };
+    return { ...given, policy: policy.name, budget, stats: cache.stats() };
   } finally {
     progress.end();
   }

@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import type { Budget } from '../cache/budget.js';
-import { ElasticCacheError } from '../errors.js';
-import { METRICS, type Metric } from '../eval/metrics/names.js';
-import { createPolicy } from '../policies/registry.js';
+import type { Budget } from '../../cache/budget.js';
+import { ElasticCacheError } from '../../errors.js';
+import { METRICS, type Metric } from '../../eval/metrics/names.js';
+import { createPolicy } from '../../policies/registry.js';
+import { isPolicyFile } from './policy-file.js';
 
 const BUDGET_FORMS =
   'give a share of the tokens above 0 and at most 1 such as 0.2, tokens such as 256tokens, or memory such as 64mb';
@@ -95,8 +96,9 @@ export function parseOnError(value: string): 'skip' | 'stop' {
   throw invalid(`--on-error "${value}" is not skip or stop.`);
 }
 
+/** Checks a name; a file is opened by the command. */
 export function parsePolicy(value: string): string {
-  return createPolicy(value).name;
+  return isPolicyFile(value) ? value : createPolicy(value).name;
 }
 
 export function parsePolicies(value: string): string[] {
@@ -128,6 +130,30 @@ export const parseTemperature = checked(
   z.string().min(1).transform(Number).pipe(z.number().min(0).max(100)),
   'a number from 0 (always the likeliest token) to 100',
 );
+
+export const parseTopP = checked(
+  'top-p',
+  z.string().min(1).transform(Number).pipe(z.number().gt(0).max(1)),
+  'a number above 0 and at most 1 (all tokens)',
+);
+
+export const parseTopK = checked(
+  'top-k',
+  z.string().regex(/^\d+$/).transform(Number).pipe(z.int().min(0)),
+  'a whole number from 1, or 0 for all tokens',
+);
+
+export const parseSeed = checked(
+  'seed',
+  z.string().regex(/^\d+$/).transform(Number).pipe(z.int().min(0)),
+  'a whole number from 0',
+);
+
+/** Adds one more stop string; \n and \t are written as in JSON. */
+export function collectStop(value: string, stops: readonly string[] = []): string[] {
+  if (value === '') throw invalid('--stop is empty; give one character at least.');
+  return [...stops, value.replaceAll('\\n', '\n').replaceAll('\\t', '\t')];
+}
 
 /** @throws ElasticCacheError 'invalid-prompt' when there is nothing but space */
 export function parsePrompt(value: string): string {
