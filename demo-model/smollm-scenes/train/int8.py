@@ -69,19 +69,6 @@ class Linear(torch.autograd.Function):
         return ctx.frozen.apply_back(g).addmm_(g_low, a), None, g_low.T @ x, g.T @ low
 
 
-class Head(torch.autograd.Function):
-    """The output product, without a LoRA."""
-
-    @staticmethod
-    def forward(ctx, x, frozen: Frozen):
-        ctx.frozen = frozen
-        return frozen.apply(x)
-
-    @staticmethod
-    def backward(ctx, g):
-        return ctx.frozen.apply_back(g.contiguous()), None
-
-
 class SwiGlu(torch.autograd.Function):
     @staticmethod
     def forward(ctx, both):

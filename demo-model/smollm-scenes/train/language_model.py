@@ -92,9 +92,9 @@ class Llama(nn.Module):
         theta = c["rope_parameters"]["rope_theta"]
         self.register_buffer("frequencies", theta ** (-torch.arange(0, self.width, 2) / self.width), persistent=False)
 
-    def output(self, tokens: torch.Tensor) -> Frozen:
+    def output(self, tokens: torch.Tensor) -> torch.Tensor:
         """The output product over some of the vocabulary."""
-        return Frozen(self.embedding[tokens])
+        return self.embedding[tokens]
 
     def forward(self, prefix: torch.Tensor, positions: torch.Tensor, groups: list[Group], start: int):
         """prefix [B, P, H] at positions [B, P]; texts begin at position `start` -> hidden states of each group [B, S, L, H], looks"""
@@ -148,5 +148,5 @@ class Llama(nn.Module):
         parts = x.split(sizes)[1:]
         return [part.view(*g.ids.shape, hidden) for part, g in zip(parts, groups, strict=True)], looks
 
-    def logits(self, hidden: torch.Tensor, output: Frozen) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         return head(rms_norm(hidden, self.norm, self.epsilon), output)

@@ -178,7 +178,7 @@ def main() -> None:
     model = Model(a)
     vocabulary = Vocabulary(model, rows, scenes)
     model.to(a.device)
-    vocabulary.place = vocabulary.place.to(a.device)
+    vocabulary.place, vocabulary.head = vocabulary.place.to(a.device), vocabulary.head.to(a.device)
     parameters = model.trained()
     print(f"{len(scenes)} scenes, {sum(p.numel() for p in parameters.values()) / 1e6:.2f} million trained numbers, {len(vocabulary.tokens)} tokens compared", flush=True)
     matrices = [p for p in parameters.values() if p.ndim == 2]
