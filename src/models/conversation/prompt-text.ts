@@ -1,6 +1,8 @@
 import { ElasticCacheError } from '../../errors.js';
 import { familyOf } from '../families/registry.js';
 import type { LoadedModel } from '../loaded-model.js';
+import { boundedly, templateFailed } from './bounded-template.js';
+import { refuseReserved } from './reserved-tokens.js';
 
 /** What a user says in one turn, with so many images before it. */
 interface UserTurn {
@@ -21,7 +23,8 @@ interface Message {
 /**
  * The text of the first turn of a conversation, with a mark in the place of each image.
  * @param system what the model is told beforehand; of a template that has no place for it, it comes before what the user says
- * @throws ElasticCacheError `invalid-prompt` when the prompt holds such a mark itself
+ * @throws ElasticCacheError `invalid-prompt` when the prompt holds such a mark itself, or a token with a meaning of its own; `invalid-model` when the template
+ *   cannot be rendered
  */
 export function promptText(loaded: LoadedModel, images: number, prompt: string, system?: string): string {
   const user = userMessage(loaded, { images, prompt });
@@ -32,7 +35,11 @@ export function promptText(loaded: LoadedModel, images: number, prompt: string, 
     const text = rendered(loaded, [{ role: 'system', marks: [], text: system }, user]);
     if (text !== undefined) return text;
   }
-  return rendered(loaded, [led]) ?? render(loaded, [inForm(led, 'text')]);
+  try {
+    return rendered(loaded, [led]) ?? render(loaded, [inForm(led, 'text')]);
+  } catch (cause) {
+    throw templateFailed(cause);
+  }
 }
 
 /** Stands for an answer where a template is asked what comes behind one. No template changes it. */
@@ -77,11 +84,15 @@ function userMessage(loaded: LoadedModel, { images, prompt }: UserTurn): Message
   return { role: 'user', marks: new Array<string>(images).fill(mark ?? ''), text: prompt };
 }
 
+/** Refuses what is no text to the model: marks of images, and reserved tokens. */
 function refuseMarks(loaded: LoadedModel, text: string): void {
   const family = familyOf(loaded.model.config.model_type);
   const mark = family.mark(loaded);
   const held = mark !== undefined && text.includes(mark) ? mark : family.otherMarks?.exec(text)?.[0];
-  if (held === undefined) return;
+  if (held === undefined) {
+    refuseReserved(loaded, text);
+    return;
+  }
   throw new ElasticCacheError(
     'invalid-prompt',
     `The prompt holds "${held}", which stands for an image in this model's text; leave it out, images are put in by themselves.`,
@@ -93,12 +104,18 @@ function templateOf({ processor, tokenizer }: LoadedModel): unknown {
 }
 
 function render({ processor, tokenizer }: LoadedModel, messages: readonly object[]): string {
-  return tokenizer.apply_chat_template(messages as Messages, {
-    // Of several that a tokenizer has, it takes the default by itself.
-    chat_template: processor?.chat_template ?? null,
-    tokenize: false,
-    add_generation_prompt: true,
-  }) as string;
+  // Of several that a tokenizer has, it takes the default by itself.
+  const own = tokenizer.get_chat_template({ chat_template: processor?.chat_template ?? null });
+  return boundedly(
+    own,
+    (chat_template, variables) =>
+      tokenizer.apply_chat_template(messages as Messages, {
+        chat_template,
+        tokenize: false,
+        add_generation_prompt: true,
+        ...variables,
+      }) as string,
+  );
 }
 
 /** Templates take a content as a list of parts, or as a text; some take parts from users alone. */
@@ -113,7 +130,8 @@ function rendered(loaded: LoadedModel, messages: readonly Message[]): string | u
         loaded,
         messages.map((message) => inForm(message, form)),
       );
-    } catch {
+    } catch (cause) {
+      if (cause instanceof ElasticCacheError) throw cause;
       continue;
     }
     if (isWhole(text, messages)) return text;
