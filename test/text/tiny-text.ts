@@ -10,8 +10,12 @@ export interface TinyText {
   config: Record<string, unknown>;
   /** A file under test/ as an exporter wrote it. */
   decoder: string;
-  /** The file's name in the directory, `onnx/model.onnx` unless told. */
+  /** The file's name under onnx/, `model` unless told, with what a dtype adds to it. */
   file?: string;
+  /** `fp32` unless told. */
+  dtype?: 'fp16' | 'q8' | 'q4' | 'q4f16';
+  /** How far logits may be from those of transformers.js, 1e-4 unless told: half precision and int8 activations round. */
+  tolerance?: number;
   files: Record<string, object | string>;
 }
 
@@ -57,6 +61,26 @@ export const TEXT_MODELS: Record<string, TinyText> = {
   'optimum-gemma3': tiny('Gemma3ForCausalLM', 'gemma3_text', 'optimum-gemma3', OF_GEMMA),
   'optimum-phi3': tiny('Phi3ForCausalLM', 'phi3', 'optimum-phi3', OF_PHI),
   'optimum-granite': tiny('GraniteForCausalLM', 'granite', 'optimum-granite'),
+  'form-q8': { ...tiny('LlamaForCausalLM', 'llama', 'form-q8'), dtype: 'q8', tolerance: 0.1 },
+  'form-q4': { ...tiny('LlamaForCausalLM', 'llama', 'form-q4'), dtype: 'q4' },
+  'form-fp16': { ...tiny('LlamaForCausalLM', 'llama', 'form-fp16'), dtype: 'fp16', tolerance: 2e-2 },
+  'form-q4f16': { ...tiny('LlamaForCausalLM', 'llama', 'form-q4f16'), dtype: 'q4f16', tolerance: 2e-2 },
+  'form-merged': { ...tiny('LlamaForCausalLM', 'llama', 'form-merged'), file: 'decoder_model_merged' },
+  'genai-llama': tiny('LlamaForCausalLM', 'llama', 'genai-llama'),
+  'genai-llama-int4': { ...tiny('LlamaForCausalLM', 'llama', 'genai-llama-int4'), tolerance: 2e-2 },
+  'genai-qwen3': tiny('Qwen3ForCausalLM', 'qwen3', 'genai-qwen3'),
+  'genai-granite': tiny('GraniteForCausalLM', 'granite', 'genai-granite'),
+  'genai-gemma3': {
+    ...tiny('Gemma3ForCausalLM', 'gemma3_text', 'genai-gemma3', OF_GEMMA),
+    config: {
+      model_type: 'gemma3_text',
+      architectures: ['Gemma3ForCausalLM'],
+      ...SIZES,
+      num_hidden_layers: 6,
+      num_attention_heads: 2,
+      num_key_value_heads: 1,
+    },
+  },
   'optimum-smollm3': tiny('SmolLM3ForCausalLM', 'smollm3', 'optimum-smollm3'),
 };
 
@@ -64,8 +88,9 @@ const FIXTURES = new URL('./fixtures/', import.meta.url);
 
 /** Writes the directory: configs, tokenizer and one ONNX file. */
 export async function writeTinyText(directory: string, model: TinyText): Promise<void> {
-  const { config, decoder, file = 'onnx/model.onnx', files } = model;
-  const target = join(directory, file);
+  const { config, decoder, file = 'model', dtype, files } = model;
+  const suffix = dtype === undefined ? '' : dtype === 'q8' ? '_quantized' : `_${dtype}`;
+  const target = join(directory, 'onnx', `${file}${suffix}.onnx`);
   await mkdir(dirname(target), { recursive: true });
   await copyFile(new URL(`${decoder}.onnx`, FIXTURES), target);
   const all = { 'config.json': config, 'generation_config.json': { eos_token_id: 2 }, ...files };

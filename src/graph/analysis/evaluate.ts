@@ -26,7 +26,7 @@ import {
 
 /** Nodes whose first output has the shape of their first input. */
 const KEEPS_SHAPE =
-  /^(Cast|CastLike|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Erf|Gelu|FastGelu|QuickGelu|Exp|Abs|Clip|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Attention|MultiHeadAttention|Dropout|Trilu|CumSum|ScatterND)$/;
+  /^(Cast|CastLike|Identity|Neg|Cos|Sin|Sqrt|Reciprocal|Sigmoid|Tanh|Relu|Erf|Gelu|FastGelu|QuickGelu|Exp|Abs|Clip|Softmax|(Skip)?SimplifiedLayerNormalization|(Skip)?LayerNormalization|RMSNormalization|RotaryEmbedding|Attention|MultiHeadAttention|Dropout|Trilu|CumSum|ScatterND|QuantizeLinear|DequantizeLinear)$/;
 /** Other nodes that may make more elements than they read. */
 const GROWS = /^(Expand|Tile|ConstantOfShape|Range|Concat|Gather)$/;
 
@@ -237,15 +237,25 @@ export class Evaluator {
         const kept = first().map((dim, axis) => (reduced.has(axis) ? 1 : dim));
         return intAttribute(node, 'keepdims', 1) === 1 ? kept : kept.filter((_, axis) => !reduced.has(axis));
       }
-      case 'Gather': {
-        const dims = first();
-        const axis = axisOf(intAttribute(node, 'axis', 0), dims.length);
-        return [...dims.slice(0, axis), ...this.dims(node.input[1] ?? ''), ...dims.slice(axis + 1)];
+      case 'Gather':
+        return gathered(first(), this.dims(node.input[1] ?? ''), intAttribute(node, 'axis', 0));
+      case 'GatherBlockQuantized': {
+        // Rows of a quantised embedding; in bytes, several numbers of few bits are packed into one.
+        const bytes = this.index.constant(node.input[0] ?? '')?.dataType === DataType.UINT8;
+        const packed = bytes ? 8 / intAttribute(node, 'bits', 4) : 1;
+        const rows = first();
+        const whole = rows.with(-1, rows.at(-1)! * packed);
+        return gathered(whole, this.dims(node.input[1] ?? ''), intAttribute(node, 'gather_axis', 0));
       }
       default:
         return this.value(name).dims;
     }
   }
+}
+
+function gathered(dims: readonly number[], indices: readonly number[], axis: number): number[] {
+  const at = axisOf(axis, dims.length);
+  return [...dims.slice(0, at), ...indices, ...dims.slice(at + 1)];
 }
 
 function constantArray(tensor: Tensor): NumberArray {
