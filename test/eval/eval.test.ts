@@ -241,7 +241,10 @@ describe('a record that is too long for the model', () => {
 
 describe('what cannot be measured is said in one sentence', () => {
   it.each([
-    [['--metrics', 'bleu'], /metric "bleu" is unknown; choose among ppl, rouge, accuracy, latency\./],
+    [
+      ['--metrics', 'bleu'],
+      /metric "bleu" is unknown; choose among ppl, rouge, rouge-l-union, accuracy, latency\./,
+    ],
     [['--budgets', '0.9..0.1'], /budgets "0\.9\.\.0\.1" are no range/],
     [['--budgets', '0.1..1.5'], /budgets "0\.1\.\.1\.5" are no range/],
     [['--policies', 'best'], /policy "best" is unknown/],
@@ -270,7 +273,7 @@ describe('what cannot be measured is said in one sentence', () => {
     const data = ['--model', at('tiny'), '--data', at('llava.json'), '--images', samples, '--samples', '1'];
     const only = await run('eval', '--out', at('never'), ...data, '--metrics', 'accuracy');
     expect(only.stderr).toBe(
-      `error: accuracy needs short answers, which no record of ${at('llava.json')} has (1 read); choose other --metrics (ppl, rouge, accuracy, latency), other data, or more --samples.\n`,
+      `error: accuracy needs short answers, which no record of ${at('llava.json')} has (1 read); choose other --metrics (ppl, rouge, rouge-l-union, accuracy, latency), other data, or more --samples.\n`,
     );
     expect(only).toMatchObject({ stdout: '', code: 1 });
     await expect(readFile(at('never/run.json'))).rejects.toThrow('ENOENT');
