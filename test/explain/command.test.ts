@@ -23,7 +23,14 @@ beforeAll(async () => {
 afterAll(() => rm(directory, { recursive: true }));
 
 const explain = (options: Record<string, string>, ...flags: string[]) => {
-  const all = { model: at('model'), image: at('image.png'), prompt: 'w1 w2 w3', budget: '0.5', ...options };
+  const all = {
+    model: at('model'),
+    image: at('image.png'),
+    prompt: 'w1 w2 w3',
+    policy: 'elastic',
+    budget: '0.5',
+    ...options,
+  };
   return run('explain', ...Object.entries(all).flatMap(([name, value]) => [`--${name}`, value]), ...flags);
 };
 

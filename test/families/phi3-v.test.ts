@@ -144,7 +144,7 @@ describe('where a text grows past the limit of the short tables (32 tokens here,
 
 it('keeps what a budget says while positions go on', async () => {
   const inputs = await ask([square, wide]);
-  const cache = new ElasticCache({ budget: 0.2 });
+  const cache = new ElasticCache({ policy: 'elastic', budget: 0.2 });
   const positions = await positionsDuring(decoderOf(elastic.model), () =>
     generate(elastic.model, inputs, cache, 12),
   );
@@ -161,7 +161,7 @@ it('reads a prompt once for several runs of a sweep', async () => {
   const runs = await shared.during(async () => {
     const counts: number[] = [];
     for (let i = 0; i < 2; i++) {
-      const cache = new ElasticCache({ budget: 1 });
+      const cache = new ElasticCache({ policy: 'elastic', budget: 1 });
       const seen = await positionsDuring(decoderOf(loaded.model), async () => {
         expect(idsOf(await generate(loaded.model, inputs, cache))).toEqual(alone);
       });
