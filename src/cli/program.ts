@@ -145,7 +145,7 @@ export function createProgram(): Command {
       ) + POLICIES,
     ),
   )
-    .addOption(imageOption())
+    .addOption(imageOption('; one at most'))
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .addOption(budgetOption('how much the cache may hold'))
     .addOption(policyOption())
@@ -223,16 +223,16 @@ export function createProgram(): Command {
     'convert',
     'turn a checkpoint (safetensors: LLaVA, Llama, Qwen2, Gemma 3) into a directory for transformers.js',
     examples(
-      'convert --from llava-1.5-7b-hf --to llava-1.5-7b-onnx --dtype int4',
-      'convert --from checkpoint --to model --dtype fp32,int8,int4',
+      'convert --from llava-1.5-7b-hf --to llava-1.5-7b-onnx --dtype q4',
+      'convert --from checkpoint --to model --dtype fp32,q8,q4',
     ),
   )
     .requiredOption('--from <directory>', 'checkpoint: config.json, tokenizer and *.safetensors')
     .requiredOption('--to <directory>', 'the directory to make; absent or empty')
     .option(
       '--dtype <names>',
-      'fp32, int8 or int4, or several with commas between; the first is the default',
-      'int4',
+      'fp32, q8 or q4, or several with commas between; the first is the default',
+      'q4',
     )
     .action(async (options) => (await import('./commands/convert.js')).convert(options));
 

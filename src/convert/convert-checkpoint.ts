@@ -12,8 +12,8 @@ import { OnnxFile } from './graphs/onnx-file.js';
 import { llavaModel } from './llava-model.js';
 import { textModel } from './text-model.js';
 
-/** fp32: as trained. int8: 8-bit weights, activations in 8 bits per token. int4: 4-bit weights in blocks, vision tower int8. */
-export type ConvertDtype = 'fp32' | 'int8' | 'int4';
+/** As transformers.js names them. fp32: as trained. q8: 8-bit weights, activations in 8 bits per token. q4: 4-bit weights in blocks, vision tower q8. */
+export type ConvertDtype = 'fp32' | 'q8' | 'q4';
 
 export interface ConvertProgress {
   /** The ONNX file being written. */
@@ -36,18 +36,18 @@ export interface ConvertOptions {
   /** One precision or several; the first is the one that is loaded when none is asked for. */
   readonly dtype: ConvertDtype | readonly ConvertDtype[];
   /**
-   * Weights that share a scale in int4: 128 unless told otherwise, the fastest for a single token on a CPU; 32 is a
+   * Weights that share a scale in q4: 128 unless told otherwise, the fastest for a single token on a CPU; 32 is a
    * little more exact.
    */
   readonly blockSize?: 32 | 64 | 128;
   readonly onProgress?: (progress: ConvertProgress) => void;
 }
 
-/** File suffix and name of each precision in transformers.js. */
+/** File suffix of each precision in transformers.js, and how its weights are stored. */
 const dtypes = {
-  fp32: { suffix: '', name: 'fp32' },
-  int8: { suffix: '_quantized', name: 'q8' },
-  int4: { suffix: '_q4', name: 'q4' },
+  fp32: { suffix: '', kind: 'fp32' },
+  q8: { suffix: '_quantized', kind: 'int8' },
+  q4: { suffix: '_q4', kind: 'int4' },
 } as const;
 
 /**
@@ -72,7 +72,8 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<void> 
       await mkdir(folder);
       const dataFiles: Record<string, number> = {};
       for (const dtype of chosen) {
-        const format: WeightFormat = dtype === 'int4' ? { kind: dtype, blockSize } : { kind: dtype };
+        const { kind } = dtypes[dtype];
+        const format: WeightFormat = kind === 'int4' ? { kind, blockSize } : { kind };
         for (const graph of graphs) {
           const file = new OnnxFile(folder, `${graph.name}${dtypes[dtype].suffix}.onnx`);
           try {
@@ -83,7 +84,7 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<void> 
           }
         }
       }
-      await writeJsonFiles(directory, architecture.files({ dtype: dtypes[chosen[0]].name, dataFiles }));
+      await writeJsonFiles(directory, architecture.files({ dtype: chosen[0], dataFiles }));
     });
   } finally {
     await checkpoint.close();

@@ -1,10 +1,12 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { jsonPage } from '../../src/cli/results/json-page.js';
 import {
   CompareResult,
+  EvalResult,
   ExplainResult,
   GenerateResult,
   InspectResult,
@@ -187,12 +189,12 @@ describe('a policy of a user, from a file', () => {
         '--samples',
         '1',
         '--metrics',
-        'ppl',
+        'ppl,accuracy,latency',
         '--json',
       );
     await policy(2);
-    const first = JSON.parse((await evaluate()).stdout);
-    const names = first.quality.map((row: { policy: string }) => row.policy);
+    const first = EvalResult.parse(JSON.parse((await evaluate()).stdout));
+    const names = first.quality.map(({ policy }) => policy);
     expect(names).toEqual(['full', expect.stringMatching(/^mine\.mjs@/), 'snapkv']);
     await policy(3);
     const second = JSON.parse((await evaluate()).stdout);
@@ -223,4 +225,8 @@ describe('a policy of a user, from a file', () => {
 it('inspect --json is what its schema says', async () => {
   const { stdout } = await run('inspect', join(root, 'demo-model/llava-scenes'), '--json');
   InspectResult.parse(JSON.parse(stdout));
+});
+
+it('docs/json.md has the schemas', async () => {
+  expect(await readFile(join(root, 'docs/json.md'), 'utf8')).toBe(jsonPage());
 });

@@ -24,7 +24,7 @@ beforeAll(async () => {
   await convertCheckpoint({
     from: tiny,
     to: place.path('all'),
-    dtype: ['fp32', 'int8', 'int4'],
+    dtype: ['fp32', 'q8', 'q4'],
     blockSize: 32,
     onProgress: (step) => progress.push(step),
   });
@@ -173,7 +173,7 @@ describe('other ways to store the same weights', () => {
     await edit(join(from, 'config.json'), (config) => {
       config.tie_word_embeddings = true;
     });
-    await convertCheckpoint({ from, to: place.path('tied'), dtype: 'int8' });
+    await convertCheckpoint({ from, to: place.path('tied'), dtype: 'q8' });
     const model = await loadConverted(place.path('tied'), undefined);
     expect((await model(await promptInputs())).logits.dims).toEqual([1, 27, 96]);
     await model.dispose();

@@ -8,7 +8,7 @@ import { type LoadedLlava, loadConverted, promptInputs } from './transformers-js
 let place: Awaited<ReturnType<typeof scratch>>;
 beforeAll(async () => {
   place = await scratch();
-  await convertCheckpoint({ from: tiny, to: place.path('model'), dtype: ['fp32', 'int8', 'int4'] });
+  await convertCheckpoint({ from: tiny, to: place.path('model'), dtype: ['fp32', 'q8', 'q4'] });
 });
 afterAll(() => place.remove());
 

@@ -116,8 +116,8 @@ it.each<[string, Break, string, RegExp]>([
 it.each<[string, Partial<ConvertOptions>, RegExp]>([
   [
     'an unknown dtype',
-    { dtype: 'int2' as 'int8' },
-    /dtype "int2" is unknown: choose one or several of fp32, int8, int4/,
+    { dtype: 'int2' as 'q8' },
+    /dtype "int2" is unknown: choose one or several of fp32, q8, q4/,
   ],
   ['no dtype', { dtype: [] }, /dtype \[\] is unknown/],
   ['an unknown block size', { blockSize: 48 as 32 }, /blockSize 48/],

@@ -50,7 +50,7 @@ describe.each(['tiny-llama', 'tiny-qwen2', 'tiny-gemma3'])('%s in unmodified tra
     await convertCheckpoint({
       from: fixture(name),
       to: place.path(name),
-      dtype: ['fp32', 'int8', 'int4'],
+      dtype: ['fp32', 'q8', 'q4'],
       blockSize: 32,
     });
   });

@@ -27,10 +27,10 @@ export function modelOptions(command: Command): Command {
     .option('--chunk <tokens>', 'prompt tokens read at a time (default: 512)', countOf('chunk'));
 }
 
-export function imageOption(): Option {
+export function imageOption(more = '; again for more, where the model takes several'): Option {
   return new Option(
     '--image <file>',
-    'an image: a path, an address (https:, data:), or - for standard input; again for more, where the model takes several',
+    `an image: a path, an address (https:, data:), or - for standard input${more}`,
   )
     .argParser(collectImage)
     .default([], 'none: the prompt is text alone');

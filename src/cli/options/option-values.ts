@@ -105,7 +105,7 @@ export function parsePolicies(value: string): string[] {
   return listOf(value, 'policies').map(parsePolicy);
 }
 
-/** Names of one kind or of several, with commas between, each once: `int4` or `fp32,int4`. */
+/** Names of one kind or of several, with commas between, each once: `q4` or `fp32,q4`. */
 export function listOf(value: string, option: string): string[] {
   const names = value
     .split(',')

@@ -71,3 +71,47 @@ export const InspectResult = z.looseObject({
   cacheBytesPerToken: bytes,
   operators: z.array(z.strictObject({ name: z.string(), count: tokens })),
 });
+
+const Estimate = z.strictObject({
+  value: z.number(),
+  low: z.number().nullable().describe('of the 95% interval; null where there is none'),
+  high: z.number().nullable(),
+});
+const measure = Estimate.optional();
+
+/** `eval --json`; a measure that was not asked for is absent. */
+export const EvalResult = z.strictObject({
+  quality: z.array(
+    z.strictObject({
+      policy: z.string(),
+      budget: asked.budget,
+      answers: tokens.describe('behind perplexity and ROUGE'),
+      held: z.number().describe('entries held as a share of the tokens seen'),
+      asked: tokens,
+      perplexity: measure,
+      meanPerplexity: measure,
+      timesFull: measure.describe('perplexity as a multiple of that with the full cache'),
+      rouge1: measure,
+      rouge2: measure,
+      rougeL: measure,
+      rougeLUnion: measure,
+      accuracy: Estimate.extend({ right: tokens, total: tokens }).optional(),
+    }),
+  ),
+  latency: z.array(
+    z.strictObject({
+      policy: z.string(),
+      budget: asked.budget,
+      shape: z.string().describe('own, or the tokens of prompt and output: 1024+512 x 4'),
+      runs: tokens,
+      promptTokens: z.number(),
+      newTokens: z.number(),
+      prefillMs: Estimate,
+      msPerToken: Estimate,
+      tokensPerSecond: Estimate,
+      bytesHeld: z.number(),
+      bytesPeak: z.number(),
+    }),
+  ),
+  skipped: z.array(z.strictObject({ name: z.string(), reason: z.string() })),
+});
