@@ -1,6 +1,7 @@
 import { KVCache, type KVCacheOptions } from './cache/kv-cache.js';
 import type { CachePolicy } from './cache/policy.js';
-import { invalid, type PolicyOptions } from './policies/options.js';
+import { refuseUnknown } from './options.js';
+import { invalid, OPTIONS, type PolicyOptions } from './policies/options.js';
 import { createPolicy, DEFAULT_POLICY, type PolicySpec } from './policies/registry.js';
 
 export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'policy'>>, PolicyOptions {
@@ -11,6 +12,8 @@ export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'polic
   readonly policy?: PolicySpec | CachePolicy;
 }
 
+const OWN_OPTIONS = ['policy', 'budget', 'layers', 'kvHeads', 'headDim', 'batch'];
+
 /**
  * The cache that is handed to `generate` as `past_key_values`, or driven by hand.
  * @example
@@ -20,15 +23,9 @@ export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'polic
  */
 export class ElasticCache extends KVCache {
   /** @throws ElasticCacheError 'unknown-policy', 'invalid-policy', 'invalid-option', 'invalid-budget' or 'invalid-shape' */
-  constructor({
-    policy = DEFAULT_POLICY,
-    budget = 0.2,
-    layers,
-    kvHeads,
-    headDim,
-    batch,
-    ...options
-  }: ElasticCacheOptions = {}) {
+  constructor(given: ElasticCacheOptions = {}) {
+    refuseUnknown('ElasticCache', given, [...OWN_OPTIONS, ...OPTIONS]);
+    const { policy = DEFAULT_POLICY, budget = 0.2, layers, kvHeads, headDim, batch, ...options } = given;
     super({ policy: madePolicy(policy, options), budget, layers, kvHeads, headDim, batch });
   }
 }

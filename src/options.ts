@@ -3,12 +3,12 @@ import { ElasticCacheError, type ErrorCode } from './errors.js';
 /**
  * Refuses options that do not exist: what is mistyped would otherwise be what is not given.
  * @param where the function or class that takes them
- * @param options what was given; undefined and null count as none
+ * @param options what was given; undefined counts as none
  * @throws ElasticCacheError 'invalid-option'
  */
 export function refuseUnknown(where: string, options: unknown, known: readonly string[]): void {
-  if (options === undefined || options === null) return;
-  if (typeof options !== 'object' || Array.isArray(options)) {
+  if (options === undefined) return;
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw new ElasticCacheError(
       'invalid-option',
       `${where} takes its options as an object, such as { ${known[0]}: ... }; ${JSON.stringify(options)} is none.`,

@@ -16,21 +16,30 @@ console.error = (...said: unknown[]) => debug(format(...said));
 // Whoever read our output has seen enough (`| head`): not an error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
-  throw error;
+  process.stderr.write(`error: what was found cannot be written to standard output (${error.message}).\n`);
+  process.exit(1);
 });
 process.once('SIGINT', () => process.exit(130));
+process.once('SIGTERM', () => process.exit(143));
+
+/** Whether the command line was understood, and its command runs. */
+let begun = false;
 
 try {
-  await createProgram().parseAsync();
+  const program = createProgram();
+  program.hook('preAction', () => {
+    begun = true;
+  });
+  await program.parseAsync();
 } catch (error) {
   report(error);
 }
 
-/** One sentence on stderr and exit status 1. The stack is there for those who set NODE_DEBUG=elastic-cache. */
+/** One sentence on stderr and exit status 1, or 2 where the command line is what is wrong. The stack is there for those who set NODE_DEBUG=elastic-cache. */
 function report(error: unknown): void {
   if (error instanceof CommanderError) {
     // Commander has printed what there is to say: help, the version, or what is wrong with the options.
-    process.exitCode = error.exitCode;
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
     return;
   }
   debug('%o', error);
@@ -38,5 +47,5 @@ function report(error: unknown): void {
   const sentence =
     error instanceof ElasticCacheError ? message : `unexpected: ${message.replaceAll(/\s*\n\s*/g, ' ')}`;
   process.stderr.write(`error: ${sentence}\n`);
-  process.exitCode = 1;
+  process.exitCode = begun ? 1 : 2;
 }

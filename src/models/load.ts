@@ -2,9 +2,11 @@ import type { PretrainedConfig } from '@huggingface/transformers';
 import * as transformers from '@huggingface/transformers';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import type { TokenInput } from '../graph/decoder.js';
+import { refuseUnknown } from '../options.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
 import { sessionOptions } from '../runtime/session-options.js';
+import { refuseHostileConfig } from './config-limits.js';
 import { withElasticCache } from './elastic-model.js';
 import { generationConfig } from './files/generation-config.js';
 import { lookAt } from './files/hub-file.js';
@@ -26,6 +28,11 @@ export interface LoadOptions extends SourceOptions, DecoderSettings {
   dtype?: Dtype;
 }
 
+const LOAD_OPTIONS = [
+  ...['dtype', 'device', 'chunk', 'threads', 'session_options'],
+  ...['revision', 'cache_dir', 'local_files_only', 'progress_callback'],
+];
+
 /**
  * Loads a vision-language model, or one of text alone, whose `generate()` takes an `ElasticCache` as `past_key_values`.
  * Its config decides which it is; a text model comes with a tokenizer and no processor.
@@ -39,6 +46,7 @@ export interface LoadOptions extends SourceOptions, DecoderSettings {
  *   `out-of-space`, `download-failed` (a download that broke off goes on when the model is loaded again)
  */
 export async function loadElastic(idOrDirectory: string, options: LoadOptions = {}): Promise<LoadedModel> {
+  refuseUnknown('loadElastic', options, LOAD_OPTIONS);
   const { dtype: asked, device = 'cpu', chunk, threads, session_options } = options;
   const settings: DecoderSettings = { device };
   if (chunk !== undefined) settings.chunk = chunk;
@@ -48,6 +56,7 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   const source = modelSource(idOrDirectory, options);
 
   const config = withDeviceConfig(await loadConfig(source), device);
+  refuseHostileConfig(source.id, config);
   const { Model, textOnly } = modelClass(source.id, config);
   const dtype = asked ?? (config['transformers.js_config']?.dtype as Dtype | undefined);
   const files = await modelFiles(source, config, textOnly, dtype, device);

@@ -1,5 +1,5 @@
 import type { CachePolicy } from '../cache/policy.js';
-import { ElasticCacheError } from '../errors.js';
+import { unknown } from '../options.js';
 import { elastic } from './elastic.js';
 import { elasticReference } from './elastic-reference.js';
 import { full } from './full.js';
@@ -110,10 +110,7 @@ export function createPolicy(
 ): CachePolicy {
   const { name, options: own } = parsePolicySpec(spec);
   if (!Object.hasOwn(policies, name)) {
-    throw new ElasticCacheError(
-      'unknown-policy',
-      `policy "${name}" is unknown; choose one of ${policyNames.join(', ')}.`,
-    );
+    throw unknown('unknown-policy', `policy "${name}" is unknown`, name, policyNames);
   }
   const given = Object.entries({ ...options, ...own }).filter(([, value]) => value !== undefined);
   const all: PolicyOptions = Object.fromEntries(given);

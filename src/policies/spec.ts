@@ -1,3 +1,4 @@
+import { unknown } from '../options.js';
 import { FLAGS, invalid, NUMBERS, OPTIONS, type PolicyOptions } from './options.js';
 
 const WHOLE = /^-?\d+$/;
@@ -19,7 +20,13 @@ export function parsePolicySpec(spec: string): { name: string; options: PolicyOp
 function parseSetting(setting: string, spec: string): [string, number | boolean | string] {
   const [name = '', value = '', ...rest] = setting.split('=');
   if (!isOne(OPTIONS, name)) {
-    throw invalid(`policy "${spec}" sets "${name}", which is no option; choose among ${OPTIONS.join(', ')}.`);
+    throw unknown(
+      'invalid-option',
+      `policy "${spec}" sets "${name}", which is no option`,
+      name,
+      OPTIONS,
+      'choose among',
+    );
   }
   if (value === '' || rest.length > 0) {
     throw invalid(`policy "${spec}" gives ${name} no value; write for example elastic:distance=-25.`);

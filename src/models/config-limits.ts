@@ -1,0 +1,39 @@
+import type { PretrainedConfig } from '@huggingface/transformers';
+import { ElasticCacheError } from '../errors.js';
+
+/** Counts in a config, and what is beyond any model: transformers.js makes names for each before it opens a file. */
+const MOST: readonly [name: RegExp, most: number][] = [
+  [/layers?$|_heads$|^n_head/, 10_000],
+  [/^use_external_data_format$/, 1000],
+];
+/** What names a token. */
+const TOKEN = /^(image|video|audio)_token_(id|index)$/;
+/** How deep a config may be nested. */
+const DEEPEST = 20;
+
+/**
+ * Refuses a config whose numbers no model has, before anybody counts to them.
+ * @throws ElasticCacheError 'invalid-model' with the number's name
+ */
+export function refuseHostileConfig(id: string, config: PretrainedConfig): void {
+  look(config, '', 0);
+
+  function look(part: unknown, path: string, depth: number): void {
+    if (depth > DEEPEST || typeof part !== 'object' || part === null) return;
+    for (const [name, value] of Object.entries(part)) {
+      const most = MOST.find(([pattern]) => pattern.test(name))?.[1];
+      for (const number of [value].flat(1)) {
+        const isBeyond = most !== undefined && typeof number === 'number' && !(number <= most);
+        const isNoToken =
+          TOKEN.test(name) && number !== null && number !== undefined && !Number.isSafeInteger(number);
+        if (!isBeyond && !isNoToken) continue;
+        const wanted = isBeyond ? `${most} at most` : 'a whole number';
+        throw new ElasticCacheError(
+          'invalid-model',
+          `${path}${name} in config.json of ${id} is ${String(number)}, and must be ${wanted}; fetch it again.`,
+        );
+      }
+      look(value, `${path}${name}.`, depth + 1);
+    }
+  }
+}
