@@ -58,7 +58,7 @@ describe.each(Object.keys(FAMILIES))('%s', (name) => {
   });
 
   it('goes on from an empty cache with any', async () => {
-    const cache = new ElasticCache({ budget: 0.5 });
+    const cache = new ElasticCache({ policy: 'elastic', budget: 0.5 });
     await turn(await ask([37], 'w2'), cache);
     cache.reset();
     const one = await turn(await ask([91], 'w2'), cache);

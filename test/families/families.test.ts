@@ -218,7 +218,7 @@ describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
   });
 
   it('answers a question', async () => {
-    const cache = new ElasticCache({ budget: 0.5 });
+    const cache = new ElasticCache({ policy: 'elastic', budget: 0.5 });
     const question = { images: [picture(37), picture(91)], prompt: 'w2 w3' };
     const { tokens, promptTokens } = await answer(elastic, question, { cache, maxNewTokens: 4 });
     expect(tokens).toHaveLength(4);

@@ -183,7 +183,7 @@ describe('is refused in one sentence', () => {
   });
 
   it('the images of some turns only', async () => {
-    const cache = new ElasticCache({ budget: 0.5 });
+    const cache = new ElasticCache({ policy: 'elastic', budget: 0.5 });
     const first = await ask([square]);
     const output = await generate(elastic.model, first, cache);
     const turn = await ask([wide], 'w7');

@@ -39,7 +39,7 @@ async function loaded(name: string) {
 /** A model and its cache after a turn about one image. */
 async function afterOneTurn(name: string) {
   const elastic = await loaded(name);
-  const cache = new ElasticCache({ budget: 0.5 });
+  const cache = new ElasticCache({ policy: 'elastic', budget: 0.5 });
   const first = await prepareInputs(elastic, { images: [picture(37)], prompt: 'w2' });
   const output = (await elastic.model.generate({
     ...first,
