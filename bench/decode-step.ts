@@ -6,6 +6,7 @@
  */
 import { ElasticCache } from '../src/elastic-cache.js';
 import { median } from '../src/eval/intervals.js';
+import { readMadeUpTurn } from './made-up-turn.js';
 
 const layers = 32;
 const kvHeads = 32;
@@ -27,17 +28,13 @@ function filled(held: number): ElasticCache {
     headDim,
   });
   // The prompt fills the budget to the last entry, so that every step after it evicts one.
-  for (let seen = 0; seen < held; seen += 512) {
-    const rows = { keys: new Float32Array(512 * row.length), values: new Float32Array(512 * row.length) };
-    const attention = new Float32Array(seen + 512);
-    cache.append([{ ...rows, attention }], 512, { promptContinues: seen + 512 < held });
-  }
+  readMadeUpTurn(cache, 1, kvHeads, held, (tokens) => new Float32Array(tokens * row.length), Math.random);
   return cache;
 }
 
 function microsecondsPerStep(cache: ElasticCache): number {
   const start = performance.now();
-  for (let count = 0; count < stepsPerRound; count++) cache.append(step, 1);
+  for (let count = 0; count < stepsPerRound; count++) cache.appendStep(step);
   return ((performance.now() - start) * 1000) / stepsPerRound;
 }
 

@@ -7,10 +7,11 @@
 import { ElasticCache } from '../src/elastic-cache.js';
 import { median } from '../src/eval/intervals.js';
 import { Random } from '../src/random.js';
+import { type MakeRows, readMadeUpTurn } from './made-up-turn.js';
 
 const shape = { layers: 32, kvHeads: 32, headDim: 128 };
 const width = shape.kvHeads * shape.headDim;
-const policies = ['elastic', 'elastic-plus', 'h2o'] as const;
+const policies = ['elastic', 'snapkv', 'elastic-plus', 'h2o'] as const;
 const prompts = [1024, 2048];
 const kinds = 40;
 const rounds = 5;
@@ -36,12 +37,22 @@ function keysLikeAnImage(tokens: number): Float32Array {
   return keys;
 }
 
-/** Attention of `held` entries, a few of which receive most. */
-const attention = (held: number) => Float32Array.from({ length: held }, () => Math.exp(2 * bell()));
+/** Attention of an entry: a few receive most. */
+const attention = () => Math.exp(2 * bell());
 
-/** The rows of all layers; they share keys, whose channels a sketch takes from different layers. */
-const rows = (keys: Float32Array, attention: Float32Array) =>
-  Array.from({ length: shape.layers }, () => ({ keys, values: keys, attention }));
+/** The first, and then the next, tokens of a prompt [kvHeads, tokens, headDim]. */
+function keysOf(prompt: Float32Array, tokens: number): MakeRows {
+  let start = 0;
+  return (count) => {
+    const part = new Float32Array(count * width);
+    for (let head = 0; head < shape.kvHeads; head++) {
+      const from = (head * tokens + start) * shape.headDim;
+      part.set(prompt.subarray(from, from + count * shape.headDim), head * count * shape.headDim);
+    }
+    start += count;
+    return part;
+  };
+}
 
 function timed(task: () => void): number {
   const start = performance.now();
@@ -57,12 +68,16 @@ const results = prompts.flatMap((tokens) => {
   for (let round = -1; round < rounds; round++) {
     for (const [policy, { prompt: promptTimes, token: tokenTimes }] of times) {
       const cache = new ElasticCache({ policy, budget: 0.2, ...shape });
-      const read = rows(prompt, attention(tokens));
-      const time = timed(() => cache.append(read, tokens));
+      const { layers, kvHeads } = shape;
+      const read = () => readMadeUpTurn(cache, layers, kvHeads, tokens, keysOf(prompt, tokens), attention);
+      const time = timed(read);
       const steps: number[] = [];
       for (let step = 0; step < newTokens; step++) {
-        const next = rows(keysLikeAnImage(1), attention(cache.held(0) + 1));
-        steps.push(timed(() => cache.append(next, 1)));
+        const keys = keysLikeAnImage(1);
+        const width = kvHeads * (cache.past(0).capacity + 1);
+        const layer = { keys, values: keys, attention: Float32Array.from({ length: width }, attention) };
+        const next = Array.from({ length: layers }, () => layer);
+        steps.push(timed(() => cache.appendStep(next)));
       }
       if (round < 0) continue;
       promptTimes.push(time);

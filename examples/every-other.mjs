@@ -1,4 +1,4 @@
-// A policy is an object like this one: it says which entries of a prompt stay, and which one goes when there are too many.
+// A policy is an object like this one: it says which entries of a turn stay, and which one goes when there are too many.
 // It never sees a key or a value, and what it says is checked while it runs.
 import { eachLayer, keepAll } from 'elastic-cache';
 
@@ -7,10 +7,10 @@ export default {
   name: 'every-other',
   attention: 'never',
   minimum: 2,
-  begin: (layers) =>
-    eachLayer(layers, () => ({
-      /** What stays of a prompt of `tokens` tokens, ascending. */
-      prefill({ tokens, allowed }) {
+  begin: () =>
+    eachLayer({
+      /** What stays of what is held and new, `tokens` together, ascending. */
+      compress({ tokens, allowed }) {
         if (tokens <= allowed.entries) return keepAll(tokens);
         const room = allowed.entries - 1;
         const recent = Math.ceil(room / 2);
@@ -20,7 +20,7 @@ export default {
         for (let at = tokens - recent; at < tokens; at++) keep.push(at);
         return { keep: Int32Array.from(keep) };
       },
-      /** The slot of the entry to remove, or -1 for none: here the oldest after the first. */
+      /** The row of the entry to remove, or -1 for none: here the oldest after the first. */
       evict: (entries, allowed) => (entries.length > allowed.entries ? entries.at(1) : -1),
-    })),
+    }),
 };

@@ -1,5 +1,7 @@
-import { KVCache, type KVCacheOptions } from './cache/kv-cache.js';
 import type { CachePolicy } from './cache/policy.js';
+import { ElasticCacheError } from './errors.js';
+import { KVCache, type KVCacheOptions } from './memory/kv-cache.js';
+import { decodeSnapshot, encodeSnapshot } from './memory/saving/snapshot.js';
 import { refuseUnknown } from './options.js';
 import { invalid, OPTIONS, type PolicyOptions } from './policies/options.js';
 import { createPolicy, DEFAULT_POLICY, type PolicySpec } from './policies/registry.js';
@@ -12,7 +14,17 @@ export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'polic
   readonly policy?: PolicySpec | CachePolicy;
 }
 
-const OWN_OPTIONS = ['policy', 'budget', 'layers', 'kvHeads', 'headDim', 'batch'];
+const OWN_OPTIONS = [
+  'policy',
+  'budget',
+  'layers',
+  'kvHeads',
+  'headDim',
+  'batch',
+  'format',
+  'stockFormat',
+  'model',
+];
 
 /**
  * The cache that is handed to `generate` as `past_key_values`, or driven by hand.
@@ -22,11 +34,61 @@ const OWN_OPTIONS = ['policy', 'budget', 'layers', 'kvHeads', 'headDim', 'batch'
  * cache.stats();
  */
 export class ElasticCache extends KVCache {
+  /** What its policy was made of. */
+  readonly #made: { readonly policy: string | CachePolicy; readonly options: PolicyOptions };
+
   /** @throws ElasticCacheError 'unknown-policy', 'invalid-policy', 'invalid-option', 'invalid-budget' or 'invalid-shape' */
   constructor(given: ElasticCacheOptions = {}) {
     refuseUnknown('ElasticCache', given, [...OWN_OPTIONS, ...OPTIONS]);
-    const { policy = DEFAULT_POLICY, budget = 0.2, layers, kvHeads, headDim, batch, ...options } = given;
-    super({ policy: madePolicy(policy, options), budget, layers, kvHeads, headDim, batch });
+    const { policy = DEFAULT_POLICY, budget = 0.2, layers, kvHeads, headDim, ...rest } = given;
+    const { batch, format, stockFormat, model, ...options } = rest;
+    const shape = { layers, kvHeads, headDim, batch, format, stockFormat, model };
+    super({ policy: madePolicy(policy, options), budget, ...shape });
+    this.#made = { policy, options };
+  }
+
+  /**
+   * A cache that holds the same and goes its own way from here: another question about the same image, a beam, a turn that can be undone. Cheap: what is held is copied, nothing is read again.
+   * @throws ElasticCacheError 'invalid-policy' for a policy of your own without a save()
+   */
+  override fork(): ElasticCache {
+    const { policy, options } = this.#made;
+    const fork = new ElasticCache({ ...options, policy: policy as PolicySpec, budget: this.budget });
+    fork.takeOver(this);
+    return fork;
+  }
+
+  /**
+   * Everything that is held and remembered, as a file in safetensors format, to go on from it in another process ({@link ElasticCache.load}).
+   * @throws ElasticCacheError 'invalid-shape' for a cache that no model has used, 'invalid-policy' for a policy of your own without a save()
+   */
+  save(): Uint8Array {
+    const { policy, options } = this.#made;
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
+    return encodeSnapshot({
+      ...this.snapshot(),
+      options: Object.fromEntries(given),
+      own: typeof policy !== 'string',
+    });
+  }
+
+  /**
+   * A cache as it was when {@link save} wrote it. The model that it was made with is the only one that takes it.
+   * @param policy the policy, where it is one of your own
+   * @throws ElasticCacheError 'invalid-data' for bytes that are no saved cache, 'invalid-policy' for a policy of your own that is not given
+   */
+  static load(bytes: Uint8Array, { policy }: { policy?: CachePolicy } = {}): ElasticCache {
+    const saved = decodeSnapshot(bytes);
+    if (saved.own && policy?.name !== saved.policy) {
+      throw new ElasticCacheError(
+        'invalid-policy',
+        `this cache was saved under "${saved.policy}", a policy of your own; give it as policy.`,
+      );
+    }
+    const made = saved.own ? { policy } : { ...saved.options, policy: saved.policy as PolicySpec };
+    const cache = new ElasticCache({ ...(made as ElasticCacheOptions), budget: saved.budget });
+    cache.restore(saved);
+    return cache;
   }
 }
 

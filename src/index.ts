@@ -5,20 +5,18 @@
 
 // Run a model.
 export type { Budget } from './cache/budget.js';
-export { type AppendOptions, KVCache, type KVCacheOptions } from './cache/kv-cache.js';
 // Choose or write a policy.
 export type {
   Allowance,
   CachePolicy,
   Entries,
   LayerPolicy,
-  PromptEdit,
-  PromptView,
+  PolicyState,
   SequencePolicy,
+  TurnEdit,
+  TurnView,
 } from './cache/policy.js';
 export { eachLayer, keepAll } from './cache/policy.js';
-export type { CacheShape, LayerRows } from './cache/shape.js';
-export type { CacheStats, LayerStats } from './cache/stats.js';
 // Make a model directory.
 export {
   type ConvertDtype,
@@ -35,6 +33,9 @@ export type { ByteSource } from './graph/onnx/byte-source.js';
 export { type Model as OnnxModel, parseModel, serializeModel } from './graph/onnx/onnx.js';
 export { readSkeleton } from './graph/onnx/skeleton.js';
 export { type RewriteReport, rewriteDecoder } from './graph/rewrite.js';
+export { type AppendOptions, KVCache, type KVCacheOptions } from './memory/kv-cache.js';
+export type { CacheShape, LayerRows } from './memory/shape.js';
+export type { CacheStats, LayerStats } from './memory/stats.js';
 export { type Answer, type AnswerOptions, answer } from './models/conversation/answer.js';
 export {
   type Chat,

@@ -17,7 +17,7 @@ const OWNERS: [package_: RegExp, owners: string[], instead: string][] = [
 ];
 
 /** Pure folders: typed arrays and bytes in, typed arrays and bytes out. They run in a browser as they are. */
-const WITHOUT_NODE = ['cache', 'policies', 'graph'];
+const WITHOUT_NODE = ['cache', 'memory', 'policies', 'graph'];
 const MAX_LINES = 300;
 /** Files and folders in one folder, tests beside their files not counted. */
 const MAX_ENTRIES = 12;

@@ -3,6 +3,7 @@ import { median } from '../../src/eval/intervals.js';
 import type { PolicyName } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
 import { InferenceSession, Tensor } from '../../src/runtime/ort.js';
+import { readMadeUpTurn } from '../made-up-turn.js';
 import { randomNumbers, SHAPE } from './four-layers.js';
 
 /** One way to decode: each call is one token. */
@@ -43,11 +44,13 @@ export async function transformersLoop(path: string, cached: number): Promise<St
 /** Our decoder over a cache that has seen `cached` tokens. */
 export function elasticLoop(decoder: Decoder, cached: number, policy: PolicyName, budget: number): Step {
   const cache = new ElasticCache({ policy, budget, layers, kvHeads, headDim });
-  const rows = randomNumbers(kvHeads * cached * headDim);
-  const attention = randomNumbers(cached).map(Math.abs);
-  cache.append(
-    Array.from({ length: layers }, () => ({ keys: rows, values: rows, attention })),
+  readMadeUpTurn(
+    cache,
+    layers,
+    kvHeads,
     cached,
+    (tokens) => randomNumbers(kvHeads * tokens * headDim),
+    Math.random,
   );
   return () => step(decoder, cache);
 }

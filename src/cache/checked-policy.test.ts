@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { play } from '../../test/cache/play.js';
+import { driven } from '../../test/cache/driven.js';
+import { ofOne, play } from '../../test/cache/play.js';
+import { KVCache } from '../memory/kv-cache.js';
 import { checkPolicy } from './checked-policy.js';
-import { KVCache } from './kv-cache.js';
-import { type CachePolicy, type Entries, keepAll, type PromptEdit, type SequencePolicy } from './policy.js';
+import { type CachePolicy, type Entries, keepAll, type SequencePolicy, type TurnEdit } from './policy.js';
 
 const shape = { layers: 2, kvHeads: 2, headDim: 2, batch: 1 };
 
@@ -13,29 +14,31 @@ function mine(parts: Partial<SequencePolicy>): CachePolicy {
     attention: 'never',
     minimum: 1,
     begin: () => ({
-      prefill: (prompts) => prompts.map(({ tokens }) => keepAll(tokens)),
+      compress: (layers) => layers.map((views) => views.map(({ tokens }) => keepAll(tokens))),
       evict: () => -1,
       ...parts,
     }),
   };
 }
 
-/** The same edit in every layer of a prompt of 10 tokens. */
-const editing = (edit: unknown) => mine({ prefill: (prompts) => prompts.map(() => edit as PromptEdit) });
+/** The same edit in every layer of a turn of 10 tokens. */
+const editing = (edit: unknown) => mine({ compress: (layers) => layers.map(() => [edit as TurnEdit]) });
+/** The heads choose for themselves. */
+const byHead = (policy: CachePolicy): CachePolicy => ({ ...policy, heads: 'each' });
 const evicting = (evict: (entries: Entries) => unknown) =>
   mine({ evict: (entries) => (entries.length > 5 ? (evict(entries) as number) : -1) });
 const ints = (...numbers: number[]) => Int32Array.from(numbers);
 
 function run(policy: CachePolicy): KVCache {
   const cache = new KVCache({ policy, budget: 0.5, ...shape });
-  play(cache, { seed: 1, shape, turns: [[10], [1], [1]] });
+  play(driven(cache, shape), { seed: 1, shape, turns: ofOne([10], 'step', 'step') });
   return cache;
 }
 
 const faults: [string, CachePolicy, string][] = [
-  ['a layer without an edit', mine({ prefill: () => [] }), 'prefill() returns 0 edits for 2 layers'],
-  ['no edits', mine({ prefill: () => undefined as never }), 'prefill() returns undefined for 2 layers'],
-  ['no edit', editing(undefined), 'prefill() of layer 0 returns undefined for keep; return an Int32Array'],
+  ['a layer without an edit', mine({ compress: () => [] }), 'compress() returns 0 edits for 2 layers'],
+  ['no edits', mine({ compress: () => undefined as never }), 'compress() returns undefined for 2 layers'],
+  ['no edit', editing(undefined), 'compress() of layer 0 returns undefined for keep; return an Int32Array'],
   ['a list', editing({ keep: [1, 2] }), 'returns a value of class Array for keep'],
   ['keep that is empty', editing({ keep: ints() }), 'keeps no token; keep one at least'],
   [
@@ -48,8 +51,8 @@ const faults: [string, CachePolicy, string][] = [
     editing({ keep: ints(0, 3, 3) }),
     'keeps token 3 behind token 3; keep is ascending',
   ],
-  ['keep below 0', editing({ keep: ints(-1, 3) }), 'names token -1 of a prompt of 10, counted from 0'],
-  ['keep beyond the end', editing({ keep: ints(0, 10) }), 'names token 10 of a prompt of 10, counted from 0'],
+  ['keep below 0', editing({ keep: ints(-1, 3) }), 'names token -1 of a turn of 10, counted from 0'],
+  ['keep beyond the end', editing({ keep: ints(0, 10) }), 'names token 10 of a turn of 10, counted from 0'],
   [
     'merges without anchors',
     editing({ keep: ints(0), from: ints(1) }),
@@ -68,7 +71,32 @@ const faults: [string, CachePolicy, string][] = [
   [
     'merges of a token that is not there',
     editing({ keep: ints(0), from: ints(12), into: ints(0) }),
-    'names token 12 of a prompt of 10',
+    'names token 12 of a turn of 10',
+  ],
+  [
+    'anchors that are a list',
+    editing({ keep: ints(0), similar: { anchors: [0] } }),
+    'returns a value of class Array for similar.anchors',
+  ],
+  [
+    'anchors that are not kept',
+    editing({ keep: ints(0, 3), similar: { anchors: ints(0, 2) } }),
+    'merges into token 2, which it does not keep',
+  ],
+  [
+    'one edit for two heads that choose for themselves',
+    byHead(editing(keepAll(10))),
+    'compress() returns 1 edits for 2 choices of layer 0',
+  ],
+  [
+    'heads that keep different numbers',
+    byHead(mine({ compress: (layers) => layers.map(() => [{ keep: ints(0, 1) }, { keep: ints(0) }]) })),
+    'compress() of layer 0 keeps 1 tokens in head 1 and 2 in head 0; every head of a layer keeps as many',
+  ],
+  [
+    'heads that let different numbers go',
+    byHead(mine({ evict: ({ length, first }, _allowed, _layer, head) => (length > 5 + head ? first : -1) })),
+    'evict() leaves 6 entries in head 1 of layer 0 and 5 in head 0; every head of a layer keeps as many',
   ],
   [
     'weights of another length',
@@ -88,8 +116,8 @@ const faults: [string, CachePolicy, string][] = [
   ],
   ['an eviction of a part', evicting(() => 1.5), 'evict() returns 1.5 for layer 0'],
   ['an eviction below -1', evicting(() => -2), 'evict() returns -2 for layer 0'],
-  ['a slot that is not there', evicting(() => 9999), 'evict() returns 9999 for layer 0'],
-  ['a slot given up twice', evicting(() => 4), 'evict() returns 4 for layer 0, where no entry is'],
+  ['a row that is not there', evicting(() => 9999), 'evict() returns 9999 for layer 0'],
+  ['a row behind those in use', evicting(({ length }) => length), 'for layer 0, where no entry is'],
   [
     'evictions without end',
     mine({ evict: (entries) => entries.first }),
@@ -97,12 +125,12 @@ const faults: [string, CachePolicy, string][] = [
   ],
   [
     'an error of its own',
-    mine({ prefill: () => (undefined as never as { x: never }).x }),
-    "prefill() failed: Cannot read properties of undefined (reading 'x')",
+    mine({ compress: () => (undefined as never as { x: never }).x }),
+    "compress() failed: Cannot read properties of undefined (reading 'x')",
   ],
   [
     'state without evict',
-    { ...mine({}), begin: () => ({ prefill: () => [] }) as never },
+    { ...mine({}), begin: () => ({ compress: () => [] }) as never },
     'begin() returns no evict()',
   ],
 ];
@@ -115,15 +143,15 @@ describe('a policy that makes no sense is refused by its name and by what it did
     expect(started).toThrow(message);
   });
 
-  it('the cache is then empty, and serves again', () => {
+  it('after a step the cache is then empty, and serves again', () => {
     let wrong = true;
     const policy = mine({ evict: ({ length, first }) => (length <= 5 ? -1 : wrong ? 9999 : first) });
     const cache = new KVCache({ policy, budget: 0.5, ...shape });
-    const setting = { seed: 1, shape, turns: [[10], [1]] };
-    expect(() => play(cache, setting)).toThrow('evict() returns 9999');
+    const setting = { seed: 1, shape, turns: ofOne([10], 'step') };
+    expect(() => play(driven(cache, shape), setting)).toThrow('evict() returns 9999');
     expect([cache.seen, cache.held(0)]).toEqual([0, 0]);
     wrong = false;
-    play(cache, setting);
+    play(driven(cache, shape), setting);
     expect([cache.seen, cache.held(0)]).toEqual([11, 5]);
   });
 
@@ -132,13 +160,15 @@ describe('a policy that makes no sense is refused by its name and by what it did
     ['h2o', 'h2o is no policy'],
     [
       { ...mine({}), attention: 'sometimes' },
-      `policy "mine": attention is sometimes; it must be 'prefill', 'always' or 'never'`,
+      `policy "mine": attention is sometimes; it must be 'turn', 'always' or 'never'`,
     ],
     [
       { ...mine({}), minimum: 0.5 },
       'policy "mine": minimum is 0.5; it must be a whole number of entries from 0',
     ],
     [{ ...mine({}), window: 8 }, `policy "mine": window is 8 with attention 'never'`],
+    [{ ...mine({}), attention: 'turn', peak: true }, 'policy "mine": peak is set without a window'],
+    [{ ...mine({}), heads: 'some' }, `policy "mine": heads is some; it must be 'shared' or 'each'`],
     [{ ...mine({}), begin: undefined }, 'policy "mine": it has no begin(layers)'],
   ])('%j', (policy, message) => {
     expect(() => checkPolicy(policy as never)).toThrow(message);

@@ -1,11 +1,19 @@
 import { ElasticCacheError, reasonOf } from '../errors.js';
-import type { Allowance, CachePolicy, Entries, PromptEdit, PromptView, SequencePolicy } from './policy.js';
+import type {
+  Allowance,
+  CachePolicy,
+  Entries,
+  PolicyState,
+  SequencePolicy,
+  TurnEdit,
+  TurnView,
+} from './policy.js';
 
-const ATTENTION: readonly unknown[] = ['prefill', 'always', 'never'] satisfies CachePolicy['attention'][];
+const ATTENTION: readonly unknown[] = ['turn', 'always', 'never'] satisfies CachePolicy['attention'][];
 
 /** Returns a policy that came from anywhere, or throws ElasticCacheError 'invalid-policy' with what is missing or wrong in it. */
 export function checkPolicy(policy: CachePolicy): CachePolicy {
-  const { name, attention, minimum, window, begin } = Object(policy) as Partial<CachePolicy>;
+  const { name, attention, minimum, window, peak, heads, begin } = Object(policy) as Partial<CachePolicy>;
   if (typeof name !== 'string' || name === '') {
     throw new ElasticCacheError(
       'invalid-policy',
@@ -13,16 +21,22 @@ export function checkPolicy(policy: CachePolicy): CachePolicy {
     );
   }
   if (!ATTENTION.includes(attention)) {
-    throw invalidPolicy(name, `attention is ${said(attention)}; it must be 'prefill', 'always' or 'never'`);
+    throw invalidPolicy(name, `attention is ${said(attention)}; it must be 'turn', 'always' or 'never'`);
   }
   if (!Number.isSafeInteger(minimum) || minimum! < 0) {
     throw invalidPolicy(name, `minimum is ${said(minimum)}; it must be a whole number of entries from 0`);
   }
-  if (window !== undefined && !(Number.isSafeInteger(window) && window > 0 && attention === 'prefill')) {
+  if (window !== undefined && !(Number.isSafeInteger(window) && window > 0 && attention === 'turn')) {
     throw invalidPolicy(
       name,
-      `window is ${said(window)} with attention '${attention}'; it must be a whole number of tokens from 1, with attention 'prefill'`,
+      `window is ${said(window)} with attention '${attention}'; it must be a whole number of tokens from 1, with attention 'turn'`,
     );
+  }
+  if (peak && window === undefined) {
+    throw invalidPolicy(name, 'peak is set without a window; give the number of last tokens to look at');
+  }
+  if (heads !== undefined && heads !== 'shared' && heads !== 'each') {
+    throw invalidPolicy(name, `heads is ${said(heads)}; it must be 'shared' or 'each'`);
   }
   if (typeof begin !== 'function') {
     throw invalidPolicy(name, 'it has no begin(layers), which makes the state of one sequence');
@@ -33,32 +47,40 @@ export function checkPolicy(policy: CachePolicy): CachePolicy {
 /**
  * A new sequence of a policy, ours or a user's own, whose edits are checked before anything is done with them.
  *
- * Its methods throw ElasticCacheError 'invalid-policy' with the name of the policy and what it did: an edit that makes no sense, a slot that holds
+ * Its methods throw ElasticCacheError 'invalid-policy' with the name of the policy and what it did: an edit that makes no sense, a row that holds
  * nothing, evictions without end, or whatever the policy itself threw.
  */
-export function checkedSequence(policy: CachePolicy, layers: number): SequencePolicy {
+export function checkedSequence(policy: CachePolicy, layers: number, saved?: PolicyState): SequencePolicy {
   const { name } = policy;
-  const sequence = told(name, 'begin()', () => policy.begin(layers));
-  for (const method of ['prefill', 'evict'] as const) {
+  const sequence = told(name, 'begin()', () => policy.begin(layers, saved));
+  for (const method of ['compress', 'evict'] as const) {
     if (typeof sequence?.[method] === 'function') continue;
     throw invalidPolicy(
       name,
       `begin() returns no ${method}(); return one state for all layers of a sequence`,
     );
   }
+  /** Entries that head 0 of a layer was left with, when the other heads come. */
+  let left = 0;
   return {
-    prefill(prompts) {
-      const edits = told(name, 'prefill()', () => sequence.prefill(prompts));
-      checkEdits(name, prompts, edits);
+    compress(views) {
+      const edits = told(name, 'compress()', () => sequence.compress(views));
+      checkEdits(name, views, edits);
       return edits;
     },
-    evict(entries, allowed, layer) {
-      const slot = told(name, 'evict()', () => sequence.evict(entries, allowed, layer));
-      checkSlot(name, slot, entries, allowed, layer);
-      return slot;
+    evict(entries, allowed, layer, head) {
+      const row = told(name, 'evict()', () => sequence.evict(entries, allowed, layer, head));
+      checkRow(name, row, entries, allowed, layer);
+      if (row === -1 && head === 0) left = entries.length;
+      if (row === -1 && entries.length !== left) {
+        const what = `evict() leaves ${entries.length} entries in head ${head} of layer ${layer} and ${left} in head 0`;
+        throw invalidPolicy(name, `${what}; every head of a layer keeps as many`);
+      }
+      return row;
     },
-    added: (keys) => told(name, 'added()', () => sequence.added?.(keys)),
+    added: (key) => told(name, 'added()', () => sequence.added?.(key)),
     observe: (entries, received) => told(name, 'observe()', () => sequence.observe?.(entries, received)),
+    ...(sequence.save && { save: () => told(name, 'save()', () => sequence.save!()) }),
   };
 }
 
@@ -72,38 +94,66 @@ function told<T>(name: string, method: string, call: () => T): T {
   }
 }
 
-/** @param prompts [layers] what the policy was shown */
-function checkEdits(name: string, prompts: readonly PromptView[], edits: readonly PromptEdit[]): void {
-  if (!Array.isArray(edits) || edits.length !== prompts.length) {
-    const returned = Array.isArray(edits) ? `${edits.length} edits` : said(edits);
-    throw invalidPolicy(
-      name,
-      `prefill() returns ${returned} for ${prompts.length} layers; return one for each`,
-    );
-  }
-  prompts.forEach(({ tokens }, layer) => {
-    const fault = faultOf(edits[layer]!, tokens);
-    if (fault) throw invalidPolicy(name, `prefill() of layer ${layer} ${fault}`);
+type Layers<T> = readonly (readonly T[])[];
+
+/** @param views [layers] of [heads] what the policy was shown */
+function checkEdits(name: string, views: Layers<TurnView>, edits: Layers<TurnEdit>): void {
+  checkCount(name, edits, views.length, 'layers');
+  views.forEach((heads, layer) => {
+    const own = edits[layer]!;
+    checkCount(name, own, heads.length, `choices of layer ${layer}`);
+    heads.forEach(({ tokens }, head) => {
+      const fault = faultOf(own[head]!, tokens);
+      if (fault) throw invalidPolicy(name, `compress() of layer ${layer} ${fault}`);
+      const [first, count] = [own[0]!.keep.length, own[head]!.keep.length];
+      if (count === first) return;
+      const what = `compress() of layer ${layer} keeps ${count} tokens in head ${head} and ${first} in head 0`;
+      throw invalidPolicy(name, `${what}; every head of a layer keeps as many`);
+    });
   });
 }
 
-/** What is wrong with the edit of one layer of a prompt of `tokens`; undefined when nothing is. */
-function faultOf(edit: PromptEdit, tokens: number): string | undefined {
-  const { keep, from, into, weights } = Object(edit) as Partial<PromptEdit>;
+function checkCount(name: string, edits: readonly unknown[], count: number, of: string): void {
+  if (Array.isArray(edits) && edits.length === count) return;
+  const returned = Array.isArray(edits) ? `${edits.length} edits` : said(edits);
+  throw invalidPolicy(
+    name,
+    `compress() returns ${returned} for ${count} ${of}; return an array of one for each`,
+  );
+}
+
+/** What is wrong with one edit of a turn of `tokens` candidates; undefined when nothing is. */
+function faultOf(edit: TurnEdit, tokens: number): string | undefined {
+  const { keep, from, into, similar, weights } = Object(edit) as Partial<TurnEdit>;
   if (!(keep instanceof Int32Array)) return `returns ${said(keep)} for keep; return an Int32Array of tokens`;
   if (keep.length === 0) return 'keeps no token; keep one at least';
   const inside = (token: number) => token >= 0 && token < tokens;
-  const strange = [keep, from, into]
+  const strange = [keep, from, into, similar?.anchors]
     .find((named) => named?.every?.(inside) === false)
     ?.find((token) => !inside(token));
-  if (strange !== undefined) return `names token ${strange} of a prompt of ${tokens}, counted from 0`;
+  if (strange !== undefined) return `names token ${strange} of a turn of ${tokens}, counted from 0`;
   const at = keep.findIndex((token, index) => index > 0 && token <= keep[index - 1]!);
   if (at > 0)
     return `keeps token ${keep[at]} behind token ${keep[at - 1]}; keep is ascending, with each token once`;
-  return mergeFaultOf({ keep, from, into }, tokens) ?? weightFaultOf(weights, tokens);
+  return (
+    mergeFaultOf({ keep, from, into }, tokens) ??
+    anchorFaultOf(keep, similar, tokens) ??
+    weightFaultOf(weights, tokens)
+  );
 }
 
-function mergeFaultOf({ keep, from, into }: Pick<PromptEdit, 'keep' | 'from' | 'into'>, tokens: number) {
+function anchorFaultOf(keep: Int32Array, similar: TurnEdit['similar'], tokens: number): string | undefined {
+  if (similar === undefined) return undefined;
+  if (!(similar.anchors instanceof Int32Array)) {
+    return `returns ${said(similar.anchors)} for similar.anchors; return an Int32Array of tokens that it keeps`;
+  }
+  const kept = new Uint8Array(tokens);
+  for (const token of keep) kept[token] = 1;
+  const other = similar.anchors.find((token) => !kept[token]);
+  return other === undefined ? undefined : `merges into token ${other}, which it does not keep`;
+}
+
+function mergeFaultOf({ keep, from, into }: Pick<TurnEdit, 'keep' | 'from' | 'into'>, tokens: number) {
   if (from === undefined && into === undefined) return undefined;
   if (!(from instanceof Int32Array && into instanceof Int32Array && from.length === into.length)) {
     return 'merges without an anchor for each token; return from and into as Int32Arrays of one length';
@@ -119,7 +169,7 @@ function mergeFaultOf({ keep, from, into }: Pick<PromptEdit, 'keep' | 'from' | '
   return undefined;
 }
 
-function weightFaultOf(weights: PromptEdit['weights'], tokens: number): string | undefined {
+function weightFaultOf(weights: TurnEdit['weights'], tokens: number): string | undefined {
   if (weights === undefined) return undefined;
   if (!(weights instanceof Float64Array && weights.length === tokens)) {
     return `returns ${said(weights)} for weights; return a Float64Array with one for each of ${tokens} tokens`;
@@ -128,11 +178,11 @@ function weightFaultOf(weights: PromptEdit['weights'], tokens: number): string |
   return at < 0 ? undefined : `gives token ${at} the weight ${weights[at]}; weights are numbers from 0`;
 }
 
-function checkSlot(name: string, slot: number, entries: Entries, allowed: Allowance, layer: number): void {
-  if (slot === -1) return;
-  if (!holds(entries, slot)) {
-    const what = `evict() returns ${said(slot)} for layer ${layer}, where no entry is`;
-    throw invalidPolicy(name, `${what}; return the slot of an entry, or -1 when nothing more has to go`);
+function checkRow(name: string, row: number, entries: Entries, allowed: Allowance, layer: number): void {
+  if (row === -1) return;
+  if (!holds(entries, row)) {
+    const what = `evict() returns ${said(row)} for layer ${layer}, where no entry is`;
+    throw invalidPolicy(name, `${what}; return the row of an entry, or -1 when nothing more has to go`);
   }
   // Ends evictions without end as well: each takes one entry.
   if (entries.length === 1) {
@@ -141,10 +191,10 @@ function checkSlot(name: string, slot: number, entries: Entries, allowed: Allowa
   }
 }
 
-function holds(entries: Entries, slot: number): boolean {
-  if (!Number.isInteger(slot) || slot < 0) return false;
-  const before = entries.previous(slot);
-  return before === -1 ? slot === entries.first : entries.next(before) === slot;
+function holds(entries: Entries, row: number): boolean {
+  if (!Number.isInteger(row) || row < 0) return false;
+  const before = entries.previous(row);
+  return before === -1 ? row === entries.first : entries.next(before) === row;
 }
 
 /** A value as a sentence names it. */

@@ -2,7 +2,10 @@ import type { Entries } from './policy.js';
 
 const NONE = -1;
 
-/** The entries of one layer of one sequence: a linked list over slots, in ascending position, with a list of free slots. */
+/**
+ * The entries that the heads of one layer hold for one sequence: a linked list in ascending position over rows that lie densely in
+ * 0 .. length - 1, in any order. The row of an entry that goes is taken by the last one.
+ */
 export class EntryList implements Entries {
   length = 0;
   seen = 0;
@@ -13,107 +16,127 @@ export class EntryList implements Entries {
   #previous = new Int32Array(0);
   #positions = new Int32Array(0);
   #counts = new Int32Array(0);
-  #free: number[] = [];
-  /** Slots ever used: every slot from here on is free. */
-  #highWater = 0;
-  // One remembered (index, slot) pair, so that `at` around a fixed index costs O(1).
+  /** The row of each position; made when somebody asks for one, kept up from then on. */
+  #rows: Map<number, number> | undefined;
+  // One remembered (index, row) pair, so that `at` around a fixed index costs O(1).
   #cursorIndex = 0;
-  #cursorSlot = NONE;
+  #cursorRow = NONE;
 
-  next(slot: number): number {
-    return this.#next[slot]!;
+  next(row: number): number {
+    return this.#next[row]!;
   }
 
-  previous(slot: number): number {
-    return this.#previous[slot]!;
+  previous(row: number): number {
+    return this.#previous[row]!;
   }
 
-  position(slot: number): number {
-    return this.#positions[slot]!;
+  position(row: number): number {
+    return this.#positions[row]!;
   }
 
-  count(slot: number): number {
-    return this.#counts[slot]!;
+  count(row: number): number {
+    return this.#counts[row]!;
   }
 
   at(index: number): number {
-    if (this.#cursorSlot === NONE || index < Math.abs(index - this.#cursorIndex)) {
+    if (this.#cursorRow === NONE || index < Math.abs(index - this.#cursorIndex)) {
       this.#cursorIndex = 0;
-      this.#cursorSlot = this.first;
+      this.#cursorRow = this.first;
     }
     if (this.length - 1 - index < Math.abs(index - this.#cursorIndex)) {
       this.#cursorIndex = this.length - 1;
-      this.#cursorSlot = this.last;
+      this.#cursorRow = this.last;
     }
-    for (; this.#cursorIndex < index; this.#cursorIndex++) this.#cursorSlot = this.next(this.#cursorSlot);
-    for (; this.#cursorIndex > index; this.#cursorIndex--) this.#cursorSlot = this.previous(this.#cursorSlot);
-    return this.#cursorSlot;
+    for (; this.#cursorIndex < index; this.#cursorIndex++) this.#cursorRow = this.next(this.#cursorRow);
+    for (; this.#cursorIndex > index; this.#cursorIndex--) this.#cursorRow = this.previous(this.#cursorRow);
+    return this.#cursorRow;
   }
 
-  /** Slots needed (the store's capacity) once `tokens` more entries have been appended. */
-  slotsNeeded(tokens: number): number {
-    return this.#highWater + Math.max(0, tokens - this.#free.length);
+  rowOf(position: number): number {
+    if (this.#rows === undefined) {
+      this.#rows = new Map();
+      for (let row = 0; row < this.length; row++) this.#rows.set(this.position(row), row);
+    }
+    return this.#rows.get(position) ?? NONE;
   }
 
-  /** Adds the next token at the end and returns its slot. */
-  append(): number {
-    const slot = this.#free.pop() ?? this.#highWater++;
-    if (slot >= this.#next.length) this.#grow();
-    this.#positions[slot] = this.seen++;
-    this.#counts[slot] = 1;
-    this.scores[slot] = 0;
-    this.#next[slot] = NONE;
-    this.#previous[slot] = this.last;
-    if (this.last === NONE) this.first = slot;
-    else this.#next[this.last] = slot;
-    this.last = slot;
-    this.length++;
-    return slot;
+  /** Adds the next token at the end; its row is `length - 1` from then on. */
+  append(): void {
+    const row = this.length++;
+    if (row >= this.#next.length) this.#grow();
+    this.#positions[row] = this.seen;
+    this.#rows?.set(this.seen, row);
+    this.seen++;
+    this.#counts[row] = 1;
+    this.scores[row] = 0;
+    this.#next[row] = NONE;
+    this.#previous[row] = this.last;
+    if (this.last === NONE) this.first = row;
+    else this.#next[this.last] = row;
+    this.last = row;
   }
 
-  remove(slot: number): void {
-    const before = this.previous(slot);
-    const after = this.next(slot);
-    if (before === NONE) this.first = after;
-    else this.#next[before] = after;
-    if (after === NONE) this.last = before;
-    else this.#previous[after] = before;
-    if (slot === this.#cursorSlot) this.#cursorSlot = after;
-    else if (this.#cursorSlot !== NONE && this.position(slot) < this.position(this.#cursorSlot)) {
+  /** Removes the entry in `row`; the entry of the last row, `length` from then on, takes its place there. */
+  remove(row: number): void {
+    const before = this.previous(row);
+    const after = this.next(row);
+    this.#link(before, after);
+    this.#rows?.delete(this.position(row));
+    if (row === this.#cursorRow) this.#cursorRow = after;
+    else if (this.#cursorRow !== NONE && this.position(row) < this.position(this.#cursorRow)) {
       this.#cursorIndex--;
     }
-    this.#free.push(slot);
-    this.length--;
+    const moved = --this.length;
+    if (moved === row) return;
+    this.#positions[row] = this.#positions[moved]!;
+    this.#counts[row] = this.#counts[moved]!;
+    this.scores[row] = this.scores[moved]!;
+    this.#link(this.previous(moved), row);
+    this.#link(row, this.next(moved));
+    if (this.#cursorRow === moved) this.#cursorRow = row;
+    this.#rows?.set(this.position(row), row);
   }
 
-  /** The slots in logical order. */
+  /** The rows in logical order. */
   order(): Int32Array {
-    const slots = new Int32Array(this.length);
-    for (let slot = this.first, index = 0; slot !== NONE; slot = this.next(slot)) slots[index++] = slot;
-    return slots;
+    const rows = new Int32Array(this.length);
+    for (let row = this.first, index = 0; row !== NONE; row = this.next(row)) rows[index++] = row;
+    return rows;
   }
 
-  /** The positions of the first slots, one for each number of `to`; an empty slot gives some number. */
+  /** The positions of the first rows, one for each number of `to`; beyond the entries held they are some number. */
   copyPositions(to: Int32Array): void {
     to.set(this.#positions.subarray(0, to.length));
   }
 
-  /** Keeps only the entries in `slots` (logical order), moved to the slots 0, 1, 2 ..., each with a new count if given. */
-  compact(slots: Int32Array, counts?: Int32Array): void {
-    const positions = slots.map((slot) => this.position(slot));
-    const kept = counts ?? slots.map((slot) => this.count(slot));
-    const scores = Float64Array.from(slots, (slot) => this.scores[slot]!);
-    this.length = slots.length;
-    this.#positions = positions;
-    this.#counts = kept.slice();
-    this.scores = scores;
-    this.#next = slots.map((_, index) => (index + 1 < slots.length ? index + 1 : NONE));
-    this.#previous = slots.map((_, index) => index - 1);
-    this.first = slots.length > 0 ? 0 : NONE;
-    this.last = slots.length - 1;
-    this.#free = [];
-    this.#highWater = slots.length;
-    this.#cursorSlot = NONE;
+  /** Holds these entries from now on, in rows 0, 1, 2 ... */
+  replace(positions: Int32Array, counts: Int32Array, scores: Float64Array, seen: number): void {
+    const { length } = positions;
+    this.length = length;
+    this.seen = seen;
+    this.#positions = positions.slice();
+    this.#counts = counts.slice();
+    this.scores = scores.slice();
+    this.#next = new Int32Array(length);
+    this.#previous = new Int32Array(length);
+    const rows = Int32Array.from({ length }, (_, row) => row);
+    if (positions.some((position, row) => row > 0 && position < positions[row - 1]!)) {
+      rows.sort((a, b) => positions[a]! - positions[b]!);
+    }
+    this.#link(NONE, rows[0] ?? NONE);
+    rows.forEach((row, index) => {
+      this.#link(row, rows[index + 1] ?? NONE);
+    });
+    this.#rows = undefined;
+    this.#cursorRow = NONE;
+  }
+
+  /** Makes `after` follow `before`; either may be no entry. */
+  #link(before: number, after: number): void {
+    if (before === NONE) this.first = after;
+    else this.#next[before] = after;
+    if (after === NONE) this.last = before;
+    else this.#previous[after] = before;
   }
 
   #grow(): void {
@@ -131,13 +154,4 @@ export class EntryList implements Entries {
     scores.set(this.scores);
     this.scores = scores;
   }
-}
-
-/** Where in the text the entries of each row stand, [rows, capacity] by slot; an empty slot gives some number. */
-export function positionsBySlot(rows: readonly EntryList[], capacity: number): Int32Array {
-  const positions = new Int32Array(rows.length * capacity);
-  rows.forEach((entries, row) => {
-    entries.copyPositions(positions.subarray(row * capacity, (row + 1) * capacity));
-  });
-  return positions;
 }

@@ -1,33 +1,53 @@
 /**
- * What a cache method is: it decides which entries stay, and never sees a tensor.
- *
- * How to add one: docs/adding.md.
+ * What a cache method is: it decides which entries stay, and never sees a tensor. docs/adding.md tells how to add one.
  */
 
 /** A method with its options. Holds no running state, so one object serves any number of sequences at once. */
 export interface CachePolicy {
   readonly name: string;
-  /** When it needs the attention that entries receive: while the prompt is read, at every step, or not at all. */
-  readonly attention: 'prefill' | 'always' | 'never';
+  /** When it needs the attention that entries receive: while a turn is read, at every step, or not at all. */
+  readonly attention: 'turn' | 'always' | 'never';
   /** The fewest entries a layer may be cut to, whatever the budget says. */
   readonly minimum: number;
-  /** attention 'prefill': only what the last `window` tokens of the prompt attend to counts. Undefined for all of them. */
+  /** attention 'turn': only what the last `window` tokens of the turn attend to counts. Undefined for all of them. */
   readonly window?: number | undefined;
-  /** Whether it must know which tokens of the prompt stand for a part of an image. */
+  /**
+   * attention 'turn' with a `window`: what counts of an entry is the most that one of these queries gave it, what a token gives itself left out, averaged over the
+   * query heads; without it, the sum over the queries.
+   */
+  readonly peak?: boolean;
+  /** Whether the key heads of a layer choose for themselves, each as many entries, or share one choice. */
+  readonly heads?: 'shared' | 'each';
+  /** Whether it must know which tokens stand for a part of an image. */
   readonly needsImage?: boolean;
-  /** Whether it must know what the keys are like: {@link PromptView.keys} and {@link SequencePolicy.added}. */
+  /** Whether it must know what the keys are like: {@link TurnView.keys} and {@link SequencePolicy.added}. */
   readonly needsKeys?: boolean;
   /** New tokens get the number of entries held (the most of any layer) as their position instead of the number of tokens seen. */
   readonly compactPositions?: boolean;
-  /** Add log(count) to the scores of an entry that stands for several tokens. */
-  readonly logCountBias?: boolean;
+  /** This times log(tokens it stands for) is added to the scores of an entry that others were merged into. */
+  readonly logCountBias?: number;
   /** Turn the keys of merged entries to the position of their anchor before they are averaged. */
   readonly turnMergedKeys?: boolean;
-  /** The running state of one sequence (one row of a batch) over all its layers. */
-  begin(layers: number): SequencePolicy;
+  /**
+   * The running state of one sequence over all its layers.
+   * @param saved what {@link SequencePolicy.save} gave, to go on from there
+   */
+  begin(layers: number, saved?: PolicyState): SequencePolicy;
 }
 
-/** How many entries a layer may hold now. */
+/** What a policy remembers of a sequence: plain data and typed arrays, copied by `structuredClone`. */
+export type PolicyState =
+  | null
+  | boolean
+  | number
+  | string
+  | Int32Array
+  | Float32Array
+  | Float64Array
+  | readonly PolicyState[]
+  | { readonly [name: string]: PolicyState };
+
+/** How many entries a layer may hold now, in each of its heads. */
 export interface Allowance {
   /** `max(minimum, floor(share))`, at most the number of tokens seen: what a policy holds to. */
   readonly entries: number;
@@ -35,91 +55,123 @@ export interface Allowance {
   readonly share: number;
 }
 
-/** One layer of a complete prompt, before anything is removed. Entry `i` is token `i`. */
-export interface PromptView {
+/**
+ * What the heads of one layer choose from at the end of a turn (a prompt, or a later turn of several tokens): the entries held, then the new tokens,
+ * in ascending position. Everything is told by candidate. Where heads choose for themselves there is one view for each head.
+ */
+export interface TurnView {
+  /** Candidates. */
   readonly tokens: number;
+  /** How many of them, the last, are new: all of them in the first turn. */
+  readonly fresh: number;
+  /** [tokens] where in the text each stands, counted in tokens seen: 0, 1, 2 ... in the first turn */
+  readonly positions: Int32Array;
+  /** [tokens] how many tokens each stands for */
+  readonly counts: Int32Array;
   /** How many tokens a query of this layer sees, itself and those before it; undefined for all. */
   readonly slidingWindow?: number | undefined;
-  /** [tokens] attention received: summed over the queries (of the policy's window), averaged over the heads. Zeros for attention 'never'. */
+  /** [tokens] attention received in this turn: over the queries (of the policy's window) as the policy asks for, averaged over the heads. Zeros for attention 'never'. */
+  readonly received: Float64Array;
+  /**
+   * [tokens] `received` and, for a policy without a window, what the entry brought along from earlier turns (and from the steps between them,
+   * if the policy kept it up): what it would have received had all been read in one turn.
+   */
   readonly importance: Float64Array;
+  /** [tokens] how many queries of `importance` could see each. */
+  readonly queries: Int32Array;
   /** [tokens] 1 for a token that stands for a part of an image, 0 for text; undefined where nobody told the cache, unless the policy needs it. */
   readonly image?: Uint8Array | undefined;
   /** [tokens] of [channels]: sketches of their keys over all layers (the same in each view), length 1; undefined unless the policy needs them. */
   readonly keys?: readonly Float32Array[] | undefined;
+  /** [tokens] the length of each value, averaged over the heads that share this choice. */
+  valueNorms(): Float64Array;
   readonly allowed: Allowance;
 }
 
-/** What becomes of a prompt. An entry neither kept nor merged is dropped. */
-export interface PromptEdit {
-  /** [kept] entries that stay, ascending. They take the slots 0, 1, 2 ... and keep their scores. */
+/** What becomes of the candidates of a turn. One that is neither kept nor merged is dropped. */
+export interface TurnEdit {
+  /** [kept] candidates that stay, ascending. They keep their importance as score. */
   readonly keep: Int32Array;
-  /** [merges] `from[m]` is averaged into the kept entry `into[m]`: the anchor becomes the mean of itself and all these. */
+  /** [merges] `from[m]` is averaged into the kept candidate `into[m]`: the anchor becomes the mean of itself and all these. */
   readonly from?: Int32Array;
   readonly into?: Int32Array;
-  /** [tokens] how much each token counts in these means, 0 or more; all the same without. A mean of zeros counts all the same. */
+  /** Instead of `from` and `into`: every other candidate is merged into the anchor whose key is most like its own, by the cosine, in each head by itself. */
+  readonly similar?: {
+    /** [anchors] kept candidates that may take others in */
+    readonly anchors: Int32Array;
+  };
+  /** Whether keys are left as they are and only values averaged. */
+  readonly valuesOnly?: boolean;
+  /** [tokens] how much each candidate counts in these means, 0 or more; all the same without. A mean of zeros counts all the same. */
   readonly weights?: Float64Array;
 }
 
 /**
- * The entries of one layer in logical order (ascending position), each in a slot. Walking a step, `at` around one
- * fixed index, and removal are O(1).
+ * The entries of one layer (or one of its heads) in logical order (ascending position), each in a row. Walking a step, `at` around one
+ * fixed index, and removal are O(1). The row of an entry is good until something is removed: remember positions, not rows.
  */
 export interface Entries {
   readonly length: number;
   /** Tokens the sequence has seen, held or not. */
   readonly seen: number;
-  /** Slot of the first and last entry, -1 when there is none. */
+  /** Row of the first and last entry, -1 when there is none. */
   readonly first: number;
   readonly last: number;
-  /** Slot after or before `slot` in logical order, -1 at the end. */
-  next(slot: number): number;
-  previous(slot: number): number;
-  /** Slot of the entry at a logical index in [0, length). */
+  /** Row after or before `row` in logical order, -1 at the end. */
+  next(row: number): number;
+  previous(row: number): number;
+  /** Row of the entry at a logical index in [0, length). */
   at(index: number): number;
+  /** Row of the entry at a position of the text, -1 when none is held. */
+  rowOf(position: number): number;
   /** Original position of the entry, counted in tokens seen. */
-  position(slot: number): number;
-  /** How many prompt tokens the entry stands for. */
-  count(slot: number): number;
+  position(row: number): number;
+  /** How many tokens the entry stands for. */
+  count(row: number): number;
   /**
-   * By slot: the policy's own number for each entry. The prompt's importance after prefill, 0 for a new token; follows
-   * the entry when slots move. Read it afresh on every call.
+   * By row: the policy's own number for each entry. The importance after a turn, 0 for a new token; follows
+   * the entry when rows change. Read it afresh on every call.
    */
   readonly scores: Float64Array;
 }
 
 export interface SequencePolicy {
-  /** Called once, when the prompt is complete; one view and one edit for each layer. */
-  prefill(prompts: readonly PromptView[]): PromptEdit[];
-  /** Policies that need keys: after new rows were appended behind the prompt, the sketches of their keys, [tokens] of [channels]. */
-  added?(keys: readonly Float32Array[]): void;
-  /** attention 'always': after new rows were appended, what each entry received from them, by slot, for every layer. */
-  observe?(layers: readonly Entries[], received: readonly Float32Array[]): void;
-  /** Called after each append until it returns -1: the slot of the entry to evict, or -1 when nothing more has to go. */
-  evict(entries: Entries, allowed: Allowance, layer: number): number;
+  /** Called at the end of each turn of several tokens (or the first); one view and one edit for each layer, or for each head of each layer, [layers] of [heads]. */
+  compress(layers: readonly (readonly TurnView[])[]): readonly (readonly TurnEdit[])[];
+  /** Policies that need keys: after one new token was appended, the sketch of its key, [channels]. */
+  added?(key: Float32Array): void;
+  /** attention 'always': after one new token was appended, what each entry received from it, by row, for every layer and head. */
+  observe?(layers: readonly (readonly Entries[])[], received: readonly (readonly Float64Array[])[]): void;
+  /** Called after each new token until it returns -1: the row of the entry to evict, or -1 when nothing more has to go. */
+  evict(entries: Entries, allowed: Allowance, layer: number, head: number): number;
+  /** What it remembers, for a fork or a file. Without it, a cache under this policy cannot be forked or saved. */
+  save?(): PolicyState;
 }
 
-/** A {@link SequencePolicy} seen from one layer, for methods that treat each layer by itself. */
+/** A {@link SequencePolicy} seen from one choice, that of a layer or of one of its heads, for methods that treat each by itself. */
 export interface LayerPolicy {
-  prefill(prompt: PromptView): PromptEdit;
-  observe?(entries: Entries, received: Float32Array): void;
+  compress(turn: TurnView): TurnEdit;
+  observe?(entries: Entries, received: Float64Array): void;
   evict(entries: Entries, allowed: Allowance): number;
 }
 
-/** Makes a {@link SequencePolicy} of independent layers. */
-export function eachLayer(layers: number, begin: () => LayerPolicy): SequencePolicy {
-  const states = Array.from({ length: layers }, begin);
+/** Makes a {@link SequencePolicy} of a method that treats each layer by itself and remembers nothing but the scores of its entries. */
+export function eachLayer(method: LayerPolicy): SequencePolicy {
   return {
-    prefill: (prompts) => prompts.map((prompt, layer) => states[layer]!.prefill(prompt)),
-    observe(entries, received) {
-      states.forEach((state, layer) => {
-        state.observe?.(entries[layer]!, received[layer]!);
+    compress: (layers) => layers.map((views) => views.map((view) => method.compress(view))),
+    observe(layers, received) {
+      layers.forEach((lists, layer) => {
+        lists.forEach((entries, head) => {
+          method.observe?.(entries, received[layer]![head]!);
+        });
       });
     },
-    evict: (entries, allowed, layer) => states[layer]!.evict(entries, allowed),
+    evict: (entries, allowed) => method.evict(entries, allowed),
+    save: () => null,
   };
 }
 
-/** The edit that keeps a whole prompt of `tokens`. */
-export function keepAll(tokens: number): PromptEdit {
+/** The edit that keeps all `tokens` candidates. */
+export function keepAll(tokens: number): TurnEdit {
   return { keep: Int32Array.from({ length: tokens }, (_, index) => index) };
 }

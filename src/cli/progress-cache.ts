@@ -1,6 +1,6 @@
 import { ElasticCache, type ElasticCacheOptions } from '../elastic-cache.js';
 
-/** An ElasticCache that tells how many tokens it has seen after each append: how far a long prompt has been read. */
+/** An ElasticCache that tells how many tokens it has seen after each part of a turn: how far a long prompt has been read. */
 export class ProgressCache extends ElasticCache {
   constructor(
     options: ElasticCacheOptions,
@@ -9,8 +9,8 @@ export class ProgressCache extends ElasticCache {
     super(options);
   }
 
-  override appendSlots(...rows: Parameters<ElasticCache['appendSlots']>): void {
-    super.appendSlots(...rows);
-    this.onSeen(this.seen);
+  override appendTurn(...rows: Parameters<ElasticCache['appendTurn']>): void {
+    super.appendTurn(...rows);
+    this.onSeen(this.seen + this.reading);
   }
 }

@@ -1,4 +1,4 @@
-import { KVCache } from '../cache/kv-cache.js';
+import { KVCache } from '../memory/kv-cache.js';
 import { answerInputs } from '../models/conversation/answer.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { readCompressed } from '../models/measuring/read-compressed.js';

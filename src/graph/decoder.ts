@@ -22,11 +22,18 @@ export interface DecoderLayer {
   window?: number;
 }
 
+/** How past keys and values are fed: as floats of 32 or 16 bits, or as whole numbers of 8 bits with a scale for each row of each head. */
+export type PastFormat = 'float32' | 'float16' | 'int8';
+
 /** What a rewritten decoder takes and gives, beside the tensors whose names `contractNames` spells. */
 export interface DecoderSignature {
   /** Layers 0 to n - 1, in order. */
   layers: DecoderLayer[];
   tokenInput: TokenInput;
+  /** How it takes past keys and values. */
+  past: PastFormat;
+  /** How the original took them. */
+  stockPast: 'float32' | 'float16';
   /** The shape of `position_ids`: [B, S], [3, B, S] (time, height, width), or no such input. */
   positionIds: 'batch-sequence' | 'three-batch-sequence' | 'absent';
   /** Present when the original took no positions and counted tokens from 0: `position_ids` must be that count. */
@@ -46,15 +53,18 @@ export const MASK = 'attention_mask';
 export const contractNames = {
   /** int64, as the original decoder, else [B, S]. */
   positionIds: 'position_ids',
-  /** float32 [B, kvHeads, P, headDim]. */
+  /** In the format of the signature, [B, kvHeads, P, headDim]. */
   pastKey: (layer: number) => `past_key.${layer}`,
-  /** float32 [B, kvHeads, P, headDim]. */
+  /** In the format of the signature, [B, kvHeads, P, headDim]. */
   pastValue: (layer: number) => `past_value.${layer}`,
-  /** float32 [B, 1, 1, P], added to the scores. */
+  /** float32 [B, kvHeads, P, 1], only with int8: what the whole numbers of a row are times. */
+  pastKeyScale: (layer: number) => `past_key_scale.${layer}`,
+  pastValueScale: (layer: number) => `past_value_scale.${layer}`,
+  /** float32 [B, H, 1, P], added to the scores; H is 1, or kvHeads where rows have biases (and positions) of their own in each key head: the same in all layers. */
   pastBias: (layer: number) => `past_bias.${layer}`,
   /** float32 [B, 1, S, S], added to the scores among the new tokens. */
   newBias: 'new_bias',
-  /** int32 [B, P], only of a layer with a window: where in the text each entry stands, counted in tokens. */
+  /** int32 [B, H, P], only of a layer with a window: where in the text each entry stands, counted in tokens. */
   pastPosition: (layer: number) => `past_position.${layer}`,
   /** int32 [B, S], only of a decoder with such a layer: where the new tokens stand. */
   newPosition: 'new_position',
@@ -68,8 +78,10 @@ export const contractNames = {
   newKey: (layer: number) => `new_key.${layer}`,
   /** float32 [B, kvHeads, S, headDim]. */
   newValue: (layer: number) => `new_value.${layer}`,
-  /** float32 [B, P + S]: attention received, summed over the new queries, averaged over the heads. */
+  /** float32 [B, kvHeads, P + S]: attention received, summed over the new queries, averaged over the query heads of a key head. */
   attention: (layer: number) => `attention.${layer}`,
+  /** float32 [B, kvHeads, P + S]: the most attention received from one of the new queries, itself left out, averaged over the query heads of a key head. */
+  peak: (layer: number) => `attention_peak.${layer}`,
 } as const;
 
 /** The way out that most refusals share. */

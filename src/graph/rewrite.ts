@@ -2,13 +2,14 @@ import { ElasticCacheError } from '../errors.js';
 import {
   contractNames,
   type DecoderSignature,
+  type PastFormat,
   TOKEN_INPUTS,
   tokenInputOf,
   USE_ANOTHER_EXPORT,
   unsupported,
 } from './decoder.js';
 import { GraphBuilder, shapeOf } from './onnx/builder.js';
-import { cloneModel, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx/onnx.js';
+import { cloneModel, DataType, type Graph, graphOf, MICROSOFT, type Model, type Node } from './onnx/onnx.js';
 import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './onnx/queries.js';
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
 import { cacheNamed, findCaches } from './patterns/parts/caches.js';
@@ -46,13 +47,13 @@ export function decoderLayers(model: Model): AttentionLayer[] {
  * model passed in is left as it was.
  * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason; never a half-rewritten model.
  */
-export function rewriteDecoder(original: Model): RewrittenDecoder {
+export function rewriteDecoder(original: Model, options: RewriteOptions = {}): RewrittenDecoder {
   const model = cloneModel(original);
   refuseOldOpset(model);
   const inputs = graphOf(model).input.map(({ name }) => name);
   const merged = inlineCacheBranch(model);
   try {
-    return rewriteGraph(model, inputs, merged !== undefined);
+    return rewriteGraph(model, inputs, merged !== undefined, options.past);
   } catch (cause) {
     if (!merged || !(cause instanceof ElasticCacheError)) throw cause;
     throw new ElasticCacheError(
@@ -63,6 +64,11 @@ export function rewriteDecoder(original: Model): RewrittenDecoder {
   }
 }
 
+export interface RewriteOptions {
+  /** How past keys and values are fed; as the original takes them unless told. */
+  readonly past?: PastFormat | undefined;
+}
+
 export interface RewrittenDecoder {
   model: Model;
   decoder: DecoderSignature;
@@ -70,13 +76,20 @@ export interface RewrittenDecoder {
 }
 
 /** @param traced whether the graph may have been traced with a past and one new token only */
-function rewriteGraph(model: Model, inputs: readonly string[], traced: boolean): RewrittenDecoder {
+function rewriteGraph(
+  model: Model,
+  inputs: readonly string[],
+  traced: boolean,
+  wanted: PastFormat | undefined,
+): RewrittenDecoder {
   const graph = graphOf(model);
   graph.node = topologicalOrder(graph);
   const layers = decoderLayers(model);
   refuseUnequalLayers(layers);
   refuseTakenNames(graph, layers);
   const nodesBefore = graph.node.length;
+  const stockPast = stockPastOf(graph);
+  const past = wanted ?? stockPast;
 
   const replaced = new Set(layers.flatMap((layer) => layer.replaces));
   graph.node = graph.node.filter((node) => !replaced.has(node));
@@ -89,7 +102,7 @@ function rewriteGraph(model: Model, inputs: readonly string[], traced: boolean):
   builder.importOpset(MICROSOFT, 1);
   replaceCacheShapes(builder, layers);
   const masks = new Masks(builder);
-  for (const layer of layers) addAttention(builder, layer, masks);
+  for (const layer of layers) addAttention(builder, layer, masks, past);
   removeDead(graph);
   chooseByTextLength(builder, kept);
   removeDead(graph);
@@ -99,7 +112,7 @@ function rewriteGraph(model: Model, inputs: readonly string[], traced: boolean):
 
   return {
     model,
-    decoder: signature(graph, layers, inputs),
+    decoder: { ...signature(graph, layers, inputs), past, stockPast },
     report: {
       layers: layers.map((layer) => layer.description),
       nodesBefore,
@@ -131,9 +144,18 @@ function refuseUnequalLayers(layers: readonly AttentionLayer[]): void {
   }
 }
 
+function stockPastOf(graph: Graph): 'float32' | 'float16' {
+  const half = graph.input.some(
+    ({ name, type }) => /^past_key_values\./.test(name) && type?.tensorType?.elemType === DataType.FLOAT16,
+  );
+  return half ? 'float16' : 'float32';
+}
+
 function contractTensors(layers: readonly AttentionLayer[]): string[] {
-  const { pastKey, pastValue, pastBias, pastPosition, newKey, newValue, attention } = contractNames;
-  const perLayer = [pastKey, pastValue, pastBias, pastPosition, newKey, newValue, attention];
+  const { pastKey, pastValue, pastKeyScale, pastValueScale, pastBias, pastPosition } = contractNames;
+  const { newKey, newValue, attention, peak } = contractNames;
+  const ofPast = [pastKey, pastValue, pastKeyScale, pastValueScale, pastBias, pastPosition];
+  const perLayer = [...ofPast, newKey, newValue, attention, peak];
   return [
     contractNames.newBias,
     contractNames.newPosition,
@@ -191,7 +213,7 @@ function signature(
   graph: Graph,
   layers: readonly AttentionLayer[],
   inputs: readonly string[],
-): DecoderSignature {
+): Omit<DecoderSignature, 'past' | 'stockPast'> {
   const tokenInput = tokenInputOf(graph) ?? TOKEN_INPUTS[0];
   const contract = new Set<string>([
     tokenInput,

@@ -4,16 +4,12 @@ import {
   type PreTrainedTokenizer,
   Tensor,
 } from '@huggingface/transformers';
-import { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError, refuseAborted } from '../errors.js';
+import { KVCache } from '../memory/kv-cache.js';
 import { full } from '../policies/full.js';
 import { refuseNone } from '../runtime/decoder.js';
-import {
-  type BoundSession,
-  CACHE_HANDLE_INPUT,
-  type ElasticSession,
-  refusePadding,
-} from '../runtime/elastic-session.js';
+import { type BoundSession, CACHE_HANDLE_INPUT, type ElasticSession } from '../runtime/elastic-session.js';
+import { realTokens } from '../runtime/padding.js';
 import { SeenPictures } from './conversation/seen-pictures.js';
 import { SeenTokens } from './conversation/seen-tokens.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
@@ -51,7 +47,6 @@ export function withElasticCache(
     run: (model: PreTrainedModel, inputs: Inputs) => Promise<T>,
     signal?: AbortSignal | null,
   ): Promise<T> {
-    const mask = inputs.attention_mask as Tensor | undefined;
     const tokens = idsOf(inputs) ?? (inputs.inputs_embeds as Tensor | undefined);
     const batch = tokens?.dims[0] ?? 1;
     if (tokens) refuseNone(tokens);
@@ -59,7 +54,6 @@ export function withElasticCache(
       cache,
       batch,
       (bound) => {
-        if (mask) refusePadding(mask);
         const own = boundTo(cache, bound);
         if (!(inputs.past_key_values instanceof KVCache)) return run(own, inputs);
         const { past_key_values: given, ...rest } = inputs;
@@ -90,10 +84,10 @@ export function withElasticCache(
     );
     own.forward = async (inputs: Inputs) => {
       const ids = idsOf(inputs);
-      // What the session is handed are embeddings, so the cache hears here which tokens are of an image.
       const marks = ids && rowsOf(ids).map((row) => Uint8Array.from(row, (id) => (isImage?.(id) ? 1 : 0)));
       const first = cache.seen === 0;
-      if (marks && first) cache.noteImage(marks);
+      if (marks && (marks[0]!.length > 1 || !cache.begun))
+        noteImage(cache, marks, inputs.attention_mask as Tensor | undefined);
       const counts = marks?.map((row) => row.reduce((count, mark) => count + mark, 0));
       const hasImages = counts?.some((count) => count > 0);
       const hashes = hasImages ? pictures.hashes(inputs, counts!) : undefined;
@@ -151,6 +145,19 @@ export function withElasticCache(
   }
 
   return elastic;
+}
+
+/**
+ * What the session is handed are embeddings, so the cache hears here which of the new tokens are of an image.
+ * @param marks [B] of [S] 1 for those
+ */
+function noteImage(cache: KVCache, marks: readonly Uint8Array[], mask: Tensor | undefined): void {
+  realTokens(marks.length, marks[0]!.length, mask).forEach((places, row) => {
+    cache.noteImage(
+      Uint8Array.from(places, (place) => marks[row]![place]!),
+      row,
+    );
+  });
 }
 
 /** The cache among the inputs, whether it came as itself or as what an earlier `generate()` returned for it. */

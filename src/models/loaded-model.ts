@@ -5,7 +5,7 @@ import type {
   Processor,
   Tensor,
 } from '@huggingface/transformers';
-import type { KVCache } from '../cache/kv-cache.js';
+import type { KVCache } from '../memory/kv-cache.js';
 import type { Ends } from './generation/ended-generation.js';
 
 type Generate = PreTrainedModel['generate'];

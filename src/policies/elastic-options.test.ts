@@ -1,11 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { driven } from '../../test/cache/driven.js';
 import { NaiveCache } from '../../test/cache/naive-cache.js';
-import { play, settings } from '../../test/cache/play.js';
+import { contents, play, settings } from '../../test/cache/play.js';
+import { observedBy } from '../../test/policies/conformance.js';
 import { naiveRanked } from '../../test/policies/naive-ranked.js';
 import type { Budget } from '../cache/budget.js';
-import { Turn } from '../cache/rotation.js';
 import { ElasticCache, type ElasticCacheOptions } from '../elastic-cache.js';
+import { KVCache } from '../memory/kv-cache.js';
+import { KeyTurn } from '../memory/rows/rotation.js';
+import type { EntryRows } from '../memory/shape.js';
 import { CHOICES, type PolicyOptions } from './options.js';
 import { createPolicy } from './registry.js';
 
@@ -36,7 +40,7 @@ const options = fc.record({
 function afterPrompt(importance: number[], options: PolicyOptions & { budget: Budget }) {
   const cache = elasticCache({ ...options, layers: 1, kvHeads: 1, headDim: 1 });
   const keys = Float32Array.from(importance, (_, token) => 10 * (token + 1));
-  cache.append([{ keys, values: keys, attention: Float32Array.from(importance) }], importance.length);
+  cache.appendTurn([{ keys, values: keys, attention: Float32Array.from(importance) }], importance.length);
   return cache;
 }
 
@@ -49,37 +53,24 @@ function towards(directions: number[], attention: number[]) {
 const positions = (cache: ElasticCache) => Array.from(cache.entries(0).positions);
 
 function step(cache: ElasticCache): number[] {
-  cache.append([{ keys: new Float32Array(1), values: new Float32Array(1) }], 1);
+  cache.appendStep([{ keys: new Float32Array(1), values: new Float32Array(1) }]);
   return positions(cache);
 }
 
 describe('elastic with its options', () => {
   it('does what its slow version does, whatever the combination', () =>
     fc.assert(
-      fc.property(settings, options, ({ budget, shape, ...script }, chosen) => {
-        const all = { ...script, ...chosen };
-        const cache = elasticCache({ ...all, budget, ...shape });
-        const slow = new NaiveCache(shape, budget, () => naiveRanked(all));
-        const observed = cache.policy.window;
-        const held: ReturnType<ElasticCache['entries']>[] = [];
-        const each = (check: (layer: number, row: number) => void) => {
-          for (let layer = 0; layer < shape.layers; layer++)
-            for (let row = 0; row < shape.batch; row++) check(layer, row);
-        };
-        play(slow, { ...script, shape, observed }, () =>
-          each((layer, row) => held.push(slow.entries(layer, row))),
-        );
-        play(cache, { ...script, shape, observed }, () =>
-          each((layer, row) => {
-            const [got, wanted] = [cache.entries(layer, row), held.shift()!];
-            expect([got.positions, got.counts]).toEqual([wanted.positions, wanted.counts]);
-            for (const name of ['keys', 'values'] as const) {
-              got[name].forEach((value, i) => {
-                if (Math.abs(value - wanted[name][i]!) > 1e-4) expect(value).toBeCloseTo(wanted[name][i]!, 4);
-              });
-            }
-          }),
-        );
+      fc.property(settings, options, (setting, chosen) => {
+        const { budget, shape } = setting;
+        const all = { ...setting, ...chosen };
+        const policy = createPolicy('elastic', all);
+        const cache = new KVCache({ policy, budget, ...shape });
+        cache.bind(shape, setting.windows);
+        const script = { ...setting, ...observedBy(policy) };
+        const slow = new NaiveCache(script, budget, () => naiveRanked(all));
+        const held: EntryRows[][][][] = [];
+        play(slow, script, () => held.push(contents(slow, shape, 1)));
+        play(driven(cache, shape), script, () => expect(contents(cache, shape, 1)).toEqual(held.shift()));
       }),
       { numRuns: 60 },
     ));
@@ -123,7 +114,7 @@ describe('elastic with its options', () => {
       const cache = elasticCache({ budget: 0.5, importance: 'mean' });
       cache.bind({ layers: 1, kvHeads: 1, headDim: 2 }, windows);
       // Each query looks at itself and one before it alike, but none at token 2.
-      cache.append([towards([0, 1, 2, 3, 4, 5], [1, 0.9, 0, 0.8, 0.9, 0.5])], 6);
+      cache.appendTurn([towards([0, 1, 2, 3, 4, 5], [1, 0.9, 0, 0.8, 0.9, 0.5])], 6);
       return positions(cache);
     };
     expect(held()).toEqual([0, 4, 5]);
@@ -135,7 +126,7 @@ describe('elastic with its options', () => {
     const importance = [9, 8, 3, 7, 2, 0];
     const held = (options: PolicyOptions, attention = importance) => {
       const cache = elasticCache({ ...options, budget: 0.5, layers: 1, kvHeads: 1, headDim: 2 });
-      cache.append([towards(directions, attention)], directions.length);
+      cache.appendTurn([towards(directions, attention)], directions.length);
       return positions(cache);
     };
     expect(held({})).toEqual([0, 1, 5]);
@@ -152,9 +143,9 @@ describe('elastic with its options', () => {
       kvHeads: 1,
       headDim: 2,
     });
-    cache.append([towards([0, 1, 2, 3, 4, 5], [9, 9, 9, 9, 9, 9])], 6);
+    cache.appendTurn([towards([0, 1, 2, 3, 4, 5], [9, 9, 9, 9, 9, 9])], 6);
     const said = (direction: number) => {
-      cache.append([towards([direction], [])], 1);
+      cache.appendStep([towards([direction], [])]);
       return positions(cache).filter((position) => position >= 6);
     };
     expect(said(0)).toEqual([6]);
@@ -176,8 +167,8 @@ describe('elastic with its options', () => {
   });
 
   it('counts positions in entries held where asked for', () => {
-    expect(afterPrompt([1, 1, 1, 1], { budget: 0.5 }).nextPosition).toBe(4);
-    expect(afterPrompt([1, 1, 1, 1], { budget: 0.5, positions: 'compact' }).nextPosition).toBe(2);
+    expect(afterPrompt([1, 1, 1, 1], { budget: 0.5 }).nextPosition(0)).toBe(4);
+    expect(afterPrompt([1, 1, 1, 1], { budget: 0.5, positions: 'compact' }).nextPosition(0)).toBe(2);
   });
 
   it('keeps text before image tokens, and must be told which is which', () => {
@@ -189,10 +180,10 @@ describe('elastic with its options', () => {
         attention: Float32Array.of(9, 9, 9, 0, 0, 0),
       },
     ];
-    expect(() => cache.append(rows, 6)).toThrow(/kind of 0 of 6 prompt tokens/);
+    expect(() => cache.appendTurn(rows, 6)).toThrow(/kind of 0 of 6 tokens/);
     expect(cache.seen).toBe(0);
-    cache.noteImage([Uint8Array.of(0, 1, 1, 1, 0, 0)]);
-    cache.append(rows, 6);
+    cache.noteImage(Uint8Array.of(0, 1, 1, 1, 0, 0));
+    cache.appendTurn(rows, 6);
     expect(positions(cache)).toEqual([0, 4, 5]);
   });
 
@@ -204,15 +195,15 @@ describe('elastic with its options', () => {
       Float32Array.of(2, 2),
       Float32Array.of(0, 4),
     ];
-    const keys = unturned.map((key, position) => new Turn(rotation, position).turned(key));
+    const keys = unturned.map((key, position) => new KeyTurn(rotation, position).turned(key));
     const cache = elasticCache({ budget: 0.5, mergedKeys: 'turned', layers: 1, kvHeads: 1, headDim: 2 });
     const flat = Float32Array.from(keys.flatMap((key) => [...key]));
     const rows = [{ keys: flat, values: flat, attention: Float32Array.of(9, 1, 1, 1) }];
-    expect(() => cache.append(rows, 4)).toThrow(/noteRotation/);
+    expect(() => cache.appendTurn(rows, 4)).toThrow(/noteRotation/);
     cache.noteRotation([rotation]);
-    cache.append(rows, 4);
+    cache.appendTurn(rows, 4);
     // Tokens 0 and 1 merge into 0, tokens 2 and 3 into 3.
-    const expected = [[-1, 1.5], [...new Turn(rotation, 3).turned(Float32Array.of(1, 3))]].flat();
+    const expected = [[-1, 1.5], [...new KeyTurn(rotation, 3).turned(Float32Array.of(1, 3))]].flat();
     cache.entries(0).keys.forEach((value, i) => {
       expect(value).toBeCloseTo(expected[i]!, 5);
     });

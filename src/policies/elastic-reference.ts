@@ -1,10 +1,10 @@
 import {
   type CachePolicy,
-  eachLayer,
   keepAll,
-  type LayerPolicy,
-  type PromptEdit,
-  type PromptView,
+  type PolicyState,
+  type SequencePolicy,
+  type TurnEdit,
+  type TurnView,
 } from '../cache/policy.js';
 import { checkOptions, type PolicyOptions } from './options.js';
 import { argsort, concat, nearest, range } from './ranking.js';
@@ -23,34 +23,45 @@ export function elasticReference(options: PolicyOptions = {}): CachePolicy {
   const { startSize, distance } = checkOptions(options);
   return {
     name: 'elastic-reference',
-    attention: 'prefill',
+    attention: 'turn',
     minimum: 0,
     compactPositions: true,
-    begin: (layers) => eachLayer(layers, () => beginLayer(startSize, distance)),
+    begin: (layers, saved) => beginSequence(layers, startSize, distance, saved),
   };
 }
 
-function beginLayer(startSize: number, distance: number): LayerPolicy {
-  let fixedPoint = 0;
+function beginSequence(
+  layers: number,
+  startSize: number,
+  distance: number,
+  saved?: PolicyState,
+): SequencePolicy {
+  const fixedPoints = (saved as Int32Array | undefined)?.slice() ?? new Int32Array(layers);
+  /** The index at which one entry goes, of so many. A negative fixed point counts from the end, as in Python. */
+  const indexOf = (length: number, layer: number): number => {
+    const fixedPoint = fixedPoints[layer]!;
+    return Math.min(fixedPoint < 0 ? Math.max(0, length + fixedPoint) : fixedPoint, length - 1);
+  };
+  const compress = (turn: TurnView, layer: number): TurnEdit => {
+    const forget = Math.trunc(turn.tokens - turn.allowed.share);
+    if (forget <= 0) return keepAll(turn.tokens);
+    // One token over is handled as a decode step; before any fixed point was set, the first entry goes.
+    if (forget === 1) {
+      const index = indexOf(turn.tokens, layer);
+      return { keep: range(0, turn.tokens).filter((candidate) => candidate !== index) };
+    }
+    fixedPoints[layer] = distance > 0 ? distance : turn.tokens - forget + distance;
+    return merge(turn, forget, startSize);
+  };
   return {
-    prefill(prompt) {
-      const forget = Math.trunc(prompt.tokens - prompt.allowed.share);
-      if (forget <= 0) return keepAll(prompt.tokens);
-      // One token over is handled as a decode step, before any fixed point was set: the first entry goes.
-      if (forget === 1) return { keep: range(1, prompt.tokens) };
-      fixedPoint = distance > 0 ? distance : prompt.tokens - forget + distance;
-      return merge(prompt, forget, startSize);
-    },
-    evict(entries, allowed) {
-      if (Math.trunc(entries.length - allowed.share) <= 0) return -1;
-      // A negative index counts from the end, as in Python.
-      const index = fixedPoint < 0 ? Math.max(0, entries.length + fixedPoint) : fixedPoint;
-      return entries.at(Math.min(index, entries.length - 1));
-    },
+    compress: (views) => views.map(([view], layer) => [compress(view!, layer)]),
+    evict: (entries, allowed, layer) =>
+      Math.trunc(entries.length - allowed.share) <= 0 ? -1 : entries.at(indexOf(entries.length, layer)),
+    save: () => fixedPoints.slice(),
   };
 }
 
-function merge({ tokens, importance }: PromptView, forget: number, startSize: number): PromptEdit {
+function merge({ tokens, importance }: TurnView, forget: number, startSize: number): TurnEdit {
   const last = tokens - 1;
   const order = argsort(importance.subarray(startSize, Math.max(startSize, last)));
   const places = range(0, order.length);

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { driven } from '../../test/cache/driven.js';
 import { play, settings } from '../../test/cache/play.js';
 import { ElasticCache, type ElasticCacheOptions } from '../elastic-cache.js';
 import { createPolicy } from './registry.js';
@@ -23,13 +24,13 @@ function afterPrompt(
 ) {
   const cache = elasticCache({ ...options, layers: 1, kvHeads: 1, headDim: 1 });
   const keys = Float32Array.from(importance, (_, token) => 10 * (token + 1));
-  cache.append([{ keys, values: keys, attention: Float32Array.from(importance) }], importance.length);
+  cache.appendTurn([{ keys, values: keys, attention: Float32Array.from(importance) }], importance.length);
   return cache;
 }
 
 function step(cache: ElasticCache): number[] {
   const row = new Float32Array(1);
-  cache.append([{ keys: row, values: row }], 1);
+  cache.appendStep([{ keys: row, values: row }]);
   return Array.from(cache.entries(0).positions);
 }
 
@@ -78,8 +79,8 @@ describe('elastic', () => {
         const cache = elasticCache({ ...setting, ...shape });
         const whole = new ElasticCache({ policy: 'full', ...shape });
         const script = { seed: setting.seed, shape, turns: turns.slice(0, 1) };
-        play(cache, script);
-        play(whole, script);
+        play(driven(cache, shape), script);
+        play(driven(whole, shape), script);
         for (let layer = 0; layer < shape.layers; layer++) {
           const [merged, all] = [cache.entries(layer), whole.entries(layer)];
           for (const name of ['keys', 'values'] as const) {

@@ -1,11 +1,12 @@
-import type { CachePolicy, PromptView } from '../cache/policy.js';
-import { compressedPrompt, type Method, type RankedPrompt } from './compressed-prompt.js';
-import { atPlace, fixedPointOf, lowestFirst, repeatedFirst } from './evictors.js';
+import type { CachePolicy, PolicyState, TurnView } from '../cache/policy.js';
+import { compressedTurn, type Method } from './compressed-turn.js';
+import { AtPlace, type Evictor, fixedPointOf, HeldTurn, LowestFirst, RepeatedFirst } from './evictors.js';
 import { importanceOf } from './importance.js';
-import { equalShares, uniform } from './layer-budgets.js';
+import { equalShares, pooledShares, uniform } from './layer-budgets.js';
 import { rankByNovelty } from './novelty.js';
 import { type CheckedOptions, checkOptions, type PolicyOptions } from './options.js';
-import { protectedEnds, rankTokens, TIER } from './prompt-ranking.js';
+import type { RankedTurn } from './ranked-tokens.js';
+import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
 import { nearest, once, range } from './ranking.js';
 import { Repetition } from './repetition.js';
 
@@ -30,68 +31,91 @@ export function elastic(options: PolicyOptions = {}): CachePolicy {
   const { startSize, endSize, importance, window = WINDOW, logCountBias, mergedKeys, positions } = checked;
   return {
     name: 'elastic',
-    attention: 'prefill',
+    attention: 'turn',
     minimum: startSize + endSize,
     window: importance === 'window' ? window : undefined,
     needsImage: checked.protectText,
     needsKeys: checked.novelty || checked.eviction === 'repetition',
-    logCountBias,
+    logCountBias: logCountBias ? 1 : 0,
     turnMergedKeys: mergedKeys === 'turned',
     compactPositions: positions === 'compact',
-    begin: () => compressedPrompt(methodOf(checked)),
+    begin: (_layers, saved) => compressedTurn((own) => methodOf(checked, own), saved),
   };
 }
 
-function methodOf(options: CheckedOptions): Method {
+function methodOf(options: CheckedOptions, saved?: PolicyState): Method {
   const { startSize, endSize, distance, layerBudgets, merging, eviction } = options;
   const minimum = startSize + endSize;
-  let repetition: Repetition;
+  let repetition = saved ? Repetition.from(saved) : undefined;
+  const after = (turn: RankedTurn, keep: Int32Array): Evictor => {
+    const place = fixedPointOf(keep.length, startSize, distance);
+    if (eviction === 'fixed-point') return new AtPlace(place);
+    const held = HeldTurn.of(turn, keep);
+    return eviction === 'importance'
+      ? new LowestFirst(held, place)
+      : new RepeatedFirst(held, startSize, repetition!);
+  };
+  const again = (state: PolicyState): Evictor => {
+    if (eviction === 'fixed-point') return AtPlace.from(state);
+    if (eviction === 'importance') return LowestFirst.from(state);
+    return new RepeatedFirst(HeldTurn.from(state), startSize, repetition!);
+  };
   const method: Method = {
     minimum,
-    rank(prompts) {
-      repetition = new Repetition(prompts.length, prompts[0]!.tokens);
-      return rank(prompts, options);
+    rank(layers) {
+      const { positions } = layers[0]![0]!;
+      repetition = new Repetition(layers.length, positions.at(-1)! + 1);
+      return rank(
+        layers.map(([view]) => view!),
+        options,
+      ).map((turn) => [turn]);
     },
-    entries(prompts) {
-      const { allowed } = prompts[0]!;
-      if (layerBudgets === 'uniform') return uniform(prompts.length, allowed.entries);
-      const importance = prompts.map(({ scores, ranked }) =>
-        Float64Array.from(ranked(), (token) => scores[token]!),
+    entries(layers) {
+      const { allowed } = layers[0]![0]!;
+      if (layerBudgets === 'uniform') return uniform(layers.length, allowed.entries);
+      const importance = layers.map(([turn]) =>
+        Float64Array.from(turn!.ranked(), (candidate) => turn!.scores[candidate]!),
       );
-      return equalShares(importance, allowed.entries, minimum);
+      if (layerBudgets === 'adaptive') return equalShares(importance, allowed.entries, minimum);
+      return pooledShares(
+        importance.map((ranked) => [ranked]),
+        allowed.entries,
+        { free: minimum, least: minimum },
+      );
     },
-    evictor({ ranked }, keep) {
-      const place = fixedPointOf(keep.length, startSize, distance);
-      if (eviction === 'fixed-point') return atPlace(place);
-      if (eviction === 'importance') return lowestFirst(keep, ranked, place);
-      return repeatedFirst(keep, ranked, startSize, repetition);
-    },
-    added: (keys) => eviction === 'repetition' && repetition.add(keys),
+    evictor: again,
+    evictorAfter: after,
+    ...(eviction === 'repetition' && {
+      added: (key: Float32Array) => repetition?.add(key),
+      save: () => repetition?.save() ?? null,
+    }),
   };
   return merging === 'none' ? method : { ...method, merge: mergeWith(merging) };
 }
 
-function rank(prompts: readonly PromptView[], options: CheckedOptions): RankedPrompt[] {
+/** The views of the layers, whose heads share one choice, each with its candidates in order. */
+function rank(views: readonly TurnView[], options: CheckedOptions): RankedTurn[] {
   const { startSize, endSize, importance, selection, protectText, novelty, layerBudgets } = options;
-  const { tokens, image, keys, allowed } = prompts[0]!;
-  const tiers = protectedEnds(tokens, startSize, endSize);
-  if (protectText) protect(tiers, image!);
-  const count = chosenOf(tokens, allowed.entries, layerBudgets);
-  const order = (scores: Float64Array) =>
-    once(() => (novelty ? rankByNovelty(scores, tiers, keys!, count) : rankTokens(scores, tiers)));
-  const scores = prompts.map((prompt) => importanceOf(prompt, importance));
+  const orderOf = ({ tokens, image, keys, allowed }: TurnView, scores: Float64Array) => {
+    const tiers = protectedEnds(tokens, startSize, endSize);
+    if (protectText) protect(tiers, image!);
+    const count = chosenOf(tokens, allowed.entries, layerBudgets);
+    return once(() => (novelty ? rankByNovelty(scores, tiers, keys!, count) : rankTokens(scores, tiers)));
+  };
+  const scores = views.map((view) => importanceOf(view, importance));
   if (selection === 'per-layer') {
-    return prompts.map((prompt, layer) => ({
-      ...prompt,
+    return views.map((view, layer) => ({
+      ...view,
       scores: scores[layer]!,
-      ranked: order(scores[layer]!),
+      ranked: orderOf(view, scores[layer]!),
     }));
   }
+  // Layers that choose together hold the same.
   const mean = scores[0]!.map(
     (_, token) => scores.reduce((sum, layer) => sum + layer[token]!, 0) / scores.length,
   );
-  const ranked = order(mean);
-  return prompts.map((prompt) => ({ ...prompt, scores: mean, ranked }));
+  const ranked = orderOf(views[0]!, mean);
+  return views.map((view) => ({ ...view, scores: mean, ranked }));
 }
 
 /**
@@ -109,11 +133,12 @@ function protect(tiers: Uint8Array, image: Uint8Array): void {
   });
 }
 
-function mergeWith(merging: 'mean' | 'weighted'): NonNullable<Method['merge']> {
-  return ({ tokens, scores }, keep) => {
+function mergeWith(merging: 'mean' | 'weighted' | 'similar'): NonNullable<Method['merge']> {
+  return ({ tokens, scores, positions }, keep) => {
+    if (merging === 'similar') return { keep, similar: { anchors: keep }, valuesOnly: true, weights: scores };
     const anchors = new Set(keep);
     const from = range(0, tokens).filter((token) => !anchors.has(token));
-    const edit = { keep, from, into: nearest(from, keep) };
+    const edit = { keep, from, into: nearest(from, keep, positions) };
     return merging === 'weighted' ? { ...edit, weights: scores } : edit;
   };
 }

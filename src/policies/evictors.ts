@@ -1,11 +1,16 @@
-import type { Entries } from '../cache/policy.js';
+import type { Entries, PolicyState } from '../cache/policy.js';
+import type { RankedTurn } from './ranked-tokens.js';
 import type { Repetition } from './repetition.js';
 
-/** The slot of the entry that a layer gives up next; `held` is how many it may hold. */
-export type Evictor = (entries: Entries, held: number) => number;
+/** What a layer, or one of its heads, gives up while decoding. */
+export interface Evictor {
+  /** The row of the entry that goes next; `held` is how many may be held. */
+  next(entries: Entries, held: number): number;
+  save(): PolicyState;
+}
 
 /**
- * The place in a compressed prompt at which entries are removed (Elastic Cache, section 3.3): `distance` entries before its end, or after
+ * The place in a compressed turn at which entries are removed (Elastic Cache, section 3.3): `distance` entries before its end, or after
  * its start where positive, but never among the first `startSize`.
  */
 export function fixedPointOf(held: number, startSize: number, distance: number): number {
@@ -13,76 +18,119 @@ export function fixedPointOf(held: number, startSize: number, distance: number):
 }
 
 /** Removes whatever stands at `place`: first in, first out for all that comes after it. Never the newest entry. */
-export function atPlace(place: number): Evictor {
-  return (entries) => entries.at(Math.min(place, entries.length - 2));
+export class AtPlace implements Evictor {
+  constructor(private readonly place: number) {}
+
+  next(entries: Entries): number {
+    return entries.at(Math.min(this.place, entries.length - 2));
+  }
+
+  save(): PolicyState {
+    return this.place;
+  }
+
+  static from(saved: PolicyState): AtPlace {
+    return new AtPlace(saved as number);
+  }
 }
 
 /**
- * Removes the lowest ranked entries of the prompt until `place` of them are left, then whatever stands behind those: the same number of prompt
- * entries stays for good as with {@link atPlace}, but the best ranked ones instead of the first. O(1) for each removal.
- * @param keep [kept] tokens of the prompt that are held, ascending
- * @param ranked tokens of the prompt in the order in which they are kept; the first `keep.length` are those held
+ * Removes the lowest ranked entries of the turn until `place` of them are left, then whatever stands behind those: the same number of its
+ * entries stays for good as with {@link AtPlace}, but the best ranked ones instead of the first. O(1) for each removal.
  */
-export function lowestFirst(keep: Int32Array, ranked: () => Int32Array, place: number): Evictor {
-  const prompt = new HeldPrompt(keep, ranked);
-  const fixed = atPlace(place);
-  return (entries, held) => (prompt.left > place ? prompt.lowest(entries) : fixed(entries, held));
+export class LowestFirst implements Evictor {
+  readonly #fixed: AtPlace;
+
+  constructor(
+    private readonly turn: HeldTurn,
+    private readonly place: number,
+  ) {
+    this.#fixed = new AtPlace(place);
+  }
+
+  next(entries: Entries): number {
+    const lowest = this.turn.left > this.place ? this.turn.lowest(entries) : -1;
+    return lowest >= 0 ? lowest : this.#fixed.next(entries);
+  }
+
+  save(): PolicyState {
+    return { place: this.place, turn: this.turn.save() };
+  }
+
+  static from(saved: PolicyState): LowestFirst {
+    const { place, turn } = saved as { place: number; turn: PolicyState };
+    return new LowestFirst(HeldTurn.from(turn), place);
+  }
 }
 
 /**
- * Removes the lowest ranked entries of the prompt while they are more than half of what is held and more than `startSize`, and else, of the entries that came after it,
+ * Removes the lowest ranked entries of the turn while they are more than half of what is held and more than `startSize`, and else, of the entries that came after it,
  * the one most repeated by those after it; of equal ones the earliest. Never the newest entry. O(held) for each removal.
  */
-export function repeatedFirst(
-  keep: Int32Array,
-  ranked: () => Int32Array,
-  startSize: number,
-  repetition: Repetition,
-): Evictor {
-  const prompt = new HeldPrompt(keep, ranked);
-  return (entries, held) => {
-    if (prompt.left > Math.max(startSize, held / 2)) return prompt.lowest(entries);
-    // A prompt may be shorter than the tokens that must stay.
-    let most = entries.at(Math.max(startSize, prompt.left));
-    let repeated = repetition.of(entries.position(most));
-    for (let slot = entries.next(most); slot !== entries.last; slot = entries.next(slot)) {
-      const other = repetition.of(entries.position(slot));
-      if (other > repeated) [most, repeated] = [slot, other];
-    }
-    repetition.letGo(entries.position(most));
-    return most;
-  };
-}
-
-/** The entries of a prompt that a layer still holds, the lowest ranked to go first. */
-class HeldPrompt {
-  left: number;
-  #slots: Map<number, number>;
-  #ranked: Int32Array | undefined;
-
-  /** @param ranked called when the first has to go */
+export class RepeatedFirst implements Evictor {
   constructor(
-    keep: Int32Array,
-    private readonly ranked: () => Int32Array,
-  ) {
-    this.left = keep.length;
-    this.#slots = new Map(Array.from(keep, (token, slot) => [token, slot]));
+    private readonly turn: HeldTurn,
+    private readonly startSize: number,
+    private readonly repetition: Repetition,
+  ) {}
+
+  next(entries: Entries, held: number): number {
+    if (this.turn.left > Math.max(this.startSize, held / 2)) {
+      const lowest = this.turn.lowest(entries);
+      if (lowest >= 0) return lowest;
+    }
+    // A turn may be shorter than the tokens that must stay.
+    let most = entries.at(Math.max(this.startSize, this.turn.left));
+    let repeated = this.repetition.of(entries.position(most));
+    for (let row = entries.next(most); row !== entries.last; row = entries.next(row)) {
+      const other = this.repetition.of(entries.position(row));
+      if (other > repeated) [most, repeated] = [row, other];
+    }
+    this.repetition.letGo(entries.position(most));
+    return most;
   }
 
-  /** The slot of the lowest ranked, which is then no longer counted. */
-  lowest(entries: Entries): number {
-    this.#ranked ??= this.ranked();
-    const token = this.#ranked[--this.left]!;
-    // A turn of many tokens moves entries to other slots.
-    if (entries.position(this.#slots.get(token)!) !== token) this.#slots = slotsOf(entries);
-    return this.#slots.get(token)!;
+  save(): PolicyState {
+    return this.turn.save();
   }
 }
 
-/** The slot of each entry by its position. */
-function slotsOf(entries: Entries): Map<number, number> {
-  const slots = new Map<number, number>();
-  for (let slot = entries.first; slot >= 0; slot = entries.next(slot))
-    slots.set(entries.position(slot), slot);
-  return slots;
+/** The entries of a turn that are still held, the lowest ranked to go first. */
+export class HeldTurn {
+  /** [left or more] positions in the order in which they are kept */
+  #order: Int32Array | undefined;
+
+  /** @param order called when the first has to go */
+  constructor(
+    public left: number,
+    private readonly order: () => Int32Array,
+  ) {}
+
+  static of({ positions, ranked }: RankedTurn, keep: Int32Array): HeldTurn {
+    return new HeldTurn(keep.length, () =>
+      ranked()
+        .subarray(0, keep.length)
+        .map((candidate) => positions[candidate]!),
+    );
+  }
+
+  static from(saved: PolicyState): HeldTurn {
+    const order = saved as Int32Array;
+    return new HeldTurn(order.length, () => order);
+  }
+
+  /** The row of the lowest ranked, which is then no longer counted; -1 when all that are left went otherwise. */
+  lowest(entries: Entries): number {
+    this.#order ??= this.order();
+    for (let row = -1; this.left > 0; ) {
+      row = entries.rowOf(this.#order[--this.left]!);
+      if (row >= 0) return row;
+    }
+    return -1;
+  }
+
+  save(): PolicyState {
+    this.#order ??= this.order();
+    return this.#order.slice(0, this.left);
+  }
 }

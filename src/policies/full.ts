@@ -6,7 +6,6 @@ export function full(): CachePolicy {
     name: 'full',
     attention: 'never',
     minimum: 0,
-    begin: (layers) =>
-      eachLayer(layers, () => ({ prefill: ({ tokens }) => keepAll(tokens), evict: () => -1 })),
+    begin: () => eachLayer({ compress: ({ tokens }) => keepAll(tokens), evict: () => -1 }),
   };
 }

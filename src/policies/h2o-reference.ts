@@ -1,4 +1,4 @@
-import { type CachePolicy, keepAll, type SequencePolicy } from '../cache/policy.js';
+import { type CachePolicy, keepAll, type PolicyState, type SequencePolicy } from '../cache/policy.js';
 import { checkOptions, type PolicyOptions } from './options.js';
 import { argsort, range } from './ranking.js';
 
@@ -16,13 +16,13 @@ export function h2oReference(options: PolicyOptions = {}): CachePolicy {
     attention: 'always',
     minimum: 0,
     compactPositions: true,
-    begin: (layers) => beginSequence(layers, startSize),
+    begin: (layers, saved) => beginSequence(layers, startSize, saved),
   };
 }
 
-function beginSequence(layers: number, startSize: number): SequencePolicy {
+function beginSequence(layers: number, startSize: number, saved?: PolicyState): SequencePolicy {
   /** Accumulated attention by logical index, the mean of the layers. */
-  let scores: number[] = [];
+  const scores: number[] = [...((saved as number[] | undefined) ?? [])];
   /** The logical indices removed in this step, the same in every layer, and how many of them each layer has removed. */
   let removals: number[] = [];
   const done = new Int32Array(layers);
@@ -36,22 +36,22 @@ function beginSequence(layers: number, startSize: number): SequencePolicy {
   };
 
   return {
-    prefill(prompts) {
-      const { tokens, allowed } = prompts[0]!;
-      scores = Array.from(range(0, tokens), (token) =>
-        meanOf(prompts.map((prompt) => prompt.importance[token]!)),
-      );
+    compress(views) {
+      const { tokens, allowed } = views[0]![0]!;
+      for (let token = 0; token < tokens; token++) {
+        scores[token] = (scores[token] ?? 0) + meanOf(views.map(([view]) => view!.received[token]!));
+      }
       const keep = select(tokens, Math.trunc(tokens - allowed.share));
-      return prompts.map(() => ({ keep }));
+      return views.map(() => [{ keep }]);
     },
     observe(entries, received) {
       removals = [];
       done.fill(0);
-      const slots = entries.map((list) => list.first);
-      for (let index = 0; index < entries[0]!.length; index++) {
-        scores[index] = (scores[index] ?? 0) + meanOf(slots.map((slot, layer) => received[layer]![slot]!));
-        slots.forEach((slot, layer) => {
-          slots[layer] = entries[layer]!.next(slot);
+      const rows = entries.map(([list]) => list!.first);
+      for (let index = 0; index < entries[0]![0]!.length; index++) {
+        scores[index] = (scores[index] ?? 0) + meanOf(rows.map((row, layer) => received[layer]![0]![row]!));
+        rows.forEach((row, layer) => {
+          rows[layer] = entries[layer]![0]!.next(row);
         });
       }
     },
@@ -61,6 +61,7 @@ function beginSequence(layers: number, startSize: number): SequencePolicy {
       removals[turn] ??= removeLowest(entries.length);
       return entries.at(removals[turn]);
     },
+    save: () => [...scores],
   };
 
   function select(tokens: number, forget: number): Int32Array {

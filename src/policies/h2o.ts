@@ -17,32 +17,32 @@ export function h2o(options: PolicyOptions = {}): CachePolicy {
     name: 'h2o',
     attention: 'always',
     minimum: startSize + 1,
-    begin: (layers) =>
-      eachLayer(layers, () => ({
-        prefill({ tokens, importance, allowed }) {
+    begin: () =>
+      eachLayer({
+        compress({ tokens, importance, allowed }) {
           if (tokens <= allowed.entries) return keepAll(tokens);
           const recent = recentOf(allowed.entries);
           const heavy = highest(importance, startSize, tokens - recent, allowed.entries - startSize - recent);
           return { keep: concat(range(0, startSize), heavy, range(tokens - recent, tokens)) };
         },
         observe({ scores }, received) {
-          received.forEach((value, slot) => {
-            scores[slot]! += value;
+          received.forEach((value, row) => {
+            scores[row]! += value;
           });
         },
         evict: (entries, allowed) =>
           entries.length > allowed.entries ? lowest(entries, startSize, recentOf(allowed.entries)) : -1,
-      })),
+      }),
   };
 }
 
-/** The slot with the smallest score, leaving out the first `start` and the last `recent` entries. */
+/** The row with the smallest score, leaving out the first `start` and the last `recent` entries. */
 function lowest(entries: Entries, start: number, recent: number): number {
-  let slot = entries.at(start);
-  let least = slot;
+  let row = entries.at(start);
+  let least = row;
   for (let index = start; index < entries.length - recent; index++) {
-    if (entries.scores[slot]! < entries.scores[least]!) least = slot;
-    slot = entries.next(slot);
+    if (entries.scores[row]! < entries.scores[least]!) least = row;
+    row = entries.next(row);
   }
   return least;
 }

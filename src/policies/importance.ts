@@ -1,4 +1,4 @@
-import type { PromptView } from '../cache/policy.js';
+import type { TurnView } from '../cache/policy.js';
 import type { CheckedOptions } from './options.js';
 
 /**
@@ -6,11 +6,11 @@ import type { CheckedOptions } from './options.js';
  * those that can see the token. A sum favours early tokens, which every later query sees; the last token of a prompt is seen by one.
  */
 export function importanceOf(
-  { tokens, importance, slidingWindow = tokens }: PromptView,
+  { importance, queries }: TurnView,
   kind: CheckedOptions['importance'],
 ): Float64Array {
   if (kind !== 'mean') return importance.slice();
-  return importance.map((sum, token) => sum / Math.min(slidingWindow, tokens - token));
+  return importance.map((sum, token) => sum / Math.max(1, queries[token]!));
 }
 
 /**
@@ -24,5 +24,18 @@ export function maxPooled(scores: Float64Array, kernel: number): Float64Array {
     const end = Math.min(scores.length, index + reach + 1);
     for (let at = Math.max(0, index - reach); at < end; at++) most = Math.max(most, scores[at]!);
     return most;
+  });
+}
+
+/** Each number replaced by the mean of its `kernel` neighbours (an odd count, itself in the middle), those beyond the ends left out. */
+export function meanPooled(scores: Float64Array, kernel: number): Float64Array {
+  const reach = (kernel - 1) / 2;
+  return scores.map((_, index) => {
+    const start = Math.max(0, index - reach);
+    const end = Math.min(scores.length, index + reach + 1);
+    // Summed afresh for each: differences of running sums would break ties by their rounding.
+    let sum = 0;
+    for (let at = start; at < end; at++) sum += scores[at]!;
+    return sum / (end - start);
   });
 }

@@ -1,3 +1,5 @@
+import type { PolicyState } from '../cache/policy.js';
+
 /** How many entries each layer may hold, where layers share one budget unequally. */
 
 /** [layers] the same for each. */
@@ -34,11 +36,10 @@ export function falling(layers: number, mean: number, most: number, beta: number
  * @returns [layers] whole numbers whose mean is exactly `mean`
  */
 export function equalShares(ranked: readonly Float64Array[], mean: number, least: number): Int32Array {
-  const tokens = ranked[0]!.length;
   const totals = ranked.map((importance) => sum(importance));
   // A layer in which nothing received anything has no share to compare: its entries count all the same.
   const share = (layer: number, entry: number) =>
-    totals[layer]! > 0 ? ranked[layer]![entry]! / totals[layer]! : 1 / tokens;
+    totals[layer]! > 0 ? ranked[layer]![entry]! / totals[layer]! : 1 / ranked[layer]!.length;
   const entries = uniform(ranked.length, least);
   const shares = ranked.map((_, layer) => {
     let held = 0;
@@ -48,11 +49,66 @@ export function equalShares(ranked: readonly Float64Array[], mean: number, least
   for (let left = ranked.length * (mean - least); left > 0; left--) {
     let next = -1;
     entries.forEach((count, layer) => {
-      if (count < tokens && (next < 0 || shares[layer]! < shares[next]!)) next = layer;
+      if (count < ranked[layer]!.length && (next < 0 || shares[layer]! < shares[next]!)) next = layer;
     });
     shares[next]! += share(next, entries[next]!++);
   }
   return entries;
+}
+
+/**
+ * As many entries of each layer as it has among the highest scores of all layers and heads.
+ * @param ranked [layers] of [heads] of scores in the order in which candidates are kept
+ * @param free how many, the first, are kept whatever their score
+ * @param least entries of every layer, whatever its scores
+ * @returns [layers] entries of each head, whole numbers whose mean is exactly `mean`
+ */
+export function pooledShares(
+  ranked: readonly (readonly Float64Array[])[],
+  mean: number,
+  { free, least }: { free: number; least: number },
+): Int32Array {
+  const layers = ranked.length;
+  const heads = ranked[0]!.length;
+  const most = ranked.map(([scores]) => scores!.length);
+  const all = ranked.flatMap((layer, index) =>
+    layer.flatMap((scores) => Array.from(scores.subarray(free), (score) => ({ score, layer: index }))),
+  );
+  all.sort((a, b) => b.score - a.score || a.layer - b.layer);
+  const wanted = new Float64Array(layers).fill(Math.min(free, mean));
+  for (const { layer } of all.slice(0, Math.max(0, mean - free) * layers * heads))
+    wanted[layer]! += 1 / heads;
+  // What a layer must have, or cannot have, is taken from or given to the others in proportion to what they are above their least.
+  const floor = Math.min(least, mean);
+  const above = wanted.map((count, layer) => Math.max(0, Math.min(count, most[layer]!) - floor));
+  const total = above.reduce((sum, count) => sum + count, 0);
+  const room = layers * (mean - floor);
+  const shares = above.map((count) => floor + (total > 0 ? (count * room) / total : room / layers));
+  const entries = Int32Array.from(shares, (share, layer) => Math.min(Math.floor(share), most[layer]!));
+  const rests = Array.from(shares, (share, layer) => ({ layer, rest: share - Math.floor(share) }));
+  rests.sort((a, b) => b.rest - a.rest || a.layer - b.layer);
+  for (let left = layers * mean - sum(entries), turn = 0; left > 0; turn++) {
+    const { layer } = rests[turn % layers]!;
+    if (entries[layer]! >= most[layer]!) continue;
+    entries[layer]!++;
+    left--;
+  }
+  return entries;
+}
+
+/**
+ * No more than a layer has to offer: what is over goes to the first layers that have more.
+ * @param most [layers]
+ */
+export function withinOffer(entries: Int32Array, most: readonly number[]): Int32Array {
+  const fitted = entries.map((count, layer) => Math.min(count, most[layer]!));
+  let left = sum(entries) - sum(fitted);
+  fitted.forEach((count, layer) => {
+    const more = Math.min(left, most[layer]! - count);
+    fitted[layer] = count + more;
+    left -= more;
+  });
+  return fitted;
 }
 
 /**
@@ -78,6 +134,17 @@ export class LayerBudgets {
     this.#entries = entries.slice();
     this.#parts = Float64Array.from(entries, (count) => count / mean);
     this.#seen = seen;
+  }
+
+  save(): PolicyState {
+    return { entries: this.#entries.slice(), parts: this.#parts.slice(), seen: this.#seen };
+  }
+
+  static from(saved: PolicyState, least: number): LayerBudgets {
+    const { entries, parts, seen } = saved as { entries: Int32Array; parts: Float64Array; seen: number };
+    const budgets = new LayerBudgets(entries, seen, least);
+    budgets.#parts.set(parts);
+    return budgets;
   }
 
   /** What a layer may hold after `seen` tokens, when the layers may hold `mean` on average. */

@@ -14,9 +14,9 @@ export function localReference(options: PolicyOptions = {}): CachePolicy {
     attention: 'never',
     minimum: 0,
     compactPositions: true,
-    begin: (layers) =>
-      eachLayer(layers, () => ({
-        prefill({ tokens, allowed }) {
+    begin: () =>
+      eachLayer({
+        compress({ tokens, allowed }) {
           const forget = Math.max(0, Math.trunc(tokens - allowed.share));
           return {
             keep: range(0, tokens).filter((token) => token < startSize || token >= startSize + forget),
@@ -26,6 +26,6 @@ export function localReference(options: PolicyOptions = {}): CachePolicy {
           Math.trunc(entries.length - allowed.share) > 0 && entries.length > startSize
             ? entries.at(startSize)
             : -1,
-      })),
+      }),
   };
 }

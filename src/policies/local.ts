@@ -12,14 +12,14 @@ export function local(options: PolicyOptions = {}): CachePolicy {
     name: 'local',
     attention: 'never',
     minimum: startSize + 1,
-    begin: (layers) =>
-      eachLayer(layers, () => ({
-        prefill({ tokens, allowed }) {
+    begin: () =>
+      eachLayer({
+        compress({ tokens, allowed }) {
           if (tokens <= allowed.entries) return keepAll(tokens);
           const recent = allowed.entries - startSize;
           return { keep: concat(range(0, startSize), range(tokens - recent, tokens)) };
         },
         evict: (entries, allowed) => (entries.length > allowed.entries ? entries.at(startSize) : -1),
-      })),
+      }),
   };
 }

@@ -1,5 +1,5 @@
-import { similarity } from '../cache/key-sketch.js';
-import { rankTokens } from './prompt-ranking.js';
+import { similarity } from '../cache/similarity.js';
+import { rankTokens } from './ranked-tokens.js';
 
 /**
  * Tokens one after the other, each time the one that is worth most beside those chosen before: importance times (1 - s)^2, where s is the cosine of its key and the

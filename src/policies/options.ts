@@ -4,11 +4,12 @@ import { ElasticCacheError } from '../errors.js';
 export const CHOICES = {
   importance: ['sum', 'mean', 'window'],
   selection: ['per-layer', 'shared'],
-  merging: ['mean', 'weighted', 'none'],
+  merging: ['mean', 'weighted', 'none', 'similar'],
   mergedKeys: ['stored', 'turned'],
-  layerBudgets: ['uniform', 'adaptive'],
+  layerBudgets: ['uniform', 'adaptive', 'pool'],
   eviction: ['fixed-point', 'importance', 'repetition'],
   positions: ['original', 'compact'],
+  heads: ['shared', 'each'],
 } as const;
 
 type Choices = typeof CHOICES;
@@ -48,13 +49,21 @@ export interface PolicyOptions {
    * prompt until it is half of what is held, then the new entry most like those after it.
    */
   readonly eviction?: Choices['eviction'][number] | undefined;
+  /** elastic-heads: key heads share one choice, or each keeps its own. */
+  readonly heads?: Choices['heads'][number] | undefined;
+  /** elastic-heads: scores are averaged over so many neighbours, an odd number; 13 unless told. */
+  readonly kernel?: number | undefined;
+  /** elastic-heads: what counts is the most that one of the last tokens gives, not their sum. */
+  readonly peak?: boolean | undefined;
+  /** elastic-heads: attention counts times the length of the value. */
+  readonly valueNorms?: boolean | undefined;
   /** elastic: new tokens are rotated to the number of tokens seen, or of entries held (as the released code). */
   readonly positions?: Choices['positions'][number] | undefined;
 }
 
 /** Whole numbers of tokens; and what is on or off. */
-export const NUMBERS = ['startSize', 'endSize', 'distance', 'window'] as const;
-export const FLAGS = ['novelty', 'protectText', 'logCountBias'] as const;
+export const NUMBERS = ['startSize', 'endSize', 'distance', 'window', 'kernel'] as const;
+export const FLAGS = ['novelty', 'protectText', 'logCountBias', 'peak', 'valueNorms'] as const;
 
 /** The name of every option. */
 export const OPTIONS: readonly (keyof PolicyOptions)[] = [
@@ -65,10 +74,11 @@ export const OPTIONS: readonly (keyof PolicyOptions)[] = [
 
 /** Every option with its value. */
 export type CheckedOptions = {
-  readonly [Name in Exclude<keyof PolicyOptions, 'window'>]-?: NonNullable<PolicyOptions[Name]>;
+  readonly [Name in Exclude<keyof PolicyOptions, 'window' | 'kernel'>]-?: NonNullable<PolicyOptions[Name]>;
 } & {
   /** Undefined where each policy has its own default. */
   readonly window: number | undefined;
+  readonly kernel: number | undefined;
 };
 
 /** @throws ElasticCacheError 'invalid-option' */
@@ -79,6 +89,10 @@ export function checkOptions(options: PolicyOptions): CheckedOptions {
     endSize: tokens('endSize', options.endSize ?? 1, 1),
     distance: checkDistance(options.distance ?? -25),
     window: options.window === undefined ? undefined : tokens('window', options.window, 1),
+    kernel: options.kernel === undefined ? undefined : odd('kernel', options.kernel),
+    peak: flag('peak', options.peak ?? false),
+    valueNorms: flag('valueNorms', options.valueNorms ?? false),
+    heads: choice('heads'),
     importance: choice('importance'),
     selection: choice('selection'),
     novelty: flag('novelty', options.novelty ?? false),
@@ -96,10 +110,16 @@ export function checkOptions(options: PolicyOptions): CheckedOptions {
 export function optionsInForce(options: PolicyOptions): (keyof PolicyOptions)[] {
   const { importance, selection, merging, eviction } = options;
   const idle = new Set<keyof PolicyOptions>([
+    // Those of elastic-plus alone.
+    'heads',
+    'kernel',
+    'peak',
+    'valueNorms',
     ...(importance === 'window' ? [] : (['window'] as const)),
     // Where all layers have the same anchors, each has the same share of its importance.
     ...(selection === 'shared' ? (['layerBudgets'] as const) : []),
     ...(merging === 'none' ? (['mergedKeys', 'logCountBias'] as const) : []),
+    ...(merging === 'similar' ? (['mergedKeys'] as const) : []),
     ...(eviction === 'repetition' ? (['distance'] as const) : []),
   ]);
   return OPTIONS.filter((name) => !idle.has(name));
@@ -108,6 +128,11 @@ export function optionsInForce(options: PolicyOptions): (keyof PolicyOptions)[] 
 function tokens(name: string, value: number, least: number): number {
   if (Number.isSafeInteger(value) && value >= least) return value;
   throw invalid(`${name} is ${value}; it must be a whole number of tokens, ${least} or more.`);
+}
+
+function odd(name: string, value: number): number {
+  if (Number.isSafeInteger(value) && value > 0 && value % 2 === 1) return value;
+  throw invalid(`${name} is ${value}; it must be an odd number of tokens, for example 13.`);
 }
 
 function checkDistance(distance: number): number {

@@ -25,6 +25,7 @@ const without: Record<string, Parameters<typeof policyCases>[2]> = {
   },
   pyramidkv: sharedBudget,
   prefixkv: sharedBudget,
+  'elastic-heads': sharedBudget,
 };
 
 // The ablations are elastic with one option changed: elastic-options.test.ts plays all combinations.

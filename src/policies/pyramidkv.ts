@@ -1,6 +1,6 @@
 import type { CachePolicy } from '../cache/policy.js';
-import { compressedPrompt } from './compressed-prompt.js';
-import { falling, uniform } from './layer-budgets.js';
+import { compressedTurn } from './compressed-turn.js';
+import { falling, uniform, withinOffer } from './layer-budgets.js';
 import { checkOptions, type PolicyOptions } from './options.js';
 import { observationWindow } from './snapkv.js';
 
@@ -17,18 +17,21 @@ const BETA = 20;
  */
 export function pyramidkv(options: PolicyOptions = {}): CachePolicy {
   const { startSize, distance, window = WINDOW } = checkOptions(options);
-  const method = observationWindow({ startSize, distance, window }, (prompts) => {
-    const { tokens, allowed } = prompts[0]!;
+  const method = observationWindow({ startSize, distance, window }, (layers) => {
+    const { allowed } = layers[0]![0]!;
+    const offered = layers.map(([turn]) => turn!.tokens);
     const everywhere = startSize + window;
     const rest = allowed.entries - everywhere;
-    if (rest <= 0) return uniform(prompts.length, allowed.entries);
-    return falling(prompts.length, rest, tokens - everywhere, BETA).map((entries) => entries + everywhere);
+    if (rest <= 0) return withinOffer(uniform(layers.length, allowed.entries), offered);
+    const most = Math.max(...offered) - everywhere;
+    const entries = falling(layers.length, rest, most, BETA).map((each) => each + everywhere);
+    return withinOffer(entries, offered);
   });
   return {
     name: 'pyramidkv',
-    attention: 'prefill',
+    attention: 'turn',
     window,
     minimum: method.minimum,
-    begin: () => compressedPrompt(method),
+    begin: (_layers, saved) => compressedTurn(() => method, saved),
   };
 }

@@ -17,16 +17,16 @@ export function argsort(scores: Float64Array): Int32Array {
   return range(0, scores.length).sort((a, b) => scores[a]! - scores[b]! || a - b);
 }
 
-/** For each of `tokens` the nearest of `anchors` (both ascending); of two equally near, the earlier. */
-export function nearest(tokens: Int32Array, anchors: Int32Array): Int32Array {
+/**
+ * For each of `tokens` the nearest of `anchors` (both ascending); of two equally near, the earlier.
+ * @param positions where each stands; where its number says without them
+ */
+export function nearest(tokens: Int32Array, anchors: Int32Array, positions?: Int32Array): Int32Array {
+  const at = (token: number) => (positions ? positions[token]! : token);
   let candidate = 0;
   return tokens.map((token) => {
-    while (
-      candidate + 1 < anchors.length &&
-      Math.abs(anchors[candidate + 1]! - token) < Math.abs(anchors[candidate]! - token)
-    ) {
-      candidate++;
-    }
+    const distance = (anchor: number) => Math.abs(at(anchors[anchor]!) - at(token));
+    while (candidate + 1 < anchors.length && distance(candidate + 1) < distance(candidate)) candidate++;
     return anchors[candidate]!;
   });
 }

@@ -57,7 +57,7 @@ describe('a policy named with its options', () => {
       window: 4,
       endSize: 2,
     });
-    expect(policy).toMatchObject({ minimum: 5, window: 9, logCountBias: true });
+    expect(policy).toMatchObject({ minimum: 5, window: 9, logCountBias: 1 });
     expect(policy.name).toBe('elastic:importance=window:window=9:startSize=3:logCountBias=true');
   });
 
@@ -87,6 +87,12 @@ describe('a policy named with its options', () => {
     ],
     ['elastic-plus:distance=-3', /sets distance, which/],
     ['elastic-plus:layerBudgets=adaptive', /sets layerBudgets, which/],
+    ['elastic:heads=each', /sets heads, which/],
+    ['elastic:merging=similar:mergedKeys=turned', /sets mergedKeys, which/],
+    ['elastic-heads:novelty=true', /sets novelty, which/],
+    ['elastic-heads:layerBudgets=adaptive', /does not do; choose one of pool, uniform/],
+    ['elastic-heads:merging=mean', /does not do; choose one of similar, none/],
+    ['elastic-heads:kernel=4', /kernel is 4; it must be an odd number/],
     ['elastic-evict:logCountBias=true', /sets logCountBias, which/],
     ['elastic:merging=none:mergedKeys=turned', /sets mergedKeys, which/],
     ['elastic:protectText=1', /protectText is "1"; it must be true or false/],

@@ -1,6 +1,7 @@
 import type { CachePolicy } from '../cache/policy.js';
 import { unknown } from '../options.js';
 import { elastic } from './elastic.js';
+import { elasticHeads, elasticHeadsOptions } from './elastic-heads.js';
 import { elasticReference } from './elastic-reference.js';
 import { full } from './full.js';
 import { h2o } from './h2o.js';
@@ -34,6 +35,11 @@ const policies = {
     create: elastic,
     reads: optionsInForce,
     description: 'merge into the most attended tokens, then remove at a fixed point (the paper)',
+  },
+  'elastic-heads': {
+    create: elasticHeads,
+    reads: () => elasticHeadsOptions,
+    description: 'keep by head what the last tokens attend to, and merge the values of the rest',
   },
   'elastic-reference': {
     create: elasticReference,

@@ -1,4 +1,5 @@
-import { similarity } from '../cache/key-sketch.js';
+import type { PolicyState } from '../cache/policy.js';
+import { similarity } from '../cache/similarity.js';
 
 interface Said {
   readonly key: Float32Array;
@@ -27,16 +28,36 @@ export class Repetition {
     private readonly first: number,
   ) {}
 
-  /** @param keys [tokens] of [channels], length 1 */
-  add(keys: readonly Float32Array[]): void {
-    for (const key of keys) {
-      for (const before of this.#held) {
-        before.repeated += Math.max(0, similarity(before.key, key)) ** 2;
-      }
-      const said = { key, repeated: 0, gone: 0 };
-      this.#said.push(said);
-      this.#held.push(said);
+  /** @param key [channels] of the next token, length 1 */
+  add(key: Float32Array): void {
+    for (const before of this.#held) {
+      before.repeated += Math.max(0, similarity(before.key, key)) ** 2;
     }
+    const said = { key, repeated: 0, gone: 0 };
+    this.#said.push(said);
+    this.#held.push(said);
+  }
+
+  save(): PolicyState {
+    return {
+      layers: this.layers,
+      first: this.first,
+      said: this.#said.map((said) =>
+        said ? { key: said.key, repeated: said.repeated, gone: said.gone } : null,
+      ),
+    };
+  }
+
+  static from(saved: PolicyState): Repetition {
+    const { layers, first, said } = saved as unknown as {
+      layers: number;
+      first: number;
+      said: (Said | null)[];
+    };
+    const repetition = new Repetition(layers, first);
+    repetition.#said.push(...said.map((each) => (each ? { ...each } : undefined)));
+    repetition.#held = repetition.#said.filter((each) => each !== undefined);
+    return repetition;
   }
 
   /** How much of the token at `position`, held by one layer or more, came again. */

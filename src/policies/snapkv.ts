@@ -1,10 +1,11 @@
-import type { CachePolicy, PromptView } from '../cache/policy.js';
-import { compressedPrompt, type Method, type RankedPrompt } from './compressed-prompt.js';
-import { fixedPointOf, lowestFirst } from './evictors.js';
+import type { CachePolicy, TurnView } from '../cache/policy.js';
+import { compressedTurn, type Method } from './compressed-turn.js';
+import { fixedPointOf, HeldTurn, LowestFirst } from './evictors.js';
 import { maxPooled } from './importance.js';
 import { uniform } from './layer-budgets.js';
 import { checkOptions, type PolicyOptions } from './options.js';
-import { protectedEnds, rankTokens, TIER } from './prompt-ranking.js';
+import type { RankedTurn } from './ranked-tokens.js';
+import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
 import { once } from './ranking.js';
 
 /** Last tokens of the prompt that are looked at, and the tokens pooled, in the paper's LongBench runs. */
@@ -24,15 +25,15 @@ const KERNEL = 7;
  */
 export function snapkv(options: PolicyOptions = {}): CachePolicy {
   const { startSize, distance, window = WINDOW } = checkOptions(options);
-  const method = observationWindow({ startSize, distance, window }, (prompts) =>
-    uniform(prompts.length, prompts[0]!.allowed.entries),
+  const method = observationWindow({ startSize, distance, window }, (layers) =>
+    uniform(layers.length, layers[0]![0]!.allowed.entries),
   );
   return {
     name: 'snapkv',
-    attention: 'prefill',
+    attention: 'turn',
     window,
     minimum: method.minimum,
-    begin: () => compressedPrompt(method),
+    begin: (_layers, saved) => compressedTurn(() => method, saved),
   };
 }
 
@@ -43,15 +44,17 @@ export function observationWindow(
 ): Method {
   return {
     minimum: startSize + 1,
-    rank: (prompts) => prompts.map((prompt) => rankByWindow(prompt, startSize, window)),
+    rank: (layers) => layers.map((views) => views.map((view) => rankByWindow(view, startSize, window))),
     entries,
-    evictor: ({ ranked }, keep) => lowestFirst(keep, ranked, fixedPointOf(keep.length, startSize, distance)),
+    evictor: (saved) => LowestFirst.from(saved),
+    evictorAfter: (turn, keep) =>
+      new LowestFirst(HeldTurn.of(turn, keep), fixedPointOf(keep.length, startSize, distance)),
   };
 }
 
-function rankByWindow(prompt: PromptView, startSize: number, window: number): RankedPrompt {
-  const { tokens, importance } = prompt;
-  const prefix = Math.max(0, tokens - window);
+function rankByWindow(turn: TurnView, startSize: number, window: number): RankedTurn {
+  const { tokens, fresh, importance } = turn;
+  const prefix = Math.max(0, tokens - Math.min(window, fresh));
   const scores = new Float64Array(tokens);
   scores.set(maxPooled(importance.subarray(0, prefix), KERNEL));
   const tiers = protectedEnds(tokens, startSize, 1);
@@ -60,5 +63,5 @@ function rankByWindow(prompt: PromptView, startSize: number, window: number): Ra
     // The window slides: the later a token, the longer it stays.
     scores[token] = token;
   }
-  return { ...prompt, scores, ranked: once(() => rankTokens(scores, tiers)) };
+  return { ...turn, scores, ranked: once(() => rankTokens(scores, tiers)) };
 }

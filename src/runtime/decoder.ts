@@ -1,12 +1,16 @@
-import { KVCache } from '../cache/kv-cache.js';
-import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
-import type { KeyRotation } from '../cache/rotation.js';
+import type { CachePolicy } from '../cache/policy.js';
+import { eachLayer, keepAll } from '../cache/policy.js';
 import { ElasticCacheError, reasonOf, refuseAborted } from '../errors.js';
-import { contractNames, type DecoderSignature } from '../graph/decoder.js';
+import { contractNames, type DecoderSignature, MASK } from '../graph/decoder.js';
+import { KVCache } from '../memory/kv-cache.js';
+import type { KeyRotation } from '../memory/rows/rotation.js';
+import type { LayerRows } from '../memory/shape.js';
+import { Feeder, type Pass } from './feeds.js';
 import { refuseNonFinite } from './finite.js';
 import { measureKeyRotations } from './key-rotation.js';
 import { type InferenceSession, Tensor } from './ort.js';
-import { causalBias, concatSequence, readable, sliceSequence } from './tensors.js';
+import { realTokens } from './padding.js';
+import { concatSequence, gatherSequence, scatterRows, sliceSequence } from './tensors.js';
 
 /** New tokens for the decoder. */
 export interface DecoderInput {
@@ -14,21 +18,12 @@ export interface DecoderInput {
   newTokens: Tensor;
   /** Their positions in the text, [B, S], or [3, B, S] where the model rotates by time, row and column. */
   positionIds: Tensor;
+  /** 1 for a token, 0 for padding, [B, S] or more columns of which the last S count; all tokens without it. */
+  mask?: Pick<Tensor, 'data' | 'dims'> | undefined;
   /** Logits of the last new token only, or of every new token. */
   logits: 'last' | 'all';
   /** Ends the run before its next pass. */
   signal?: AbortSignal | null | undefined;
-}
-
-/** A part of the new tokens that is run in one pass. */
-interface Step {
-  newTokens: Tensor;
-  positionIds: Tensor;
-  /** Tokens seen when all parts are run. */
-  textLength: number;
-  promptContinues: boolean;
-  attention: boolean;
-  logits: 'none' | 'last' | 'all';
 }
 
 const names = contractNames;
@@ -37,7 +32,7 @@ const keepingAll: CachePolicy = {
   name: 'keeping all',
   attention: 'never',
   minimum: 0,
-  begin: (layers) => eachLayer(layers, () => ({ prefill: ({ tokens }) => keepAll(tokens), evict: () => -1 })),
+  begin: () => eachLayer({ compress: ({ tokens }) => keepAll(tokens), evict: () => -1 }),
 };
 
 /**
@@ -45,11 +40,11 @@ const keepingAll: CachePolicy = {
  * It has no state of its own, so any number of caches can take turns on one decoder.
  *
  * Past keys and values are fed from the cache's own memory and only the rows of the new tokens come back:
- * onnxruntime-node copies every output it is asked for and no input.
+ * onnxruntime-node copies every output it is asked for and no input. Turns of several tokens are read one sequence after the other, each as if it were alone: prompts of a
+ * batch may differ in length, and padding costs nothing. Single tokens of all sequences are one pass.
  */
 export class Decoder {
-  /** The mask of the last chunk size seen: a prompt is many chunks of one size. */
-  private mask = causalBias(1, 1);
+  private readonly feeder: Feeder;
   private keyRotations: Promise<KeyRotation[]> | undefined;
   /** [layers] how many tokens a query of the layer sees, itself and those before it; undefined for all. */
   readonly windows: readonly (number | undefined)[];
@@ -59,30 +54,47 @@ export class Decoder {
     readonly signature: DecoderSignature,
     /** New tokens of one pass at most; a longer prompt is run in pieces with the same result. */
     readonly chunk: number,
+    /** What tells the model from others of its shape. */
+    private readonly model = '',
   ) {
+    this.feeder = new Feeder(signature);
     this.windows = signature.layers.map(({ window }) => window);
   }
 
-  /** What a cache must be bound to: layers, and kvHeads and headDim of the keys and values. */
-  get shape(): { layers: number; kvHeads: number; headDim: number } {
-    const { layers } = this.signature;
+  /** What a cache must be bound to. */
+  get shape() {
+    const { layers, past, stockPast } = this.signature;
     const { kvHeads, headDim } = layers[0]!;
-    return { layers: layers.length, kvHeads, headDim };
+    return {
+      layers: layers.length,
+      kvHeads,
+      headDim,
+      format: past,
+      stockFormat: stockPast,
+      model: this.model,
+    };
   }
 
   /**
-   * Runs the new tokens and appends their rows to `cache`, which then stands at `cache.seen + S`.
-   * Returns the logits, [B, 1, vocab] or [B, S, vocab]. A run that fails midway leaves the cache empty: what it
-   * holds would be part of a prompt.
+   * Runs the new tokens and appends their rows to `cache`. Returns the logits, [B, 1, vocab] or [B, S, vocab]; those of padding are zeros, and the last ones
+   * those of the last token that is none.
+   *
+   * A run that fails leaves a cache of one sequence as it was; of several, those that have read their tokens cannot be brought back, and all are forgotten.
    * @throws ElasticCacheError 'invalid-prompt' for no tokens, and for tokens that the graph does not run; 'non-finite' for logits that are NaN or infinite; 'aborted'
    */
   async run(cache: KVCache, input: DecoderInput): Promise<Tensor> {
     refuseNone(input.newTokens);
-    const before = cache.seen;
+    const [batch, tokens] = input.newTokens.dims as [number, number, number];
+    const real = realTokens(batch, tokens, input.mask);
+    const seen = () => Array.from({ length: cache.batch }, (_, row) => cache.seenBy(row));
+    const before = seen();
     try {
-      return await this.runInChunks(cache, input);
+      if (cache.rotationNeeded) cache.noteRotation(await this.rotations(input.newTokens));
+      if (tokens === 1 && cache.begun) return await this.step(cache, input);
+      return await this.turns(cache, input, real);
     } catch (error) {
-      if (cache.seen !== before) cache.reset();
+      cache.abandon();
+      if (seen().some((tokens, row) => tokens !== before[row])) cache.reset();
       throw error;
     }
   }
@@ -102,7 +114,7 @@ export class Decoder {
       const data = (newTokens.data as Float32Array).slice(0, dims[2] ?? 1);
       const token = new Tensor(newTokens.type, data, dims);
       const at = new Tensor('int64', [BigInt(position)], [1, 1]);
-      await this.runInChunks(cache, { newTokens: token, positionIds: at, logits: 'last' });
+      await this.turn(cache, 0, { newTokens: token, positionIds: at, logits: 'last' });
       return layers.map(({ index }) => cache.entries(index).keys);
     }, this.shape.headDim);
     return this.keyRotations;
@@ -113,102 +125,148 @@ export class Decoder {
     await this.session.release();
   }
 
-  private async runInChunks(
+  /** Each sequence reads its new tokens. */
+  private async turns(cache: KVCache, input: DecoderInput, real: readonly number[][]): Promise<Tensor> {
+    const { newTokens, positionIds, logits, signal } = input;
+    if (real.length === 1 && real[0]!.length === newTokens.dims[1]) return this.turn(cache, 0, input);
+    const before = cache.seen;
+    const rows: Tensor[] = [];
+    for (const [row, tokens] of real.entries()) {
+      const own = {
+        newTokens: gatherSequence(newTokens, 0, row, tokens),
+        positionIds: gatherSequence(positionIds, positionIds.dims.length - 2, row, tokens),
+        logits,
+        signal,
+      };
+      const single = tokens.length === 1 && cache.seenBy(row) > 0;
+      rows.push(single ? await this.stepAlone(cache, row, own) : await this.turn(cache, row, own));
+    }
+    cache.noteColumns(before + newTokens.dims[1]!);
+    return logits === 'last' ? concatRows(rows) : scatterRows(rows, real, newTokens.dims[1]!);
+  }
+
+  private async turn(
     cache: KVCache,
+    row: number,
     { newTokens, positionIds, logits, signal }: DecoderInput,
   ): Promise<Tensor> {
     const length = newTokens.dims[1]!;
-    if (cache.rotationNeeded) cache.noteRotation(await this.rotations(newTokens));
-    const positions = shifted(positionIds, cache.nextPosition - cache.seen);
-    const textLength = cache.nextPosition + length;
+    const positions = shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]);
+    const textLength = cache.nextPosition(row) + length;
     const kept: Tensor[] = [];
     const parts = cache.parts(length, this.chunk);
-    if (parts.length > 1) cache.reserve(length, parts.at(-1)!.tokens);
+    cache.reserve(length, parts.at(-1)!.tokens, row);
     let start = 0;
     for (const { tokens, attention } of parts) {
       refuseAborted(signal);
       const end = start + tokens;
       const last = end === length;
-      const part = await this.step(cache, {
+      const { layers, logits: given } = await this.pass(cache, {
         newTokens: sliceSequence(newTokens, 1, start, end),
         positionIds: sliceSequence(positions, positions.dims.length - 1, start, end),
         textLength,
-        promptContinues: !last,
         attention,
         logits: logits === 'all' ? 'all' : last ? 'last' : 'none',
+        row,
       });
-      if (part) kept.push(part);
+      cache.appendTurn(layers, tokens, { turnContinues: !last }, row);
+      if (given) kept.push(given);
       start = end;
     }
     return concatSequence(kept);
   }
 
-  private async step(cache: KVCache, step: Step): Promise<Tensor | undefined> {
-    const [batch, tokens] = step.newTokens.dims as [number, number];
-    const { attention } = step;
-    const feeds = this.newFeeds(cache, step);
-    const fetches: string[] = step.logits === 'none' ? [] : [names.logits];
-    for (const { index, kvHeads, headDim, window } of this.signature.layers) {
-      const { keys, values, bias, capacity, positions } = cache.past(index);
-      feeds[names.pastKey(index)] = new Tensor('float32', keys, [batch, kvHeads, capacity, headDim]);
-      feeds[names.pastValue(index)] = new Tensor('float32', values, [batch, kvHeads, capacity, headDim]);
-      feeds[names.pastBias(index)] = new Tensor('float32', bias, [batch, 1, 1, capacity]);
-      if (window !== undefined) {
-        feeds[names.pastPosition(index)] = new Tensor('int32', positions(), [batch, capacity]);
+  /** One new token of every sequence. */
+  private async step(cache: KVCache, { newTokens, positionIds }: DecoderInput): Promise<Tensor> {
+    const rows = Array.from({ length: cache.batch }, (_, row) => row);
+    const lengths = rows.map((row) => cache.nextPosition(row) + 1);
+    const positions = shifted(
+      positionIds,
+      rows.map((row) => cache.nextPosition(row) - cache.seenBy(row)),
+    );
+    // A graph that reads the length of the text, or of its mask, takes one for all of a batch.
+    const { textLength, otherInputs } = this.signature;
+    const oneLength = textLength || otherInputs.includes(MASK);
+    if (oneLength && lengths.some((length) => length !== lengths[0])) {
+      const logits: Tensor[] = [];
+      for (const row of rows) {
+        logits.push(
+          await this.stepAlone(cache, row, {
+            newTokens: gatherSequence(newTokens, 0, row, [0]),
+            positionIds: gatherSequence(positionIds, positionIds.dims.length - 2, row, [0]),
+          }),
+        );
       }
-      fetches.push(names.newKey(index), names.newValue(index));
-      if (attention) fetches.push(names.attention(index));
+      return concatRows(logits);
     }
-    const outputs = await this.session.run(feeds, fetches).catch((cause: unknown) => {
+    const { layers, logits } = await this.pass(cache, {
+      newTokens,
+      positionIds: positions,
+      textLength: Math.max(...lengths),
+      attention: cache.policy.attention === 'always',
+      logits: 'last',
+    });
+    cache.appendStep(layers);
+    return logits!;
+  }
+
+  /** One new token of one sequence of several. */
+  private async stepAlone(
+    cache: KVCache,
+    row: number,
+    { newTokens, positionIds }: Pick<DecoderInput, 'newTokens' | 'positionIds'>,
+  ): Promise<Tensor> {
+    const { layers, logits } = await this.pass(cache, {
+      newTokens,
+      positionIds: shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]),
+      textLength: cache.nextPosition(row) + 1,
+      attention: cache.policy.attention === 'always',
+      logits: 'last',
+      row,
+    });
+    cache.appendStep(layers, [row]);
+    return logits!;
+  }
+
+  private async pass(
+    cache: KVCache,
+    pass: Pass,
+  ): Promise<{ layers: LayerRows[]; logits: Tensor | undefined }> {
+    const [batch, tokens] = pass.newTokens.dims as [number, number, number];
+    const received = cache.policy.peak ? names.peak : names.attention;
+    const fetches: string[] = pass.logits === 'none' ? [] : [names.logits];
+    for (const { index } of this.signature.layers) {
+      fetches.push(names.newKey(index), names.newValue(index));
+      if (pass.attention) fetches.push(received(index));
+    }
+    const seen = Math.max(...Array.from({ length: batch }, (_, row) => cache.seenBy(pass.row ?? row)));
+    const outputs = await this.session.run(this.feeder.of(cache, pass), fetches).catch((cause: unknown) => {
       throw new ElasticCacheError(
         // It ran as long as the text was shorter.
-        tokens === 1 && cache.seen > 0 && !/alloc|memory/i.test(reasonOf(cause))
+        tokens === 1 && seen > 0 && !/alloc|memory/i.test(reasonOf(cause))
           ? 'context-full'
           : 'invalid-prompt',
-        `The decoder cannot run ${tokens} tokens after ${cache.seen}; is the text longer than the model takes? (${reasonOf(cause)})`,
+        `The decoder cannot run ${tokens} tokens after ${seen}; is the text longer than the model takes? (${reasonOf(cause)})`,
         { cause },
       );
     });
     const floats = (name: string) => outputs[name]!.data as Float32Array;
-    const rows = this.signature.layers.map(({ index }) => ({
+    const layers = this.signature.layers.map(({ index }) => ({
       keys: floats(names.newKey(index)),
       values: floats(names.newValue(index)),
-      ...(attention ? { attentionSlots: floats(names.attention(index)) } : {}),
+      ...(pass.attention ? { attention: floats(received(index)) } : {}),
     }));
-    const logits = outputs[names.logits];
+    const logits = pass.logits === 'none' ? undefined : (outputs[names.logits] as Tensor);
     // Before the rows go in: a cache is never left with such numbers.
-    if (logits)
-      refuseNonFinite(logits, { ...step, tokens, seen: cache.seen, layers: this.signature.layers, rows });
-    cache.appendSlots(rows, tokens, { promptContinues: step.promptContinues });
-    if (!logits) return undefined;
-    const given = logits.dims[1]!;
-    return step.logits === 'last' ? sliceSequence(logits, 1, given - 1, given) : logits;
-  }
-
-  /** The inputs that are not the cache. */
-  private newFeeds(cache: KVCache, step: Step): Record<string, Tensor> {
-    const [batch, tokens] = step.newTokens.dims as [number, number];
-    if (this.mask.dims[0] !== batch || this.mask.dims[2] !== tokens) this.mask = causalBias(batch, tokens);
-    const feeds: Record<string, Tensor> = {
-      [this.signature.tokenInput]: readable(step.newTokens),
-      [names.newBias]: this.mask,
+    if (logits) {
+      const { newTokens } = pass;
+      refuseNonFinite(logits, { newTokens, tokens, seen, layers: this.signature.layers, rows: layers });
+    }
+    const given = logits?.dims[1] ?? 0;
+    return {
+      layers,
+      logits: logits && pass.logits === 'last' ? sliceSequence(logits, 1, given - 1, given) : logits,
     };
-    if (this.signature.positionIds !== 'absent') feeds[names.positionIds] = step.positionIds;
-    if (this.windows.some((window) => window !== undefined)) {
-      const places = Int32Array.from({ length: batch * tokens }, (_, i) => cache.seen + (i % tokens));
-      feeds[names.newPosition] = new Tensor('int32', places, [batch, tokens]);
-    }
-    if (this.signature.textLength)
-      feeds[names.textLength] = new Tensor('int64', [BigInt(step.textLength)], [1]);
-    for (const name of this.signature.otherInputs) {
-      if (name === 'num_logits_to_keep') {
-        feeds[name] = new Tensor('int64', [step.logits === 'all' ? 0n : 1n], []);
-      } else {
-        const length = cache.nextPosition + tokens;
-        feeds[name] = new Tensor('int64', new BigInt64Array(batch * length).fill(1n), [batch, length]);
-      }
-    }
-    return feeds;
   }
 }
 
@@ -221,9 +279,21 @@ export function refuseNone({ dims }: Pick<Tensor, 'dims'>): void {
   );
 }
 
-/** Positions moved by `offset`: a policy may number new tokens by what it holds. */
-function shifted(positionIds: Tensor, offset: number): Tensor {
-  if (offset === 0) return positionIds;
-  const moved = (positionIds.data as BigInt64Array).map((position) => position + BigInt(offset));
+/** Logits [1, 1, V] of each sequence as [B, 1, V]. */
+function concatRows(rows: readonly Tensor[]): Tensor {
+  return scatterRows(
+    rows,
+    rows.map(() => [0]),
+    1,
+  );
+}
+
+/** Positions [.., B, S] moved by an offset for each sequence: a policy may number new tokens by what it holds. */
+function shifted(positionIds: Tensor, offsets: readonly number[]): Tensor {
+  if (offsets.every((offset) => offset === 0)) return positionIds;
+  const tokens = positionIds.dims.at(-1)!;
+  const moved = (positionIds.data as BigInt64Array).map(
+    (position, i) => position + BigInt(offsets[Math.floor(i / tokens) % offsets.length]!),
+  );
   return new Tensor('int64', moved, positionIds.dims);
 }

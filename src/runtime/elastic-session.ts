@@ -1,16 +1,14 @@
-import type { KVCache } from '../cache/kv-cache.js';
 import { ElasticCacheError } from '../errors.js';
 import type { TokenInput } from '../graph/decoder.js';
+import type { KVCache } from '../memory/kv-cache.js';
 import type { Decoder } from './decoder.js';
 import { Tensor, type ValueMetadata } from './ort.js';
+import { realTokens } from './padding.js';
 
 /** The one cache tensor transformers.js carries from step to step: the length of its third axis is the tokens seen. */
 export const CACHE_HANDLE_INPUT = 'past_key_values.0.key';
 /** The name it comes back under. */
 export const CACHE_HANDLE_OUTPUT = 'present.0.key';
-
-/** The session whose keys and values a cache holds. */
-const owners = new WeakMap<KVCache, ElasticSession>();
 
 type Feeds = Readonly<Record<string, Tensor>>;
 
@@ -21,9 +19,9 @@ export interface BoundSession {
   readonly inputMetadata: readonly ValueMetadata[];
   readonly outputMetadata: readonly ValueMetadata[];
   /**
-   * One step: `inputs_embeds` [B, S, hidden], `attention_mask` [B, seen + S], all ones, `position_ids` [B, S] or [3, B, S],
+   * One step: `inputs_embeds` [B, S, hidden], `attention_mask` [B, seen + S], zeros for padding, `position_ids` [B, S] or [3, B, S],
    * `num_logits_to_keep` (0 all, 1 the last) and the handle. Returns `logits` and the next handle.
-   * Throws `invalid-prompt` for padding, `prompt-mismatch` for a handle of an earlier state of its cache.
+   * Throws `prompt-mismatch` for a handle of an earlier state of its cache.
    */
   run(feeds: Feeds): Promise<Record<string, Tensor>>;
 }
@@ -116,14 +114,14 @@ export class ElasticSession {
     const newTokens = feeds[this.decoder.signature.tokenInput]!;
     const batch = newTokens.dims[0]!;
     this.refuseOther(cache, feeds[CACHE_HANDLE_INPUT]!);
-    refusePadding(feeds.attention_mask!);
     this.claim(cache, batch);
     const logits = await this.decoder.run(cache, {
       newTokens,
       // transformers.js counts from 1 for some families, and only where a decoder takes positions.
       positionIds: this.decoder.signature.countsTokens
-        ? positionsFrom(cache.seen, newTokens.dims)
-        : feeds.position_ids!,
+        ? positionsFrom(cache, newTokens.dims, feeds.attention_mask)
+        : ownPositions(cache, feeds.position_ids!, feeds.attention_mask),
+      mask: feeds.attention_mask,
       logits: feeds.num_logits_to_keep?.data[0] === 1n ? 'last' : 'all',
       signal,
     });
@@ -132,14 +130,7 @@ export class ElasticSession {
 
   /** Binds the cache to this model: keys and values of one mean nothing to another, whatever their shape. */
   private claim(cache: KVCache, batch: number): void {
-    if (cache.seen > 0 && owners.get(cache) !== this) {
-      throw new ElasticCacheError(
-        'invalid-shape',
-        'This cache holds tokens of another model; reset() it or use a new one.',
-      );
-    }
     cache.bind({ ...this.decoder.shape, batch }, this.decoder.windows);
-    owners.set(cache, this);
   }
 
   /** transformers.js makes the handle of an empty cache itself: it is none of ours and stands for nothing. */
@@ -159,15 +150,6 @@ export class ElasticSession {
   }
 }
 
-/** Throws `invalid-prompt` when a mask [B, n] has zeros. */
-export function refusePadding(mask: Pick<Tensor, 'data'>): void {
-  if (!(mask.data as BigInt64Array).includes(0n)) return;
-  throw new ElasticCacheError(
-    'invalid-prompt',
-    'The prompts of this batch are padded (attention_mask holds zeros); run prompts of equal length together, others one at a time.',
-  );
-}
-
 /** What transformers.js hands a decoder as new tokens. */
 const TOKENS: Readonly<Record<TokenInput, ValueMetadata>> = {
   inputs_embeds: tensorOf('inputs_embeds', 'float32', ['batch_size', 'sequence_length', 'hidden_size']),
@@ -178,8 +160,31 @@ function tensorOf(name: string, type: ValueMetadata['type'], shape: ValueMetadat
   return { name, isTensor: true, type, shape };
 }
 
-/** Positions [B, S] of new tokens `dims` [B, S, ..] that follow `seen` others. */
-function positionsFrom(seen: number, [batch = 0, tokens = 0]: readonly number[]): Tensor {
-  const positions = BigInt64Array.from({ length: batch * tokens }, (_, i) => BigInt(seen + (i % tokens)));
+/**
+ * transformers.js forgets the padding of a batch when it writes, and numbers new tokens by their column; here each sequence goes on from its own last token.
+ * @param positions [B, S] as given, or [3, B, S], which are left as they are
+ */
+function ownPositions(cache: KVCache, positions: Tensor, mask: Tensor | undefined): Tensor {
+  const [batch = 0, tokens = 0, rest] = positions.dims;
+  const known = (mask?.data as BigInt64Array | undefined)?.includes(0n) ?? false;
+  if (rest !== undefined || tokens !== 1 || known) return positions;
+  const padding = Array.from({ length: batch }, (_, row) => cache.seen - cache.seenBy(row));
+  if (padding.every((columns) => columns === 0)) return positions;
+  const own = (positions.data as BigInt64Array).map((position, row) => position - BigInt(padding[row]!));
+  return new Tensor('int64', own, positions.dims);
+}
+
+/** Positions [B, S] of new tokens `dims` [B, S, hidden], counted from 0 in each sequence; 0 for padding. */
+function positionsFrom(
+  cache: KVCache,
+  [batch = 0, tokens = 0]: readonly number[],
+  mask: Tensor | undefined,
+): Tensor {
+  const positions = new BigInt64Array(batch * tokens);
+  realTokens(batch, tokens, mask).forEach((places, row) => {
+    places.forEach((place, index) => {
+      positions[row * tokens + place] = BigInt(cache.seenBy(row) + index);
+    });
+  });
   return new Tensor('int64', positions, [batch, tokens]);
 }

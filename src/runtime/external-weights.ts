@@ -1,4 +1,4 @@
-import { realpath, stat } from 'node:fs/promises';
+import { open, realpath, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { ElasticCacheError } from '../errors.js';
 import { subgraphsOf } from '../graph/onnx/attributes.js';
@@ -30,6 +30,31 @@ export async function settleExternalWeights(model: Model, directory: string): Pr
     entry.value = relative(root, paths.get(entry.value)!).split(sep).join('/');
   }
   return root;
+}
+
+/** Samples taken from each file of weights, and the bytes of one. */
+const SAMPLES = 64;
+const SAMPLE_BYTES = 256;
+
+/**
+ * Bytes here and there in the files of a model's external weights, enough to tell a model from another of the same graph.
+ * @param folder what their locations are relative to
+ */
+export async function weightSamples(model: Model, folder: string): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for (const [location, end] of bytesNeeded(model)) {
+    const file = await open(join(folder, location));
+    try {
+      for (let index = 0; index < SAMPLES; index++) {
+        const bytes = new Uint8Array(SAMPLE_BYTES);
+        await file.read(bytes, 0, SAMPLE_BYTES, Math.floor((index * end) / SAMPLES));
+        parts.push(bytes);
+      }
+    } finally {
+      await file.close();
+    }
+  }
+  return Buffer.concat(parts);
 }
 
 /**

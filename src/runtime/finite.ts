@@ -5,7 +5,7 @@ import type { DecoderLayer } from '../graph/decoder.js';
 interface LayerOutputs {
   keys: ArrayLike<number>;
   values: ArrayLike<number>;
-  attentionSlots?: ArrayLike<number>;
+  attention?: ArrayLike<number> | undefined;
 }
 
 /** A step whose scores are looked at. */
@@ -43,8 +43,8 @@ function origin({ newTokens, layers, rows }: ScoredStep): string {
   if (newTokens.type.startsWith('float') && !hasFiniteData(newTokens)) {
     return 'the embeddings that the decoder was given are not either, so look at the image, the vision encoder and the embedding';
   }
-  for (const [at, { keys, values, attentionSlots }] of rows.entries()) {
-    const parts = { keys, values, attention: attentionSlots ?? [] };
+  for (const [at, { keys, values, attention }] of rows.entries()) {
+    const parts = { keys, values, attention: attention ?? [] };
     const part = Object.entries(parts).find(([, numbers]) => !areFinite(numbers));
     if (part) return `the first such numbers are in the ${part[0]} of layer ${layers[at]!.index}`;
   }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type KeyRotation, Turn } from '../cache/rotation.js';
+import { type KeyRotation, KeyTurn } from '../memory/rows/rotation.js';
 import { measureKeyRotations } from './key-rotation.js';
 
 const HEAD_DIM = 16;
@@ -8,7 +8,7 @@ const HEAD_DIM = 16;
 /** The keys of two heads under a rotation, in float32 as a model gives them. */
 function rotated(rotation: KeyRotation, token: Float32Array) {
   return async (position: number) => {
-    const turn = new Turn(rotation, position);
+    const turn = new KeyTurn(rotation, position);
     const heads = [0, HEAD_DIM].flatMap((head) => [...turn.turned(token.subarray(head, head + HEAD_DIM))]);
     return [Float32Array.from(heads)];
   };
@@ -35,7 +35,7 @@ describe('measureKeyRotations', () => {
           const [found] = await measureKeyRotations(keysAt, HEAD_DIM);
           for (const positions of [-300, -1, 2, 250]) {
             const [expected] = await keysAt(positions);
-            const turn = new Turn(found!, positions);
+            const turn = new KeyTurn(found!, positions);
             turn.turned(token.subarray(0, HEAD_DIM)).forEach((value, i) => {
               expect(value).toBeCloseTo(expected![i]!, 3);
             });

@@ -1,6 +1,6 @@
-import type { KeyRotation } from '../cache/rotation.js';
-import { Turn } from '../cache/rotation.js';
 import { ElasticCacheError } from '../errors.js';
+import type { KeyRotation } from '../memory/rows/rotation.js';
+import { KeyTurn } from '../memory/rows/rotation.js';
 
 /** Positions at which a key is looked at: each frequency is made more exact by the next, then checked at others. */
 const LADDER = [1, 16, 128] as const;
@@ -83,7 +83,7 @@ function foretells(
   positions: number,
   headDim: number,
 ): boolean {
-  const turn = new Turn(rotation, positions);
+  const turn = new KeyTurn(rotation, positions);
   let wrong = 0;
   let length = 0;
   for (let head = 0; head < from.length; head += headDim) {

@@ -5,8 +5,9 @@ import { type Model, serializeModel } from '../graph/onnx/onnx.js';
 import { readSkeleton } from '../graph/onnx/skeleton.js';
 import { rewriteDecoder } from '../graph/rewrite.js';
 import { withLogitsToKeep } from '../graph/rewriting/logits-to-keep.js';
+import { KV_FORMATS, type KVFormat } from '../memory/rows/formats.js';
 import { Decoder } from './decoder.js';
-import { settleExternalWeights } from './external-weights.js';
+import { settleExternalWeights, weightSamples } from './external-weights.js';
 import { FileSource } from './file-source.js';
 import { InferenceSession, type SessionOptions } from './ort.js';
 import { type SessionSettings, sessionOptions } from './session-options.js';
@@ -14,6 +15,8 @@ import { type SessionSettings, sessionOptions } from './session-options.js';
 export interface DecoderSettings extends SessionSettings {
   /** New tokens of one pass at most, default 512: bounds the memory of a long prompt's attention scores. */
   chunk?: number;
+  /** How keys and values are held: 'float32', 'float16' or 'int8'. Default: as the unmodified decoder holds them. */
+  kvFormat?: KVFormat;
 }
 
 /**
@@ -27,29 +30,40 @@ export interface DecoderSettings extends SessionSettings {
  *   the reason), `invalid-option`
  */
 export async function openDecoder(path: string, settings: DecoderSettings = {}): Promise<Decoder> {
-  const { chunk = 512, ...session } = settings;
+  const { chunk = 512, kvFormat, ...session } = settings;
   if (!(Number.isInteger(chunk) && chunk >= 1)) {
     throw new ElasticCacheError(
       'invalid-option',
       `chunk must be a whole number of tokens from 1, but is ${chunk}; leave it out for 512.`,
     );
   }
+  if (kvFormat !== undefined && !KV_FORMATS.includes(kvFormat)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `kvFormat is "${kvFormat}"; choose one of ${KV_FORMATS.join(', ')}, or leave it out for the model's own.`,
+    );
+  }
   const options = sessionOptions(session);
-  const { model, decoder } = await rewrittenFrom(path);
+  const { model, decoder } = await rewrittenFrom(path, kvFormat);
+  const graph = serializeModel(model);
   const folder = await settleExternalWeights(model, dirname(path));
+  const identity = await identityOf(graph, await weightSamples(model, folder));
   const opened = await createSession(path, serializeModel(model), {
     // What goes wrong is thrown; ONNX Runtime's own lines on stderr would only say it twice.
     logSeverityLevel: 4,
     ...options,
     extra: withWeightsFolder(options.extra, folder),
   });
-  return new Decoder(opened, decoder, chunk);
+  return new Decoder(opened, decoder, chunk, identity);
 }
 
-async function rewrittenFrom(path: string): Promise<{ model: Model; decoder: DecoderSignature }> {
+async function rewrittenFrom(
+  path: string,
+  past: KVFormat | undefined,
+): Promise<{ model: Model; decoder: DecoderSignature }> {
   const source = await FileSource.open(path);
   try {
-    const rewritten = rewriteDecoder(withLogitsToKeep(await readSkeleton(source, basename(path))));
+    const rewritten = rewriteDecoder(withLogitsToKeep(await readSkeleton(source, basename(path))), { past });
     refuseOtherInputs(rewritten.decoder);
     return rewritten;
   } catch (cause) {
@@ -88,4 +102,13 @@ async function createSession(path: string, bytes: Uint8Array, options: SessionOp
 function withWeightsFolder(extra: Record<string, unknown> | undefined, folder: string) {
   const session = extra?.session as Record<string, unknown> | undefined;
   return { ...extra, session: { ...session, model_external_initializers_file_folder_path: folder } };
+}
+
+/** What tells a model from others: its graph, with the places of its weights and the small ones among them, and samples of the large ones. */
+async function identityOf(graph: Uint8Array, samples: Uint8Array): Promise<string> {
+  const bytes = new Uint8Array(graph.length + samples.length);
+  bytes.set(graph);
+  bytes.set(samples, graph.length);
+  const digest = await crypto.subtle.digest('SHA-256', bytes);
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -1,3 +1,4 @@
+import type { Held, KVFormat } from '../memory/rows/formats.js';
 import { Tensor } from './ort.js';
 
 /**
@@ -63,4 +64,48 @@ export function causalBias(batch: number, size: number): Tensor {
 
 function product(values: readonly number[]): number {
   return values.reduce((a, b) => a * b, 1);
+}
+
+/** Some tokens of one sequence of a tensor [.., B, S, ..] whose batch is at `axis`: [.., 1, tokens, ..]. Copies, unless it is all there is. */
+export function gatherSequence(tensor: Tensor, axis: number, row: number, tokens: readonly number[]): Tensor {
+  const [batch, length] = tensor.dims.slice(axis) as [number, number];
+  if (batch === 1 && tokens.length === length) return tensor;
+  const outer = product(tensor.dims.slice(0, axis));
+  const inner = product(tensor.dims.slice(axis + 2));
+  const data = tensor.data as Float32Array;
+  const part = new (data.constructor as Float32ArrayConstructor)(outer * tokens.length * inner);
+  for (let block = 0; block < outer; block++) {
+    tokens.forEach((token, index) => {
+      const from = ((block * batch + row) * length + token) * inner;
+      part.set(data.subarray(from, from + inner), (block * tokens.length + index) * inner);
+    });
+  }
+  const dims = [...tensor.dims.slice(0, axis), 1, tokens.length, ...tensor.dims.slice(axis + 2)];
+  return new Tensor(tensor.type, part, dims);
+}
+
+/**
+ * Tensors [1, n_j, V], one for each sequence, as one [B, length, V].
+ * @param places [B] of [n_j] where along the sequence each goes; what nothing goes to is zero
+ */
+export function scatterRows(
+  rows: readonly Tensor[],
+  places: readonly (readonly number[])[],
+  length: number,
+): Tensor {
+  const [first] = rows as [Tensor, ...Tensor[]];
+  const width = first.dims[2]!;
+  const data = new (first.data.constructor as Float32ArrayConstructor)(rows.length * length * width);
+  rows.forEach((tensor, row) => {
+    places[row]!.forEach((place, index) => {
+      const own = (tensor.data as Float32Array).subarray(index * width, (index + 1) * width);
+      data.set(own, (row * length + place) * width);
+    });
+  });
+  return new Tensor(first.type, data, [rows.length, length, width]);
+}
+
+/** Keys or values as they are held, as a tensor over the same memory. */
+export function heldTensor(format: KVFormat, numbers: Held, dims: readonly number[]): Tensor {
+  return readable(new Tensor(format, numbers, dims));
 }

@@ -173,7 +173,7 @@ describe('a policy of a user, from a file', () => {
       writeFile(
         file,
         `export default { name: 'mine', attention: 'never', minimum: ${minimum}, begin: () => ({
-          prefill: (prompts) => prompts.map(({ tokens, allowed }) => ({ keep: Int32Array.from({ length: Math.min(tokens, allowed.entries) }, (_, i) => i) })),
+          compress: (layers) => layers.map((views) => views.map(({ tokens, allowed }) => ({ keep: Int32Array.from({ length: Math.min(tokens, allowed.entries) }, (_, i) => i) }))),
           evict: (entries, allowed) => (entries.length > allowed.entries ? entries.first : -1),
         }) };`,
       );
@@ -209,8 +209,8 @@ describe('a policy of a user, from a file', () => {
     ['fixed.mjs:a=1', "export default { name: 'x' };", /takes no options/],
     [
       'wrong.mjs',
-      "export default { name: 'x', attention: 'never', minimum: 1, begin: () => ({ prefill: () => [], evict: () => -1 }) };",
-      /prefill\(\) returns 0 edits for 4 layers/,
+      "export default { name: 'x', attention: 'never', minimum: 1, begin: () => ({ compress: () => [], evict: () => -1 }) };",
+      /compress\(\) returns 0 edits for 4 layers/,
     ],
   ])('is refused by name: %s', async (name, text, message) => {
     const spec = join(folder, name);

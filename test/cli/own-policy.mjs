@@ -4,12 +4,14 @@ export default ({ step = 2 } = {}) => ({
   attention: 'never',
   minimum: 2,
   begin: () => ({
-    prefill: (prompts) =>
-      prompts.map(({ tokens, allowed }) => {
-        const all = Int32Array.from({ length: tokens }, (_, token) => token);
-        const chosen = all.filter((token) => token === 0 || token === tokens - 1 || token % step === 0);
-        return { keep: chosen.length > allowed.entries ? chosen.slice(-allowed.entries) : chosen };
-      }),
+    compress: (layers) =>
+      layers.map((views) =>
+        views.map(({ tokens, allowed }) => {
+          const all = Int32Array.from({ length: tokens }, (_, token) => token);
+          const chosen = all.filter((token) => token === 0 || token === tokens - 1 || token % step === 0);
+          return { keep: chosen.length > allowed.entries ? chosen.slice(-allowed.entries) : chosen };
+        }),
+      ),
     evict: (entries, allowed) => (entries.length > allowed.entries ? entries.first : -1),
   }),
 });

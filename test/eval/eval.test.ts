@@ -266,7 +266,7 @@ describe('what cannot be measured is said in one sentence', () => {
     );
     expect(stderr).toMatch(message);
     expect(stderr).toMatch(/^error: [^\n]+\.\n$/);
-    expect({ stdout, code }).toEqual({ stdout: '', code: 1 });
+    expect({ stdout, code }).toEqual({ stdout: '', code: options[0] === '--data' ? 1 : 2 });
   });
 
   it('a metric that the data cannot give; with others that it can, those are measured', async () => {

@@ -49,7 +49,12 @@ describe('explain', () => {
     expect(code).toBe(0);
     expect((await sharp(at('layer.png')).metadata()).width).toBe(2400);
     const result = JSON.parse(stdout);
-    expect(result).toMatchObject({ model: at('model'), policy: 'elastic', budget: 0.5, prompt: 'w1 w2 w3' });
+    expect(result).toMatchObject({
+      model: at('model'),
+      policy: 'elastic',
+      budget: '0.5',
+      prompt: 'w1 w2 w3',
+    });
     expect(result.grids).toMatchObject([{ rows: 4, columns: 4, box: { y: 0, height: 30 } }]);
     expect(result.tokens.filter(({ patch }: { patch?: object }) => patch)).toHaveLength(IMAGE_TOKENS);
     expect(result.layers).toHaveLength(1);

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import type { KVCache, KVCacheOptions } from '../../src/cache/kv-cache.js';
-import { contractNames } from '../../src/graph/decoder.js';
+import { contractNames, type PastFormat } from '../../src/graph/decoder.js';
 import type { Model } from '../../src/graph/onnx/onnx.js';
 import { rewriteDecoder } from '../../src/graph/rewrite.js';
+import type { KVCache, KVCacheOptions } from '../../src/memory/kv-cache.js';
 import { elastic } from '../../src/policies/elastic.js';
 import { full } from '../../src/policies/full.js';
 import { local } from '../../src/policies/local.js';
@@ -27,6 +27,8 @@ interface Case {
   model: Model;
   tolerance?: number;
   half?: boolean;
+  /** How keys and values are held; as the original does without it. */
+  past?: PastFormat;
   /** int8 is quantised anew for each pass, so that only the same passes give the same numbers. */
   samePasses?: boolean;
 }
@@ -64,6 +66,25 @@ describe("a rewritten decoder over the library's cache", () => {
       expect(actual.every(Number.isFinite)).toBe(true);
     });
   }
+
+  it.each([
+    ['float16', 5e-3],
+    ['int8', 5e-2],
+  ] as const)(
+    "holds %s: the original's logits but for rounding, and no more than the budget",
+    async (past, tolerance) => {
+      const whole = await run({ ...CASES['grouped heads']!, past }, { policy: full(), budget: 1 });
+      expect(largestDifference(whole.actual, whole.expected)).toBeLessThan(tolerance);
+      expect(largestDifference(whole.actual, whole.expected)).toBeGreaterThan(0);
+      const cut = { policy: elastic({ merging: 'none' }), budget: 0.2 };
+      const [rounded, exact] = [
+        await run({ ...CASES['grouped heads']!, past }, cut),
+        await run(CASES['grouped heads']!, cut),
+      ];
+      expect(rounded.held).toEqual(exact.held);
+      expect(rounded.actual.every(Number.isFinite)).toBe(true);
+    },
+  );
 
   it('turns keys in half precision', async () => {
     const cut = { policy: elastic({ mergedKeys: 'turned' }), budget: 0.2 };
@@ -139,10 +160,10 @@ function gqa(options: Partial<GqaDecoderOptions>): Model {
 
 /** Runs a prompt and then single tokens in the original and in ours, whose prompt is in chunks; `held` per step and layer. */
 async function run(
-  { model, half = false, samePasses = false }: Case,
+  { model, half = false, samePasses = false, past }: Case,
   options: Pick<KVCacheOptions, 'policy' | 'budget'>,
 ) {
-  const rewritten = rewriteDecoder(model);
+  const rewritten = rewriteDecoder(model, { past });
   const original = await openModel(model);
   const session = await openModel(rewritten.model);
   const stock = new OriginalRun(original, rewritten.decoder, HIDDEN, half);

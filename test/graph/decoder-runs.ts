@@ -1,7 +1,7 @@
-import { KVCache, type KVCacheOptions } from '../../src/cache/kv-cache.js';
 import { contractNames } from '../../src/graph/decoder.js';
 import { type Model, serializeModel } from '../../src/graph/onnx/onnx.js';
 import type { DecoderSignature } from '../../src/graph/rewrite.js';
+import { KVCache, type KVCacheOptions } from '../../src/memory/kv-cache.js';
 import { Decoder } from '../../src/runtime/decoder.js';
 import { InferenceSession, Tensor } from '../../src/runtime/ort.js';
 import { readable } from '../../src/runtime/tensors.js';
@@ -11,8 +11,10 @@ import { Float16Array } from './float16.js';
 export interface Step {
   /** [S * vocab] */
   logits: Float32Array;
-  /** Per layer [T]: attention received, summed over the new queries, averaged over the heads. */
+  /** Per layer [kvHeads, T]: attention received, summed over the new queries, averaged over the query heads of each key head. */
   attention: Float32Array[];
+  /** Per layer [kvHeads, T]: the most received from one of the new queries other than the token's own, averaged likewise. */
+  peak: Float32Array[];
 }
 
 export async function openModel(model: Model): Promise<InferenceSession> {
@@ -56,17 +58,37 @@ export class OriginalRun {
     for (const name of Object.keys(this.past))
       this.past[name] = readable(outputs[name.replace('past_key_values', 'present')]!);
     this.seen = total;
-    return { logits: numbers(outputs.logits!), attention: this.received(outputs, tokens, total) };
+    return {
+      logits: numbers(outputs.logits!),
+      attention: this.received(outputs, tokens, total, (given) => given.reduce((sum, each) => sum + each, 0)),
+      peak: this.received(outputs, tokens, total, (given, own) =>
+        Math.max(0, ...given.toSpliced(own, own < 0 ? 0 : 1)),
+      ),
+    };
   }
 
-  private received(outputs: Record<string, Tensor>, tokens: number, total: number): Float32Array[] {
-    return this.decoder.layers.flatMap(({ index, queryHeads }) => {
+  /** @param of what a token is said to have received, of what each new query gave it; `own` is the query that it is itself, -1 for none */
+  private received(
+    outputs: Record<string, Tensor>,
+    tokens: number,
+    total: number,
+    of: (given: number[], own: number) => number,
+  ): Float32Array[] {
+    return this.decoder.layers.flatMap(({ index, queryHeads, kvHeads }) => {
       const probabilities = outputs[`probabilities.${index}`];
       if (!probabilities) return [];
       const values = numbers(probabilities);
-      const received = new Float32Array(total);
-      for (let row = 0; row < queryHeads * tokens; row++) {
-        for (let t = 0; t < total; t++) received[t]! += values[row * total + t]! / queryHeads;
+      const group = queryHeads / kvHeads;
+      const received = new Float32Array(kvHeads * total);
+      for (let head = 0; head < queryHeads; head++) {
+        for (let t = 0; t < total; t++) {
+          const given = Array.from(
+            { length: tokens },
+            (_, query) => values[(head * tokens + query) * total + t]!,
+          );
+          const own = Math.max(-1, t - (total - tokens));
+          received[Math.floor(head / group) * total + t]! += of(given, own) / group;
+        }
       }
       return [received];
     });
@@ -109,9 +131,11 @@ export class RewrittenRun {
       feeds[contractNames.newPosition] = places(this.seen, tokens);
     this.decoder.layers.forEach(({ index, kvHeads, headDim, window }, i) => {
       const dims = [1, kvHeads, this.seen, headDim];
-      if (window !== undefined) feeds[contractNames.pastPosition(index)] = places(0, this.seen);
-      feeds[contractNames.pastKey(index)] = new Tensor('float32', this.keys[i]!, dims);
-      feeds[contractNames.pastValue(index)] = new Tensor('float32', this.values[i]!, dims);
+      if (window !== undefined)
+        feeds[contractNames.pastPosition(index)] = places(0, this.seen, [1, 1, this.seen]);
+      const { pastKey, pastValue, pastKeyScale, pastValueScale } = contractNames;
+      this.feed(feeds, pastKey(index), pastKeyScale(index), this.keys[i]!, dims);
+      this.feed(feeds, pastValue(index), pastValueScale(index), this.values[i]!, dims);
       feeds[contractNames.pastBias(index)] = new Tensor('float32', new Float32Array(this.seen), [
         1,
         1,
@@ -130,7 +154,30 @@ export class RewrittenRun {
     return {
       logits: numbers(outputs[contractNames.logits]!),
       attention: this.decoder.layers.map(({ index }) => numbers(outputs[contractNames.attention(index)]!)),
+      peak: this.decoder.layers.map(({ index }) => numbers(outputs[contractNames.peak(index)]!)),
     };
+  }
+
+  /** Past rows in the format that the decoder takes them in; int8 as whole numbers and, for each row, what they are times. */
+  private feed(
+    feeds: Record<string, Tensor>,
+    name: string,
+    scaleName: string,
+    rows: Float32Array,
+    dims: readonly number[],
+  ): void {
+    const size = dims.at(-1)!;
+    if (this.decoder.past !== 'int8') {
+      feeds[name] = floats(rows, [...dims], this.decoder.past === 'float16');
+      return;
+    }
+    const scales = Float32Array.from({ length: rows.length / size }, (_, row) => {
+      const own = rows.subarray(row * size, (row + 1) * size);
+      return Math.max(...own.map(Math.abs)) / 127;
+    });
+    const whole = Int8Array.from(rows, (value, i) => Math.round(value / scales[Math.floor(i / size)]!));
+    feeds[name] = new Tensor('int8', whole, dims);
+    feeds[scaleName] = new Tensor('float32', scales, [...dims.slice(0, -1), 1]);
   }
 }
 
@@ -203,11 +250,11 @@ function positions(
 }
 
 /** Where `tokens` tokens from `first` stand in the text. */
-function places(first: number, tokens: number): Tensor {
+function places(first: number, tokens: number, dims: readonly number[] = [1, tokens]): Tensor {
   return new Tensor(
     'int32',
     Int32Array.from({ length: tokens }, (_, i) => first + i),
-    [1, tokens],
+    dims,
   );
 }
 

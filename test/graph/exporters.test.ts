@@ -162,11 +162,13 @@ async function compare(
   const { expected, actual } = await both.run(passes);
   expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(tolerance);
   if (pattern || withoutWeights) return;
-  actual.steps.forEach(({ attention }, step) => {
-    const oracle = expected.steps[step]!.attention;
-    expect(oracle.length).toBe(attention.length);
-    attention.forEach((received, layer) => {
-      expect(largestDifference(received, oracle[layer]!)).toBeLessThan(tolerance);
-    });
+  actual.steps.forEach((got, step) => {
+    const want = expected.steps[step]!;
+    for (const name of ['attention', 'peak'] as const) {
+      expect(got[name].length).toBe(want[name].length);
+      got[name].forEach((received, layer) => {
+        expect(largestDifference(received, want[name][layer]!)).toBeLessThan(tolerance);
+      });
+    }
   });
 }

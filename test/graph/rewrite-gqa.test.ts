@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { contractNames, type DecoderSignature } from '../../src/graph/decoder.js';
+import { contractNames, type DecoderSignature, type PastFormat } from '../../src/graph/decoder.js';
 import { rewriteDecoder } from '../../src/graph/rewrite.js';
 import { Tensor } from '../../src/runtime/ort.js';
 import { OriginalRun, openModel, RewrittenRun } from './decoder-runs.js';
@@ -89,12 +89,77 @@ describe('a rewritten GroupQueryAttention decoder', () => {
     ['float16', 'int4'],
     ['float16-inside', 'float32'],
   ] as const) {
-    it(`keeps float32 keys and values of a ${float} decoder${weights === 'int4' ? ' with int4 weights' : ''}`, async () => {
+    it(`gives float32 keys and values of a ${float} decoder${weights === 'int4' ? ' with int4 weights' : ''}`, async () => {
       await compare({ float, weights, sink: true, bias: 'window', inputs: 12 }, [9], 2e-2);
     });
   }
 
-  it('gives each row of a batch what it gives that row alone', async () => {
+  it.each([
+    ['float16', 2e-3],
+    ['int8', 3e-2],
+  ] as const)(
+    'takes its past as %s, with no more difference than rounding explains',
+    async (past, tolerance) => {
+      for (const options of [
+        {},
+        { windows: [6, 0], sink: true, inputs: 12 },
+        { kvHeads: 4, softcap: 2 },
+      ] as const) {
+        await compare(options, [9, 7], tolerance, past);
+      }
+    },
+  );
+
+  it.each([
+    ['a bias for each key head', {}],
+    ['a window, positions and biases for each key head', { windows: [40, 0] }],
+    ['as many key heads as query heads', { kvHeads: 4 }],
+  ] as const)(
+    'takes %s: those of all heads alike change nothing, and each hides in its own head',
+    async (_, options) => {
+      const { model, decoder } = rewriteDecoder(buildGqaDecoder({ hidden: HIDDEN, ...options }));
+      const session = await openModel(model);
+      const { kvHeads } = decoder.layers[0]!;
+      const [slots, tokens] = [5, 3];
+      const shared = randomFeeds(decoder, slots, tokens, gaussian(11));
+      const byHead = (change: (name: string, value: number, head: number, row: number) => number) =>
+        tensors(
+          shared.map((feed) => {
+            if (!/^past_(bias|position)/.test(feed.name)) return feed;
+            const data = Array.from({ length: kvHeads }, (_, head) =>
+              feed.data.map((value, row) => change(feed.name, value, head, row)),
+            ).flat();
+            return { ...feed, dims: feed.dims.with(0, kvHeads), data };
+          }),
+          1,
+        );
+      const plain = await session.run(tensors(shared, 1));
+      const alike = await session.run(byHead((_name, value) => value));
+      for (const name of session.outputNames) {
+        expect(
+          largestDifference(alike[name]!.data as Float32Array, plain[name]!.data as Float32Array),
+        ).toBeLessThan(1e-5);
+      }
+      // Row 1 of the first layer is hidden in the last head alone: by its place, where there is a window.
+      const [where, hides] =
+        'windows' in options ? ['past_position.0', -100] : ['past_bias.0', Number.NEGATIVE_INFINITY];
+      const hidden = await session.run(
+        byHead((name, value, head, row) =>
+          name === where && head === kvHeads - 1 && row === 1 ? hides : value,
+        ),
+      );
+      const received = (outputs: typeof plain, head: number) => {
+        const all = outputs[contractNames.attention(0)]!.data as Float32Array;
+        return all.slice(head * (slots + tokens), (head + 1) * (slots + tokens));
+      };
+      expect(received(hidden, kvHeads - 1)[1]).toBe(0);
+      expect(received(plain, kvHeads - 1)[1]).toBeGreaterThan(0);
+      expect(largestDifference(received(hidden, 0), received(plain, 0))).toBeLessThan(1e-6);
+      await session.release();
+    },
+  );
+
+  it('gives each sequence of a batch what it gives that one alone', async () => {
     const options = { hidden: HIDDEN, windows: [0, 6], sink: true, inputs: 12 } as const;
     const { model, decoder } = rewriteDecoder(buildGqaDecoder(options));
     const session = await openModel(model);
@@ -136,18 +201,18 @@ function randomFeeds(decoder: DecoderSignature, slots: number, tokens: number, r
     dims,
     data: sized(dims, random),
   });
-  const places = (name: string, count: number, from: number): Feed => ({
+  const places = (name: string, dims: number[], from: number): Feed => ({
     type: 'int32',
     name,
-    dims: [count],
-    data: sized([count], () => from + Math.floor(4 * Math.abs(random()))),
+    dims,
+    data: sized(dims, () => from + Math.floor(4 * Math.abs(random()))),
   });
   return [
     feed('inputs_embeds', [tokens, HIDDEN]),
     feed(contractNames.newBias, [1, tokens, tokens]),
-    places(contractNames.newPosition, tokens, 10),
+    places(contractNames.newPosition, [tokens], 10),
     ...decoder.layers.flatMap(({ index, kvHeads, headDim, window }) => [
-      ...(window === undefined ? [] : [places(contractNames.pastPosition(index), slots + index, 4)]),
+      ...(window === undefined ? [] : [places(contractNames.pastPosition(index), [1, slots + index], 4)]),
       feed(contractNames.pastKey(index), [kvHeads, slots + index, headDim]),
       feed(contractNames.pastValue(index), [kvHeads, slots + index, headDim]),
       feed(contractNames.pastBias(index), [1, 1, slots + index]),
@@ -166,9 +231,14 @@ function tensors(feeds: readonly Feed[], batch: number): Record<string, Tensor> 
   };
 }
 
-async function compare(options: Partial<GqaDecoderOptions>, chunks: readonly number[], tolerance: number) {
+async function compare(
+  options: Partial<GqaDecoderOptions>,
+  chunks: readonly number[],
+  tolerance: number,
+  past?: PastFormat,
+) {
   const half = options.float === 'float16';
-  const { model, decoder } = rewriteDecoder(buildGqaDecoder({ hidden: HIDDEN, ...options }));
+  const { model, decoder } = rewriteDecoder(buildGqaDecoder({ hidden: HIDDEN, ...options }), { past });
   // ONNX Runtime's CPU kernel has no norms inside, so the original is run with the same norms before it.
   const qkNorm = options.qkNorm === 'inside' ? 'outside' : options.qkNorm;
   const runnable = { hidden: HIDDEN, ...options, ...(qkNorm && { qkNorm }), probabilities: true };
@@ -182,10 +252,12 @@ async function compare(options: Partial<GqaDecoderOptions>, chunks: readonly num
     const want = await expected.step(embeds);
     const got = await actual.step(embeds);
     expect(largestDifference(got.logits, want.logits)).toBeLessThan(tolerance);
-    expect(got.attention.length).toBe(want.attention.length);
-    got.attention.forEach((received, i) => {
-      expect(largestDifference(received, want.attention[i]!)).toBeLessThan(tolerance);
-    });
+    for (const name of ['attention', 'peak'] as const) {
+      expect(got[name].length).toBe(want[name].length);
+      got[name].forEach((received, i) => {
+        expect(largestDifference(received, want[name][i]!)).toBeLessThan(tolerance);
+      });
+    }
   }
   await original.release();
   await rewritten.release();

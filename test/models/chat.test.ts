@@ -168,8 +168,8 @@ describe('signals', () => {
     const controller = new AbortController();
     // The prompt has several parts; the first of them is in the cache when the signal comes.
     const long = { prompt: 'w9 '.repeat(100), signal: controller.signal };
-    const append = conversation.cache.appendSlots;
-    conversation.cache.appendSlots = function (...rows) {
+    const append = conversation.cache.appendTurn;
+    conversation.cache.appendTurn = function (...rows) {
       controller.abort();
       append.apply(this, rows);
     };
@@ -177,11 +177,11 @@ describe('signals', () => {
       { type: 'usage' },
       { type: 'finish', reason: 'aborted', text: '' },
     ]);
-    Reflect.deleteProperty(conversation.cache, 'appendSlots');
+    Reflect.deleteProperty(conversation.cache, 'appendTurn');
     expect(conversation.tokens).toEqual(tokens);
-    // What the cache held is gone with the turn: the conversation is read anew, its image too.
+    // What the cache held before the turn is still there.
     const events = await all(conversation.ask({ prompt: 'w7 w8', maxNewTokens: 4 }));
-    expect(events.at(-2)).toMatchObject({ usage: { cachedTokens: 0 } });
+    expect(events.at(-2)).toMatchObject({ usage: { cachedTokens: tokens.length - 1 } });
     expect(finishOf(events).text).toMatch(/^w\d/);
   });
 

@@ -1,230 +1,309 @@
 import type { PolicyOptions } from '../../src/policies/options.js';
-import { type NaiveEntry, type NaivePolicy, times } from '../cache/naive-cache.js';
+import { meanOf, type NaiveEntry, type NaivePolicy, type Situation, times } from '../cache/naive-cache.js';
 
 /** What a slow version is made of: the options of the real one, and what other methods do in another way. */
 export interface NaiveOptions extends PolicyOptions {
   readonly startSize: number;
   readonly distance: number;
   readonly window: number;
-  readonly scoresOf?: (list: NaiveEntry[]) => number[];
-  readonly entries?: (layers: number, mean: number, tokens: number) => number[];
+  readonly scoresOf?: (list: NaiveEntry[], situation: Situation) => number[];
+  /** Entries that a layer keeps in any case; all that are never anchors or merged without it. */
+  readonly least?: number;
+  /** @param offered [layers] candidates of each @param ranked [layers] of [choices] of scores, the highest ranked first */
+  readonly entries?: (mean: number, offered: number[], ranked: number[][][]) => number[];
 }
 
-/**
- * Elastic Cache with all its options, and the methods that rank tokens likewise, over arrays of objects. `received` only
- * hands over the attention of the observation window where there is one, as the real cache is given.
- */
+/** Elastic Cache with all its options, and the methods that rank tokens likewise, over arrays of objects. */
 export function naiveRanked(options: NaiveOptions): NaivePolicy {
   const { startSize, distance, endSize = 1 } = options;
-  const least = startSize + (options.scoresOf ? 1 : endSize);
+  const least = options.least ?? startSize + endSize;
   let parts: number[] = [];
-  let held: number[] = [];
   let places: number[] = [];
-  /** [layers] the tokens of the prompt that go before the place does, the next one first. */
+  /** [lists] positions of the last turn that go before the place does, the next one first. */
   let doomed: number[][] = [];
-  /** [layers] the tokens of the prompt, those to be kept longest first. */
+  /** [lists] positions of the last turn, those to be kept longest first. */
   let orders: number[][] = [];
-  let prompt = 0;
-  /** Every token after the prompt, with how much of it came again. */
-  const said: { position: number; key: Float32Array; repeated: number }[] = [];
+  /** Every token after the last turn, with how much of it came again. */
+  let said: { position: number; key: Float32Array; repeated: number }[] = [];
+  let before = 0;
 
   return {
-    received(layers, attention) {
-      layers.forEach((list, layer) => {
-        list.forEach((entry, index) => {
-          entry.score += attention[layer]![index]!;
-        });
-      });
-    },
+    window: options.importance === 'window' || options.scoresOf ? options.window : undefined,
+    peak: options.peak === true,
 
-    prompt(layers, share, image) {
-      const tokens = layers[0]!.length;
-      prompt = tokens;
-      const mean = Math.min(tokens, Math.max(least, Math.floor(share)));
-      const scores = scoresOf(layers, options);
-      const keys = times(tokens, (token) => directionOf(layers, token));
-      orders = scores.map((own) => inOrder(own, image, keys, mean < tokens ? tokens : tokens >> 1, options));
-      held =
-        mean < tokens ? entriesOf(orders, scores, mean, least, options) : times(layers.length, () => tokens);
-      parts = held.map((count) => count / mean);
-      places = held.map((count) =>
-        Math.max(startSize, distance < 0 ? count + distance : Math.min(distance, count - 1)),
-      );
-      doomed = held.map((count, layer) =>
-        options.eviction === 'importance'
-          ? orders[layer]!.slice(0, count).slice(places[layer]!).reverse()
-          : [],
-      );
-      layers.forEach((list, layer) => {
-        const kept = new Set(orders[layer]!.slice(0, held[layer]!));
-        compress(list, kept, scores[layer]!, options.merging ?? 'mean');
-      });
-    },
-
-    decode(layers, share, seen) {
+    turn(lists, situation) {
+      const { share, seen, choices } = situation;
       const mean = Math.min(seen, Math.max(least, Math.floor(share)));
-      const lengths = layers.map((list) => list.length);
-      while (lengths.reduce((a, b) => a + b) > mean * layers.length) {
+      const layers = byLayer(lists, choices);
+      const offered = layers.map(([first]) => first!.length);
+      const fits = sum(offered) <= mean * layers.length;
+      const scores = scoresOf(lists, options, situation);
+      const ranked = lists.map((list, index) => {
+        const keys = list.map(({ position }) => directionOf(lists, position));
+        const isText = list.map(({ position }) => situation.image[position] === 0);
+        return inOrder(scores[index]!, isText, keys, fits ? list.length >> 1 : list.length, options);
+      });
+      const inRank = ranked.map((order, index) => order.map((candidate) => scores[index]![candidate]!));
+      const held = fits ? offered : entriesOf(byLayer(inRank, choices), mean, least, offered, options);
+      parts = held.map((count) => count / (sum(held) / held.length));
+      const heldOf = (index: number) => held[Math.floor(index / choices)]!;
+      places = lists.map((_, index) =>
+        Math.max(startSize, distance < 0 ? heldOf(index) + distance : Math.min(distance, heldOf(index) - 1)),
+      );
+      orders = lists.map((list, index) =>
+        ranked[index]!.slice(0, heldOf(index)).map((candidate) => list[candidate]!.position),
+      );
+      doomed = orders.map((order, index) =>
+        options.eviction === 'importance' ? order.slice(places[index]!).reverse() : [],
+      );
+      said = [];
+      before = seen;
+      if (fits) return;
+      lists.forEach((list, index) => {
+        compress(list, new Set(orders[index]), scores[index]!, options, situation.headDim);
+      });
+    },
+
+    step(lists, { share, seen, choices }) {
+      const mean = Math.min(seen, Math.max(least, Math.floor(share)));
+      const lengths = byLayer(lists, choices).map(([first]) => first!.length);
+      while (sum(lengths) > mean * lengths.length) {
         const above = lengths.map((length, layer) =>
           length > least ? length - parts[layer]! * mean : Number.NEGATIVE_INFINITY,
         );
         lengths[above.indexOf(Math.max(...above))]!--;
       }
-      layers[0]!.forEach(({ position }, index) => {
-        if (position < prompt + said.length) return;
-        const fromEnd = layers[0]!.length - index;
-        const key = directionOf(layers, -fromEnd);
-        for (const before of said) before.repeated += Math.max(0, cosine(before.key, key)) ** 2;
-        said.push({ position, key, repeated: 0 });
-      });
-      layers.forEach((list, layer) => {
-        while (list.length > lengths[layer]!) {
+      const key = directionOf(lists, seen - 1);
+      for (const other of said) {
+        const held = lists.some((list) => list.some(({ position }) => position === other.position));
+        if (held) other.repeated += Math.max(0, cosine(other.key, key)) ** 2;
+      }
+      said.push({ position: seen - 1, key, repeated: 0 });
+      lists.forEach((list, index) => {
+        const length = lengths[Math.floor(index / choices)]!;
+        while (list.length > length) {
           const position =
             options.eviction === 'repetition'
-              ? mostRepeated(list, orders[layer]!, lengths[layer]!, said, startSize)
-              : doomed[layer]!.shift();
-          const index = list.findIndex((entry) => entry.position === position);
-          list.splice(index >= 0 ? index : Math.min(places[layer]!, list.length - 2), 1);
+              ? mostRepeated(list, orders[index]!, length, said, startSize, before)
+              : doomed[index]!.shift();
+          const at = list.findIndex((entry) => entry.position === position);
+          list.splice(at >= 0 ? at : Math.min(places[index]!, list.length - 2), 1);
         }
       });
     },
   };
 }
 
-/** Which token a layer that may hold `target` lets go: of the prompt while that is more than half, then what came again most. */
+/** [layers] of [choices] */
+function byLayer<T>(lists: readonly T[], choices: number): T[][] {
+  return times(lists.length / choices, (layer) => lists.slice(layer * choices, (layer + 1) * choices));
+}
+
+/** Which token a layer that may hold `target` lets go: of the turn while that is more than half, then what came again most. */
 function mostRepeated(
   list: NaiveEntry[],
   order: number[],
   target: number,
   said: { position: number; repeated: number }[],
   startSize: number,
+  before: number,
 ): number {
   const held = list.map(({ position }) => position);
-  const prompt = order.filter((token) => held.includes(token));
-  if (prompt.length > Math.max(startSize, target / 2)) return prompt.at(-1)!;
+  const turn = order.filter((position) => held.includes(position));
+  if (turn.length > Math.max(startSize, target / 2)) return turn.at(-1)!;
+  const first = Math.max(before, held[startSize] ?? before);
   const candidates = said.filter(
-    ({ position }) => position >= startSize && position !== held.at(-1) && held.includes(position),
+    ({ position }) => position >= first && position !== held.at(-1) && held.includes(position),
   );
   const most = Math.max(...candidates.map(({ repeated }) => repeated));
   return candidates.find(({ repeated }) => repeated === most)!.position;
 }
 
-function scoresOf(layers: NaiveEntry[][], options: NaiveOptions): number[][] {
+function scoresOf(layers: NaiveEntry[][], options: NaiveOptions, situation: Situation): number[][] {
   const own = layers.map(
-    options.scoresOf ??
-      ((list) =>
-        list.map(({ score, position }) =>
-          options.importance === 'mean' ? score / (list.length - position) : score,
-        )),
+    (list) =>
+      options.scoresOf?.(list, situation) ??
+      list.map(({ score, queries }) =>
+        options.importance === 'mean' ? score / Math.max(1, queries) : score,
+      ),
   );
   if (options.selection !== 'shared') return own;
   return own.map(() =>
-    own[0]!.map((_, token) => own.reduce((sum, layer) => sum + layer[token]!, 0) / own.length),
+    own[0]!.map((_, token) => own.reduce((total, layer) => total + layer[token]!, 0) / own.length),
   );
 }
 
-/** Tokens in the order in which they are kept, so many of them chosen for their novelty where that is asked for. */
+/** Candidates in the order in which they are kept, so many of them chosen for their novelty where that is asked for. */
 function inOrder(
   scores: number[],
-  image: Uint8Array,
+  isText: boolean[],
   keys: Float32Array[],
   count: number,
   options: NaiveOptions,
 ): number[] {
-  const { startSize, endSize = 1, protectText, scoresOf, novelty } = options;
+  const { startSize, endSize = 1, protectText, novelty, least } = options;
   const all = scores.map((_, token) => token);
   const groups = [
     (token: number) => token < startSize,
-    (token: number) => token >= scores.length - (scoresOf ? 1 : endSize),
-    (token: number) => protectText === true && image[token] === 0,
+    (token: number) => token >= scores.length - endSize,
+    (token: number) => protectText === true && isText[token]!,
     () => true,
   ];
   const groupOf = (token: number) => groups.findIndex((belongs) => belongs(token));
-  all.sort((a, b) => groupOf(a) - groupOf(b) || scores[b]! - scores[a]! || a - b);
+  // Where not all of the last tokens must fit, the newest do.
+  const worth = (token: number) => (least !== undefined && groupOf(token) === 1 ? token : scores[token]!);
+  all.sort((a, b) => groupOf(a) - groupOf(b) || worth(b) - worth(a) || a - b);
   if (!novelty) return all;
   const chosen: number[] = [];
   while (chosen.length < count) {
-    const worth = (token: number) => {
+    const novelWorth = (token: number) => {
       const likest = Math.max(0, ...chosen.map((other) => cosine(keys[token]!, keys[other]!)));
       return scores[token]! * Math.max(0, 1 - likest) ** 2;
     };
     const group = Math.min(...all.map(groupOf));
     const candidates = all.filter((token) => groupOf(token) === group);
-    const most = Math.max(...candidates.map(worth));
-    const best = Math.min(...candidates.filter((token) => worth(token) === most));
+    const worths = candidates.map(novelWorth);
+    const best = candidates
+      .filter((_, index) => worths[index] === Math.max(...worths))
+      .reduce((first, token) => Math.min(first, token));
     chosen.push(best);
     all.splice(all.indexOf(best), 1);
   }
   return [...chosen, ...all];
 }
 
-/** The keys of one token in all layers, one after the other, at length 1. */
-function directionOf(layers: NaiveEntry[][], token: number): Float32Array {
-  const key = layers.flatMap((list) => list.at(token)!.key);
-  const length = Math.sqrt(key.reduce((sum, value) => sum + value * value, 0));
+/** The keys of one token in all layers, one after the other, at length 1; zeros where a layer has let it go. */
+function directionOf(layers: NaiveEntry[][], position: number): Float32Array {
+  const key = layers.flatMap((list) => {
+    const held = list.find((entry) => entry.position === position);
+    return held?.key ?? list[0]!.key.map(() => 0);
+  });
+  const length = Math.sqrt(key.reduce((total, value) => total + value * value, 0));
   return Float32Array.from(key, (value) => (length > 0 ? value / length : value));
 }
 
 function cosine(a: Float32Array, b: Float32Array): number {
-  return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+  return a.reduce((total, value, i) => total + value * b[i]!, 0);
 }
 
+/** @param ranked [layers] of [choices] of scores, the highest ranked first */
 function entriesOf(
-  orders: number[][],
-  scores: number[][],
+  ranked: number[][][],
   mean: number,
   least: number,
+  offered: number[],
   { layerBudgets, entries }: NaiveOptions,
 ): number[] {
-  const tokens = scores[0]!.length;
-  if (entries) return entries(orders.length, mean, tokens);
-  if (layerBudgets !== 'adaptive') return times(orders.length, () => mean);
+  if (entries) return entries(mean, offered, ranked);
+  if (layerBudgets === 'pool') return fromOnePool(mean, offered, ranked, least, least);
+  if (layerBudgets !== 'adaptive') return times(offered.length, () => mean);
   // Every entry with the share of its layer's importance that goes before it: those with the smallest are kept.
-  const all = orders.flatMap((order, layer) => {
-    const total = order.reduce((sum, token) => sum + scores[layer]![token]!, 0);
+  const all = ranked.flatMap(([scores], layer) => {
+    const total = sum(scores!);
     let before = 0;
-    return order.map((token, rank) => {
+    return scores!.map((score, rank) => {
       const entry = { layer, rank, before };
-      before += total > 0 ? scores[layer]![token]! / total : 1 / tokens;
+      before += total > 0 ? score / total : 1 / scores!.length;
       return entry;
     });
   });
   const chosen = all
     .filter(({ rank }) => rank >= least)
     .sort((a, b) => a.before - b.before || a.layer - b.layer || a.rank - b.rank)
-    .slice(0, (mean - least) * orders.length);
-  return orders.map((_, layer) => least + chosen.filter((entry) => entry.layer === layer).length);
+    .slice(0, (mean - least) * ranked.length);
+  return offered.map((_, layer) => least + chosen.filter((entry) => entry.layer === layer).length);
 }
 
+/**
+ * As many entries of each layer as it has among the highest scores of all; a layer below `least` gets those, and the others give them up in proportion to what
+ * they are above it.
+ * @param free entries of each list, the first, that are kept whatever their scores
+ */
+export function fromOnePool(
+  mean: number,
+  offered: number[],
+  ranked: number[][][],
+  free: number,
+  least: number,
+): number[] {
+  const layers = offered.length;
+  const choices = ranked[0]!.length;
+  const pool = ranked.flatMap((lists, layer) =>
+    lists.flatMap((scores) => scores.slice(free).map((score) => ({ score, layer }))),
+  );
+  const best = pool
+    .sort((a, b) => b.score - a.score || a.layer - b.layer)
+    .slice(0, Math.max(0, mean - free) * layers * choices);
+  const wanted = offered.map((most, layer) =>
+    Math.min(most, Math.min(free, mean) + best.filter((each) => each.layer === layer).length / choices),
+  );
+  const floor = Math.min(least, mean);
+  const above = wanted.map((count) => Math.max(0, count - floor));
+  const room = layers * (mean - floor);
+  const shares = above.map((count) => floor + (sum(above) > 0 ? (count * room) / sum(above) : room / layers));
+  const entries = shares.map((share, layer) => Math.min(Math.floor(share), offered[layer]!));
+  const byRest = times(layers, (layer) => layer).sort(
+    (a, b) => shares[b]! - Math.floor(shares[b]!) - (shares[a]! - Math.floor(shares[a]!)) || a - b,
+  );
+  while (sum(entries) < layers * mean) {
+    for (const layer of byRest)
+      if (sum(entries) < layers * mean && entries[layer]! < offered[layer]!) entries[layer]!++;
+  }
+  return entries;
+}
+
+/** @param kept positions */
 function compress(
   list: NaiveEntry[],
   kept: Set<number>,
   scores: number[],
-  merging: 'mean' | 'weighted' | 'none',
+  { merging = 'mean', startSize, endSize = 1, least }: NaiveOptions,
+  headDim: number,
 ): void {
-  const anchors = list.filter((_, token) => kept.has(token));
+  const scoreOf = new Map(list.map((entry, index) => [entry, scores[index]!]));
+  const anchors = list.filter(({ position }) => kept.has(position));
   const groups = new Map(anchors.map((anchor) => [anchor, [anchor]]));
-  if (merging !== 'none') {
-    for (const token of list) {
-      if (!kept.has(token.position)) groups.get(closest(anchors, token.position))!.push(token);
+  // With a least of its own, what is kept in any case takes nothing in.
+  const open = least === undefined ? list : list.slice(startSize, Math.max(0, list.length - endSize));
+  const taking = anchors.filter((anchor) => open.includes(anchor));
+  if (merging !== 'none' && taking.length > 0) {
+    for (const entry of list) {
+      if (kept.has(entry.position)) continue;
+      const into = merging === 'similar' ? likest(taking, entry, headDim) : closest(taking, entry.position);
+      groups.get(into)!.push(entry);
     }
   }
+  const weightOf = merging === 'mean' ? undefined : (entry: NaiveEntry) => scoreOf.get(entry)!;
   const merged = anchors.map((anchor) => {
     const group = groups.get(anchor)!;
-    const given = group.map(({ position }) => (merging === 'weighted' ? scores[position]! : 1));
-    const weights = given.some((weight) => weight > 0) ? given : given.map(() => 1);
-    const total = weights.reduce((a, b) => a + b);
-    const mean = (name: 'key' | 'value') =>
-      anchor[name].map(
-        (_, i) => group.reduce((sum, entry, member) => sum + weights[member]! * entry[name][i]!, 0) / total,
-      );
-    return { ...anchor, count: group.length, key: mean('key'), value: mean('value') };
+    if (group.length === 1) return anchor;
+    const { key, value, count } = meanOf(group, weightOf);
+    return { ...anchor, value, count, key: merging === 'similar' ? anchor.key : key };
   });
   list.splice(0, list.length, ...merged);
+}
+
+/** The one whose key is most like that of an entry, by the cosine, summed over the heads. */
+function likest(anchors: NaiveEntry[], { key }: NaiveEntry, headDim: number): NaiveEntry {
+  const directions = (keys: number[]) =>
+    times(keys.length / headDim, (head) => {
+      const own = keys.slice(head * headDim, (head + 1) * headDim);
+      const length = Math.sqrt(sum(own.map((value) => value ** 2)));
+      return own.map((value) => (length > 0 ? Math.fround(value * (1 / length)) : 0));
+    });
+  const own = directions(key);
+  const likeness = anchors.map((anchor) =>
+    sum(directions(anchor.key).map((head, index) => sum(head.map((value, i) => value * own[index]![i]!)))),
+  );
+  return anchors[likeness.indexOf(Math.max(...likeness))]!;
 }
 
 export function closest(anchors: NaiveEntry[], position: number): NaiveEntry {
   return anchors.reduce((best, anchor) =>
     Math.abs(anchor.position - position) < Math.abs(best.position - position) ? anchor : best,
   );
+}
+
+function sum(numbers: number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
 }

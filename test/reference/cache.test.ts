@@ -46,7 +46,7 @@ describe('the released code, index for index', () => {
       headDim,
     });
     const { keys, values, attention } = fixture.prefill;
-    cache.append(
+    cache.appendTurn(
       Array.from({ length: layers }, (_, layer) => ({
         keys: slice(keys, layer, layers),
         values: slice(values, layer, layers),
@@ -57,14 +57,12 @@ describe('the released code, index for index', () => {
     expectSame(cache, fixture, fixture.afterPrefill);
 
     for (const step of fixture.steps) {
-      const width = step.attention.length / layers / heads;
-      cache.append(
+      cache.appendStep(
         Array.from({ length: layers }, (_, layer) => ({
           keys: slice(step.newKeys, layer, layers),
           values: slice(step.newValues, layer, layers),
-          attention: received(slice(step.attention, layer, layers), heads, width),
+          attention: byRow(cache, layer, slice(step.attention, layer, layers), heads),
         })),
-        1,
       );
       for (let layer = 0; layer < layers; layer++) expect(cache.held(layer)).toBe(step.length);
     }
@@ -77,13 +75,28 @@ function slice(flat: number[], part: number, parts: number): Float32Array {
   return Float32Array.from(flat.slice(part * size, (part + 1) * size));
 }
 
-/** [heads, queries, width] -> [width]: summed over the queries, averaged over the heads. */
+/** [heads, queries, width] -> [heads, width]: summed over the queries. */
 function received(attention: Float32Array, heads: number, width: number): Float32Array {
-  const sums = new Float64Array(width);
+  const sums = new Float64Array(heads * width);
   attention.forEach((value, index) => {
-    sums[index % width]! += value / heads;
+    const head = Math.floor((index * heads) / attention.length);
+    sums[head * width + (index % width)]! += value;
   });
   return Float32Array.from(sums);
+}
+
+/** Attention [heads, held + 1] in ascending position -> [heads, rows + 1], as it is fed. */
+function byRow(cache: ElasticCache, layer: number, attention: Float32Array, heads: number): Float32Array {
+  const rows = cache.positions(layer);
+  const held = Array.from(cache.entries(layer).positions);
+  const width = rows.length + 1;
+  const ordered = new Float32Array(heads * width);
+  for (let head = 0; head < heads; head++) {
+    const own = attention.subarray(head * (held.length + 1), (head + 1) * (held.length + 1));
+    for (let row = 0; row < held.length; row++) ordered[head * width + row] = own[held.indexOf(rows[row]!)]!;
+    ordered[(head + 1) * width - 1] = own[held.length]!;
+  }
+  return ordered;
 }
 
 function expectSame(cache: ElasticCache, { layers, heads, headDim }: Fixture, expected: Snapshot): void {

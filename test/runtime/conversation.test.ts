@@ -78,6 +78,26 @@ describe('a conversation on one cache', () => {
     expect(output.tolist()).toEqual((await generate(second)).tolist());
   });
 
+  it.each(['full', 'snapkv', 'h2o', 'elastic-heads', 'elastic-plus'] as const)(
+    'goes on from a fork and from a file, in the model loaded again: %s',
+    async (policy) => {
+      const [cache, alone] = [0, 1].map(() => new ElasticCache({ policy, budget: 0.4 }));
+      const one = await generate(first, cache);
+      const fork = cache!.fork();
+      const bytes = cache!.save();
+      const question = followedBy(one, 'w7 w8 w9');
+      await generate(followedBy(one, 'w21 w4'), fork);
+      const answer = await generate(question, cache);
+      await generate(first, alone);
+      expect(answer.tolist()).toEqual((await generate(question, alone)).tolist());
+      const twin = await loadElastic(directory);
+      const past_key_values = ElasticCache.load(bytes);
+      const resumed = await twin.model.generate({ ...question, past_key_values, max_new_tokens: 12 });
+      expect((resumed as Tensor).tolist()).toEqual(answer.tolist());
+      await twin.model.dispose();
+    },
+  );
+
   it('takes the new tokens alone when the mask covers everything', async () => {
     const cache = new ElasticCache({ budget: 1 });
     const one = await generate(first, cache);
@@ -126,11 +146,14 @@ describe('what does not go on from the cache is refused', () => {
   it('a cache of another model', async () => {
     const cache = new ElasticCache();
     const second = followedBy(await generate(first, cache), 'w7 w8');
-    const other = await loadElastic(directory);
+    const beside = await mkdtemp(join(tmpdir(), 'tiny-llava-'));
+    await writeTinyLlava(beside, { seed: 2 });
+    const other = await loadElastic(beside);
     await expect(other.model.generate({ ...second, past_key_values: cache })).rejects.toThrow(
-      'This cache holds tokens of another model; reset() it or use a new one.',
+      'this cache holds tokens of another model; reset() it or use a new one.',
     );
     await other.model.dispose();
+    await rm(beside, { recursive: true });
   });
 
   it('a cache made for another shape', async () => {

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { KVCache } from '../../src/cache/kv-cache.js';
 import { type CachePolicy, keepAll } from '../../src/cache/policy.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { serializeModel } from '../../src/graph/onnx/onnx.js';
+import { KVCache } from '../../src/memory/kv-cache.js';
 import { full } from '../../src/policies/full.js';
 import { type PolicyName, policyNames } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
@@ -51,42 +51,57 @@ function bound(cache: KVCache, batch = 1): KVCache {
   return cache;
 }
 
-/** The slow way: what a cache holds, in logical order, copied into a cache without slots to spare. */
+/** The slow way: what a cache holds, in logical order, copied into a cache without rows to spare. */
 function copyOf(cache: KVCache): KVCache {
   const { layers, kvHeads, headDim } = decoder.shape;
+  const { heads = 'shared', logCountBias = 0 } = cache.policy;
+  const lists = Array.from({ length: heads === 'each' ? kvHeads : 1 }, (_, list) => list);
   const held = Array.from({ length: layers }, (_, layer) => cache.held(layer));
   const most = Math.max(...held);
   // Layers may hold different numbers: all are given as many rows, and what is too much is dropped at once.
   const policy: CachePolicy = {
     ...full(),
-    begin: () => ({ prefill: () => held.map((count) => keepAll(count)), evict: () => -1 }),
+    heads,
+    logCountBias,
+    begin: () => ({ compress: () => held.map((count) => lists.map(() => keepAll(count))), evict: () => -1 }),
   };
   const copy = bound(new KVCache({ policy, budget: 1 }));
-  function byHead(source: Float32Array, count: number): Float32Array {
-    const target = new Float32Array(most * kvHeads * headDim);
-    for (let index = 0; index < count; index++) {
-      for (let head = 0; head < kvHeads; head++) {
-        const from = (index * kvHeads + head) * headDim;
-        target.set(source.subarray(from, from + headDim), (head * most + index) * headDim);
-      }
-    }
-    return target;
-  }
   const rows = held.map((count, layer) => {
-    const { keys, values } = cache.entries(layer);
-    return { keys: byHead(keys, count), values: byHead(values, count) };
+    const byHead = (name: 'keys' | 'values') => {
+      const target = new Float32Array(most * kvHeads * headDim);
+      for (let head = 0; head < kvHeads; head++) {
+        const [list, place] = heads === 'each' ? [head, 0] : [0, head];
+        const source = cache.entries(layer, 0, list)[name];
+        const width = heads === 'each' ? headDim : kvHeads * headDim;
+        for (let index = 0; index < count; index++) {
+          const from = index * width + place * headDim;
+          target.set(source.subarray(from, from + headDim), (head * most + index) * headDim);
+        }
+      }
+      return target;
+    };
+    return { keys: byHead('keys'), values: byHead('values') };
   });
-  copy.append(rows, most);
+  copy.appendTurn(rows, most);
+  for (let layer = 0; layer < layers && logCountBias > 0; layer++) {
+    const { bias, capacity } = copy.past(layer);
+    for (const list of lists) {
+      const { counts } = cache.entries(layer, 0, list);
+      counts.forEach((count, row) => {
+        bias[list * capacity + row] = logCountBias * Math.log(count);
+      });
+    }
+  }
   return copy;
 }
 
-describe('a decode step over slots', () => {
+describe('a decode step over rows', () => {
   const compact = (name: PolicyName) =>
     new ElasticCache({ policy: name, budget: 0.3 }).policy.compactPositions;
 
-  it.each(policyNames)('of policy %s sees what the cache holds, whatever the slots', async (policy) => {
+  it.each(policyNames)('of policy %s sees what the cache holds, whatever their rows', async (policy) => {
     const cache = bound(new ElasticCache({ policy, budget: 0.3 }));
-    cache.noteImage([Uint8Array.from({ length: 90 }, (_, token) => (token < 70 ? 1 : 0))]);
+    cache.noteImage(Uint8Array.from({ length: 90 }, (_, token) => (token < 70 ? 1 : 0)));
     await decoder.run(cache, input(90));
     for (let step = 0; step < 40; step++) {
       const token = input(1, 90 + step);
@@ -102,17 +117,35 @@ describe('a decode step over slots', () => {
 });
 
 describe('a run that fails midway', () => {
-  it('leaves an empty cache', async () => {
-    const cache = bound(new ElasticCache({ policy: 'elastic', budget: 0.3 }));
-    const tokens = 300;
-    const beyond = input(tokens);
-    (beyond.positionIds.data as BigInt64Array)[tokens - 1] = BigInt(LONGEST + 5);
-    await expect(decoder.run(cache, beyond)).rejects.toThrow(
-      /^The decoder cannot run 44 tokens after 256; is the text longer than the model takes\? \(.*out of range/,
+  const beyond = (tokens: number, start: number) => {
+    const given = input(tokens, start);
+    (given.positionIds.data as BigInt64Array)[tokens - 1] = BigInt(LONGEST + 5);
+    return given;
+  };
+
+  it('leaves an empty cache empty', async () => {
+    const cache = bound(new ElasticCache({ budget: 0.3 }));
+    await expect(decoder.run(cache, beyond(300, 0))).rejects.toThrow(
+      /^The decoder cannot run \d+ tokens after \d+; is the text longer than the model takes\? \(.*out of range/,
     );
     expect(cache.seen).toBe(0);
     await decoder.run(cache, input(20));
     expect(cache.seen).toBe(20);
+  });
+
+  it.each(['elastic', 'h2o', 'snapkv'] as const)('leaves a later turn unread: %s', async (policy) => {
+    const caches = [0, 1].map(() => bound(new ElasticCache({ policy, budget: 0.3 })));
+    for (const cache of caches) await decoder.run(cache, input(60));
+    const before = caches[0]!.entries(1);
+    await expect(decoder.run(caches[0]!, beyond(300, 60))).rejects.toThrow(/cannot run/);
+    await expect(decoder.run(caches[0]!, beyond(1, 60))).rejects.toThrow(/cannot run/);
+    expect([caches[0]!.seen, caches[0]!.begun, caches[0]!.entries(1)]).toEqual([60, true, before]);
+    const logits: unknown[] = [];
+    for (const cache of caches) {
+      await decoder.run(cache, input(40, 60));
+      logits.push((await decoder.run(cache, input(1, 100))).data);
+    }
+    expect(logits[0]).toEqual(logits[1]);
   });
 });
 

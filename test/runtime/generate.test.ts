@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  cat,
   LlavaForConditionalGeneration,
   LogitsProcessor,
   LogitsProcessorList,
@@ -257,15 +258,50 @@ describe('the rest of generate()', () => {
     expect(cache.seen).toBe(seen);
   });
 
-  it('refuses prompts padded to one length', async () => {
-    const inputs = await prompt();
-    const padded = new Tensor(
-      'int64',
-      BigInt64Array.from(inputs.attention_mask.data, (_, i: number) => (i < 3 ? 0n : 1n)),
-      inputs.attention_mask.dims,
-    );
-    await expect(
-      elastic.model.generate({ ...inputs, attention_mask: padded, max_new_tokens: 2 }),
-    ).rejects.toThrow(/prompts of this batch are padded/);
+  it.each([
+    ['full', 1],
+    ['snapkv', 0.3],
+    ['elastic-heads', 0.3],
+    ['h2o', 0.5],
+  ] as const)('gives prompts padded to one length what each gets alone: %s at %d', async (policy, budget) => {
+    const inputs = [await prompt(37), await prompt(5, 'w2 w3 w4'), await prompt(11, 'w7 w8')];
+    const max_new_tokens = 10;
+    const alone: number[][] = [];
+    for (const each of inputs) {
+      const past_key_values = new ElasticCache({ policy, budget });
+      alone.push(ids(await elastic.model.generate({ ...each, max_new_tokens, past_key_values }))[0]!);
+    }
+    const rows = inputs.map(({ input_ids }) => ids(input_ids)[0]!);
+    const longest = Math.max(...rows.map((row) => row.length));
+    const padded = (make: (row: number[], at: number) => number) =>
+      new Tensor(
+        'int64',
+        BigInt64Array.from(
+          rows.flatMap((row) =>
+            Array.from({ length: longest }, (_, i) => BigInt(make(row, i - longest + row.length))),
+          ),
+        ),
+        [rows.length, longest],
+      );
+    const output = await elastic.model.generate({
+      input_ids: padded((row, at) => row[at] ?? 0),
+      attention_mask: padded((_, at) => (at < 0 ? 0 : 1)),
+      pixel_values: cat(
+        inputs.map(({ pixel_values }) => pixel_values),
+        0,
+      ),
+      max_new_tokens,
+      past_key_values: new ElasticCache({ policy, budget }),
+    });
+    const padding = new Tensor('int64', [0n, 0n], [1, 2]);
+    const single = await elastic.model.generate({
+      ...inputs[0]!,
+      input_ids: cat([padding, inputs[0]!.input_ids], 1),
+      attention_mask: cat([padding, inputs[0]!.attention_mask], 1),
+      max_new_tokens,
+      past_key_values: new ElasticCache({ policy, budget }),
+    });
+    expect(ids(single)[0]!.slice(2)).toEqual(alone[0]);
+    expect(ids(output).map((row, i) => row.slice(longest - rows[i]!.length))).toEqual(alone);
   });
 });

@@ -2,10 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { KVCache } from '../../src/cache/kv-cache.js';
-import { type CachePolicy, eachLayer, keepAll } from '../../src/cache/policy.js';
-import { Turn } from '../../src/cache/rotation.js';
+import { type CachePolicy, keepAll } from '../../src/cache/policy.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
+import { KVCache } from '../../src/memory/kv-cache.js';
+import { KeyTurn } from '../../src/memory/rows/rotation.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
 import { picture } from '../picture.js';
@@ -57,15 +57,15 @@ async function importance(loaded: LoadedModel, window: number | undefined, lengt
   let seen: Float64Array[] = [];
   const policy: CachePolicy = {
     name: 'watching',
-    attention: 'prefill',
+    attention: 'turn',
     minimum: 0,
     window,
-    begin: (count) => ({
-      ...eachLayer(count, () => ({ prefill: ({ tokens }) => keepAll(tokens), evict: () => -1 })),
-      prefill(prompts) {
-        seen = prompts.map((view) => view.importance.slice());
-        return prompts.map(({ tokens }) => keepAll(tokens));
+    begin: () => ({
+      compress(layers) {
+        seen = layers.map(([view]) => view!.importance.slice());
+        return layers.map(([view]) => [keepAll(view!.tokens)]);
       },
+      evict: () => -1,
     }),
   };
   const { input_ids, attention_mask, ...rest } = await prompt(loaded);
@@ -174,7 +174,7 @@ describe('keys turned to their anchor', () => {
       for (let head = 0; head < width; head += SHAPE.headDim) {
         const turned = members.map((token) => {
           const start = token * width + head;
-          const turn = new Turn({ frequencies, interleaved }, anchor - token);
+          const turn = new KeyTurn({ frequencies, interleaved }, anchor - token);
           return turn.turned(full.keys.subarray(start, start + SHAPE.headDim));
         });
         for (let i = 0; i < SHAPE.headDim; i++) {

@@ -1,6 +1,6 @@
 import { createInterface, type Interface } from 'node:readline';
-import { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
+import { KVCache } from '../../memory/kv-cache.js';
 import { type Chat, type ChatUsage, chat } from '../../models/conversation/chat.js';
 import { embeddedModel } from '../../models/embedded.js';
 import type { ImageSource } from '../../models/images/image-source.js';

@@ -1,5 +1,5 @@
 import type { CachePolicy } from '../../cache/policy.js';
-import type { CacheStats } from '../../cache/stats.js';
+import type { CacheStats } from '../../memory/stats.js';
 import { type Answer, answer } from '../../models/conversation/answer.js';
 import type { Question } from '../../models/conversation/prepare-inputs.js';
 import type { ReplySettings } from '../../models/conversation/reply.js';

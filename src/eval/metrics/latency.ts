@@ -1,6 +1,6 @@
 import type { Budget } from '../../cache/budget.js';
-import { KVCache } from '../../cache/kv-cache.js';
 import type { CachePolicy } from '../../cache/policy.js';
+import { KVCache } from '../../memory/kv-cache.js';
 import type { Inputs } from '../../models/conversation/prepare-inputs.js';
 import type { LoadedModel } from '../../models/loaded-model.js';
 import { lengthened, repeated, timeGeneration } from '../../models/measuring/timed-generation.js';
@@ -59,8 +59,17 @@ export async function measureLatency(
 class PeakCache extends KVCache {
   peak = 0;
 
-  override appendSlots(...rows: Parameters<KVCache['appendSlots']>): void {
-    super.appendSlots(...rows);
+  override appendTurn(...part: Parameters<KVCache['appendTurn']>): void {
+    super.appendTurn(...part);
+    this.#note();
+  }
+
+  override appendStep(...rows: Parameters<KVCache['appendStep']>): void {
+    super.appendStep(...rows);
+    this.#note();
+  }
+
+  #note(): void {
     this.peak = Math.max(this.peak, this.stats().bytesAllocated);
   }
 }

@@ -1,7 +1,7 @@
 import type { Budget } from '../../cache/budget.js';
-import { KVCache } from '../../cache/kv-cache.js';
-import type { CachePolicy, PromptEdit, PromptView } from '../../cache/policy.js';
+import type { CachePolicy, TurnEdit, TurnView } from '../../cache/policy.js';
 import { ElasticCacheError } from '../../errors.js';
+import { KVCache } from '../../memory/kv-cache.js';
 import { type Inputs, prepareInputs, readingImages } from '../../models/conversation/prepare-inputs.js';
 import { imageTokensOf } from '../../models/families/registry.js';
 import type { Image } from '../../models/images/read-image.js';
@@ -72,11 +72,11 @@ export async function explainPrompt(
     ? layoutOf(readingImages(loaded), inputs, image, places.length)
     : { grids: [], patches: [] };
   let layers: ExplainedLayer[] = [];
-  const watched = watchPrompt(policy, (prompts, edits) => {
-    layers = prompts.map((prompt, index) => explainLayer(index, prompt, edits[index]!));
+  const watched = watchPrompt(policy, (views, edits) => {
+    layers = views.map(([view], index) => explainLayer(index, view!, edits[index]![0]!));
   });
   const cache = new KVCache({
-    policy: { ...watched, begin: (n) => watched.begin(checked(n, layer)) },
+    policy: { ...watched, begin: (layers, saved) => watched.begin(checked(layers, layer), saved) },
     budget,
   });
   await loaded.model.generate({ ...inputs, past_key_values: cache, max_new_tokens: 1, do_sample: false });
@@ -110,8 +110,8 @@ function tokensOf({ tokenizer }: LoadedModel, inputs: Inputs): PromptToken[] {
 
 function explainLayer(
   layer: number,
-  { tokens, importance }: PromptView,
-  { keep, from, into }: PromptEdit,
+  { tokens, importance }: TurnView,
+  { keep, from, into }: TurnEdit,
 ): ExplainedLayer {
   const anchor: (number | null)[] = new Array(tokens).fill(null);
   for (const token of keep) anchor[token] = token;

@@ -1,7 +1,10 @@
-import type { CachePolicy, PromptEdit, PromptView } from '../../cache/policy.js';
+import type { CachePolicy, TurnEdit, TurnView } from '../../cache/policy.js';
 
 /** Called once for each sequence when its prompt is complete: what the policy saw of each layer, and what it made of it. */
-export type PromptWatcher = (prompts: readonly PromptView[], edits: readonly PromptEdit[]) => void;
+export type PromptWatcher = (
+  views: readonly (readonly TurnView[])[],
+  edits: readonly (readonly TurnEdit[])[],
+) => void;
 
 /**
  * The same policy with someone looking over its shoulder. Attention is recorded while the prompt is read even for a policy
@@ -10,18 +13,16 @@ export type PromptWatcher = (prompts: readonly PromptView[], edits: readonly Pro
 export function watchPrompt(policy: CachePolicy, watcher: PromptWatcher): CachePolicy {
   return {
     ...policy,
-    attention: policy.attention === 'never' ? 'prefill' : policy.attention,
-    begin(layers) {
-      const sequence = policy.begin(layers);
+    attention: policy.attention === 'never' ? 'turn' : policy.attention,
+    begin(layers, saved) {
+      const sequence = policy.begin(layers, saved);
       return {
-        prefill(prompts) {
-          const edits = sequence.prefill(prompts);
-          watcher(prompts, edits);
+        ...sequence,
+        compress(views) {
+          const edits = sequence.compress(views);
+          watcher(views, edits);
           return edits;
         },
-        added: (keys) => sequence.added?.(keys),
-        observe: (entries, received) => sequence.observe?.(entries, received),
-        evict: (entries, allowed, layer) => sequence.evict(entries, allowed, layer),
       };
     },
   };

@@ -97,6 +97,15 @@ export class GraphBuilder {
     return [...node.output];
   }
 
+  /** Adds the largest along one axis, which goes away. Operator set 18 made the axis an input. */
+  reduceMax(input: string, axis: number): string {
+    const opset = this.model.opsetImport.find(({ domain }) => (domain || 'ai.onnx') === 'ai.onnx');
+    if (Number(opset?.version ?? 1) < 18) {
+      return this.op('ReduceMax', [input], { attributes: { axes: [axis], keepdims: 0 } });
+    }
+    return this.op('ReduceMax', [input, this.int64('axis', [1], [axis])], { attributes: { keepdims: 0 } });
+  }
+
   /** Adds a node like another, over other inputs, and returns its first output's name. */
   copy({ opType, domain, output, attribute }: Node, inputs: readonly string[]): string {
     const node = this.makeNode(opType, inputs, { domain, outputs: output.length });

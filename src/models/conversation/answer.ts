@@ -1,5 +1,5 @@
-import type { KVCache } from '../../cache/kv-cache.js';
 import { abortedBy } from '../../errors.js';
+import type { KVCache } from '../../memory/kv-cache.js';
 import { refuseUnknown } from '../../options.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { conversationOf, type Turn, type TurnListener } from './conversation.js';

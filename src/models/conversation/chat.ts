@@ -1,5 +1,5 @@
-import type { KVCache } from '../../cache/kv-cache.js';
-import type { CacheStats } from '../../cache/stats.js';
+import type { KVCache } from '../../memory/kv-cache.js';
+import type { CacheStats } from '../../memory/stats.js';
 import { refuseUnknown } from '../../options.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { type Conversation, conversationOf } from './conversation.js';

@@ -1,5 +1,5 @@
-import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
+import type { KVCache } from '../../memory/kv-cache.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { nextInputs } from './next-inputs.js';
 import { type Inputs, prepareInputs, type Question } from './prepare-inputs.js';

@@ -1,6 +1,6 @@
 import { BaseStreamer, type TextStreamer } from '@huggingface/transformers';
-import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
+import type { KVCache } from '../../memory/kv-cache.js';
 import { imageTokenId } from '../families/image-token.js';
 import { Detokenizer } from '../generation/detokenizer.js';
 import { endTokensOf } from '../generation/end-tokens.js';

@@ -1,18 +1,18 @@
-import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
+import type { KVCache } from '../../memory/kv-cache.js';
 import type { Family, ImageTokens } from '../families/family.js';
 import type { Picture } from '../families/pictures.js';
 
 type Inputs = Record<string, unknown>;
+
+/** Under what a cache remembers its pictures: they go along with a fork and into a file. */
+const MEMO = 'pictures';
 
 /**
  * The pictures each cache has seen, by a hash of their pixels: every picture has the same tokens, so a conversation with another one in its place
  * would be answered about the first.
  */
 export class SeenPictures {
-  /** Of each prompt of a batch, in order. */
-  private readonly rows = new WeakMap<KVCache, string[][]>();
-
   constructor(private readonly family: Family) {}
 
   /** Hashes the pictures that a cache is about to see; `counts` are the image tokens of each prompt. The result goes to {@link add}. */
@@ -24,11 +24,11 @@ export class SeenPictures {
 
   /** Notes what a cache has seen; undefined where it is not known, as it is from then on. @param first whether it had seen nothing before */
   add(cache: KVCache, pictures: readonly string[][] | undefined, first: boolean): void {
-    const before = first ? pictures?.map(() => []) : this.rows.get(cache);
-    if (!pictures || !before) this.rows.delete(cache);
+    const before = first ? pictures?.map(() => []) : picturesSeen(cache);
+    if (!pictures || !before) cache.memo.delete(MEMO);
     else
-      this.rows.set(
-        cache,
+      cache.memo.set(
+        MEMO,
         before.map((row, index) => [...row, ...pictures[index]!]),
       );
   }
@@ -38,7 +38,7 @@ export class SeenPictures {
    * @param prompts the image tokens of each
    */
   async refuseOther(cache: KVCache, inputs: Inputs, prompts: readonly ImageTokens[]): Promise<void> {
-    const known = this.rows.get(cache);
+    const known = picturesSeen(cache);
     const pictures = this.picturesOf(inputs, sum(prompts.map(({ all }) => all)));
     if (!known || !pictures || known.length !== prompts.length) return;
     const rows = shared(
@@ -57,6 +57,11 @@ export class SeenPictures {
   private picturesOf(inputs: Inputs, tokens: number): Picture[] | undefined {
     return inputs.pixel_values ? this.family.pictures(inputs, tokens) : undefined;
   }
+}
+
+/** Hashes of the pictures of each prompt of a batch, in order; undefined where nobody knows. */
+function picturesSeen(cache: KVCache): string[][] | undefined {
+  return cache.memo.get(MEMO) as string[][] | undefined;
 }
 
 function refuse(known: readonly string[], given: readonly string[], whole: boolean): void {

@@ -1,23 +1,24 @@
 import type { Tensor } from '@huggingface/transformers';
-import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
+import type { KVCache } from '../../memory/kv-cache.js';
+
+/** Under what a cache remembers its tokens: they go along with a fork and into a file. */
+const MEMO = 'tokens';
 
 /** The tokens each cache has seen, so that a conversation that does not go on from them is noticed. */
 export class SeenTokens {
-  private readonly rows = new WeakMap<KVCache, bigint[][]>();
-
   /** Notes the tokens [B, S] that a cache has just seen. Without them what it has seen is unknown from here on. */
   add(cache: KVCache, ids: Tensor | undefined): void {
     const fresh = ids && rowsOf(ids);
     const length = fresh?.[0]?.length ?? 0;
     const before = cache.seen - length;
-    const rows = before === 0 ? fresh?.map((): bigint[] => []) : this.rows.get(cache);
+    const rows = before === 0 ? fresh?.map((): number[] => []) : tokensOf(cache);
     if (!fresh || !rows || rows[0]?.length !== before) {
-      this.rows.delete(cache);
+      cache.memo.delete(MEMO);
       return;
     }
-    for (const [row, tokens] of fresh.entries()) for (const token of tokens) rows[row]!.push(token);
-    this.rows.set(cache, rows);
+    for (const [row, tokens] of fresh.entries()) for (const token of tokens) rows[row]!.push(Number(token));
+    cache.memo.set(MEMO, rows);
   }
 
   /**
@@ -48,10 +49,10 @@ export class SeenTokens {
   }
 
   private refuseOther(cache: KVCache, rows: readonly bigint[][]): void {
-    const known = this.rows.get(cache);
+    const known = tokensOf(cache);
     if (known?.[0]?.length !== cache.seen || known.length !== rows.length) return;
     for (const [row, tokens] of known.entries()) {
-      const at = tokens.findIndex((token, index) => token !== rows[row]![index]);
+      const at = tokens.findIndex((token, index) => token !== Number(rows[row]![index]));
       if (at === -1) continue;
       throw new ElasticCacheError(
         'prompt-mismatch',
@@ -59,6 +60,11 @@ export class SeenTokens {
       );
     }
   }
+}
+
+/** [B] of [tokens] that a cache has seen; undefined where nobody knows. */
+function tokensOf(cache: KVCache): number[][] | undefined {
+  return cache.memo.get(MEMO) as number[][] | undefined;
 }
 
 function rowsOf(ids: Tensor): bigint[][] {

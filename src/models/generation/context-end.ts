@@ -1,6 +1,6 @@
 import type { PretrainedConfig, StoppingCriteria, Tensor } from '@huggingface/transformers';
-import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
+import type { KVCache } from '../../memory/kv-cache.js';
 import { Until } from './ended-generation.js';
 
 /** Scalings of positions by which a text may be so many times as long as `max_position_embeddings`; others have it in that number already. */

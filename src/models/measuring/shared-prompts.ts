@@ -1,10 +1,10 @@
-import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
+import type { KVCache } from '../../memory/kv-cache.js';
 import type { Decoder, DecoderInput } from '../../runtime/decoder.js';
 import { ElasticSession } from '../../runtime/elastic-session.js';
 import type { LoadedModel } from '../loaded-model.js';
 
-type Append = Parameters<KVCache['appendSlots']>;
+type Append = Parameters<KVCache['appendTurn']>;
 type Logits = Awaited<ReturnType<Decoder['run']>>;
 
 /** A prompt that was read, and what went into the cache piece by piece. */
@@ -72,17 +72,18 @@ export class SharedPrompts {
     cache: KVCache,
     input: DecoderInput,
   ): Promise<Logits> {
-    const parts = JSON.stringify([input.logits, cache.parts(input.newTokens.dims[1]!, chunk)]);
+    const { peak } = cache.policy;
+    const parts = JSON.stringify([input.logits, peak, cache.parts(input.newTokens.dims[1]!, chunk)]);
     // The rows of a long prompt are large: those of another are let go.
     if (this.reads.some((read) => !samePrompt(read.input, input))) this.reads = [];
     const known = this.reads.find((read) => read.parts === parts);
     if (known) {
-      for (const append of known.appends) cache.appendSlots(...append);
+      for (const append of known.appends) cache.appendTurn(...append);
       return known.logits;
     }
     const appends: Append[] = [];
-    const append = cache.appendSlots.bind(cache);
-    cache.appendSlots = (...rows) => {
+    const append = cache.appendTurn.bind(cache);
+    cache.appendTurn = (...rows) => {
       appends.push(rows);
       append(...rows);
     };
@@ -91,7 +92,7 @@ export class SharedPrompts {
       this.reads.push({ input, parts, appends, logits });
       return logits;
     } finally {
-      Reflect.deleteProperty(cache, 'appendSlots');
+      Reflect.deleteProperty(cache, 'appendTurn');
     }
   }
 }

@@ -1,6 +1,6 @@
 import { LogitsProcessor, LogitsProcessorList, Tensor } from '@huggingface/transformers';
-import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
+import type { KVCache } from '../../memory/kv-cache.js';
 import type { Inputs } from '../conversation/prepare-inputs.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { plainGeneration } from './generation-settings.js';

@@ -1,6 +1,6 @@
 import { BaseStreamer, cat, Tensor, type TextStreamer } from '@huggingface/transformers';
-import type { KVCache } from '../../cache/kv-cache.js';
 import { ElasticCacheError } from '../../errors.js';
+import type { KVCache } from '../../memory/kv-cache.js';
 import { type Inputs, tokensAfterImage } from '../conversation/prepare-inputs.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { plainGeneration } from './generation-settings.js';

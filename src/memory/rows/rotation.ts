@@ -6,8 +6,8 @@ export interface KeyRotation {
   readonly interleaved: boolean;
 }
 
-/** Turns rows of numbers by a number of positions. */
-export class Turn {
+/** Turns keys by a number of positions. */
+export class KeyTurn {
   readonly #cos: Float64Array;
   readonly #sin: Float64Array;
   readonly #interleaved: boolean;
@@ -19,7 +19,7 @@ export class Turn {
   }
 
   /** [headDim] a head of one key at its new position. */
-  turned(key: Float32Array): Float64Array {
+  turned(key: Float32Array | Float64Array): Float64Array {
     const head = Float64Array.from(key);
     const half = this.#cos.length;
     for (let pair = 0; pair < half; pair++) {

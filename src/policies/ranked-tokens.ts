@@ -1,4 +1,13 @@
+import type { TurnView } from '../cache/policy.js';
 import { range } from './ranking.js';
+
+/** The candidates of one choice, put in order. */
+export interface RankedTurn extends TurnView {
+  /** [tokens] what candidates are ranked by */
+  readonly scores: Float64Array;
+  /** [tokens] candidates in the order in which they are kept; those that do not fit in any order. Worked out when first asked for. */
+  readonly ranked: () => Int32Array;
+}
 
 /** Which tokens of a prompt go before all others, whatever their score: the higher number first. */
 export const TIER = { start: 4, end: 3, window: 2, text: 1 } as const;

@@ -1,0 +1,299 @@
+import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry } from '../cache/budget.js';
+import { checkPolicy } from '../cache/checked-policy.js';
+import { type Part, partsOf, windowedParts } from '../cache/parts.js';
+import type { Allowance, CachePolicy, PolicyState } from '../cache/policy.js';
+import { Lanes, laneSettings } from './lanes.js';
+import type { KeyRotation } from './rows/rotation.js';
+import { type Snapshot, snapshotOf } from './saving/snapshot.js';
+import {
+  type AppendOptions,
+  bytesPerEntry,
+  type CacheShape,
+  checkRows,
+  checkSameModel,
+  checkShape,
+  type EntryRows,
+  invalidShape,
+  type LayerRows,
+  type ModelShape,
+  wholeShape,
+} from './shape.js';
+import { type CacheStats, collectStats } from './stats.js';
+import { type PastRows, Turn } from './turn.js';
+
+export type { AppendOptions, Part };
+export interface KVCacheOptions extends Partial<CacheShape> {
+  readonly policy: CachePolicy;
+  readonly budget: Budget;
+}
+
+/**
+ * The key-value cache of one sequence, or of several that are generated together, each with its own length: a policy decides what stays, blocks of
+ * rows hold it.
+ */
+export class KVCache {
+  readonly policy: CachePolicy;
+  readonly budget: Budget;
+  /** What others remember of the tokens seen, under names of their own; goes along with a fork and into a file. */
+  readonly memo = new Map<string, PolicyState>();
+  #shape: ModelShape | undefined;
+  #windows: readonly (number | undefined)[] = [];
+  #rotations: readonly KeyRotation[] | undefined;
+  #lanes: Lanes | undefined;
+  /** [batch] turns that sequences are reading */
+  #turns: (Turn | undefined)[] = [];
+  /** Columns of a padded batch beyond the tokens of its longest sequence. */
+  #padding = 0;
+
+  /** @throws ElasticCacheError 'invalid-budget', 'invalid-policy' or 'invalid-shape' */
+  constructor({ policy, budget, ...shape }: KVCacheOptions) {
+    this.policy = checkPolicy(policy);
+    this.budget = checkBudget(budget);
+    const whole = wholeShape(shape);
+    if (whole) this.bind(whole);
+  }
+
+  /**
+   * Gives the cache the shape of a model; binding the same shape again does nothing.
+   * @param windows [layers] how many tokens a query of that layer sees, itself and those before it; undefined for all
+   * @throws ElasticCacheError 'invalid-shape' when it was made for another model, or holds another batch
+   */
+  bind(shape: CacheShape, windows: readonly (number | undefined)[] = []): void {
+    const wanted = checkShape(shape);
+    const bound = this.#shape;
+    if (bound !== undefined) {
+      checkSameModel(bound, wanted, this.seen > 0);
+      if (this.seen > 0 && bound.batch !== wanted.batch) {
+        throw invalidShape(
+          `this cache holds a batch of ${bound.batch}, not ${wanted.batch}; reset() it or use a new one.`,
+        );
+      }
+      const known = JSON.stringify([bound, this.#windows]);
+      if (this.seen > 0 || known === JSON.stringify([wanted, windows])) return;
+    }
+    checkBudgetHoldsAnEntry(this.budget, bytesPerEntry(wanted));
+    this.#shape = wanted;
+    this.#windows = windows;
+    this.reset();
+  }
+
+  /** Forgets every token; policy, budget and shape stay. */
+  reset(): void {
+    this.#padding = 0;
+    this.memo.clear();
+    this.abandon();
+    if (!this.#shape) return;
+    this.#lanes = new Lanes(laneSettings(this.policy, this.budget, this.#shape, this.#windows));
+  }
+
+  /** Sequences generated together; 1 until a shape says otherwise. */
+  get batch(): number {
+    return this.#shape?.batch ?? 1;
+  }
+
+  /** Tokens seen, held or not; of a batch, the columns of its inputs: the tokens of the longest sequence and what padding is beside them. */
+  get seen(): number {
+    return this.#padding + (this.#lanes?.seen ?? 0);
+  }
+
+  /** Whether every sequence has seen something, and none is within a turn. */
+  get begun(): boolean {
+    return this.#bound.sequences.every(({ seen }, row) => seen > 0 && !this.#turns[row]);
+  }
+
+  /** Tells how many columns a padded batch has: what {@link seen} is from then on. */
+  noteColumns(columns: number): void {
+    this.#padding = Math.max(0, columns - this.#bound.seen);
+  }
+
+  /** Tokens of a turn that is being read, and not part of {@link seen} before it is complete. */
+  get reading(): number {
+    return this.#turns.reduce((most, turn) => Math.max(most, turn?.tokens ?? 0), 0);
+  }
+
+  /** Tokens that one sequence has seen, those of the turn that it is reading included. */
+  seenBy(row: number): number {
+    return this.#bound.sequence(row).seen + (this.#turns[row]?.tokens ?? 0);
+  }
+
+  /** The position that the next token of a sequence is rotated to. */
+  nextPosition(row: number): number {
+    if (!this.policy.compactPositions) return this.seenBy(row);
+    return this.#bound.sequence(row).most + (this.#turns[row]?.tokens ?? 0);
+  }
+
+  /** Entries that a layer holds, in each of its heads; the most over the sequences. */
+  held(layer: number): number {
+    this.#bound.block(layer);
+    return this.#bound.held(layer);
+  }
+
+  /** The parts of at most `most` tokens in which to read a turn; it is parted where the policy's window begins. */
+  parts(tokens: number, most: number): Part[] {
+    const { attention, window, peak = false } = this.policy;
+    if (window !== undefined) return windowedParts(tokens, most, window, peak);
+    return partsOf(tokens, most, attention !== 'never');
+  }
+
+  /** Tells, before a turn, which of its tokens stand for a part of an image: [tokens], 1 for those. */
+  noteImage(image: Uint8Array, row = 0): void {
+    this.#bound.sequence(row).noteImage(image);
+  }
+
+  /** Whether {@link noteRotation} must come before a turn is complete. */
+  get rotationNeeded(): boolean {
+    return this.policy.turnMergedKeys === true && this.#rotations === undefined;
+  }
+
+  /** Tells how the model rotates the keys of each layer. */
+  noteRotation(rotations: readonly KeyRotation[]): void {
+    this.#rotations = rotations;
+  }
+
+  /** Allocates memory for the `tokens` of a turn of one sequence, the `last` of them in the part that completes it. */
+  reserve(tokens: number, last: number, row = 0): void {
+    this.#turn(row).reserve(tokens, last);
+  }
+
+  /**
+   * Reads a part of a turn of one sequence; the part without `turnContinues` completes it, and the policy then brings every layer down to the budget. The first tokens of a
+   * sequence, and whatever comes as several tokens later, are turns.
+   * @param layers [layers] keys, values [1, kvHeads, tokens, headDim]
+   * @throws ElasticCacheError 'invalid-shape' or 'invalid-policy'; the sequence then holds what it held before the turn
+   */
+  appendTurn(layers: readonly LayerRows[], tokens: number, options: AppendOptions = {}, row = 0): void {
+    const turn = this.#turn(row);
+    try {
+      turn.add(layers, tokens, options.turnContinues ?? false);
+      if (options.turnContinues) return;
+      const made = turn.complete(this.#allowed(this.seenBy(row)), this.#rotations);
+      this.#turns[row] = undefined;
+      this.#bound.install(row, made);
+    } catch (cause) {
+      this.#turns[row] = undefined;
+      throw cause;
+    }
+  }
+
+  /**
+   * Adds one new token to every sequence, or to some, then lets the policy evict what is over the budget.
+   * @param layers [layers] keys, values [sequences, kvHeads, 1, headDim]
+   * @param rows the sequences, none of which is within a turn; all of them without it
+   * @throws ElasticCacheError 'invalid-shape', and the cache is then as it was; 'invalid-policy', and it is then empty
+   */
+  appendStep(layers: readonly LayerRows[], rows?: readonly number[]): void {
+    const lanes = this.#bound;
+    const stepping = rows ?? lanes.sequences.map((_, row) => row);
+    const fed = this.policy.attention === 'always' && ((layer: number) => lanes.block(layer).capacity);
+    checkRows(layers, 1, { ...this.#known, batch: stepping.length }, fed || undefined);
+    try {
+      lanes.step(layers, stepping, (seen) => this.#allowed(seen));
+    } catch (cause) {
+      // A policy that failed midway leaves nothing to go on from.
+      this.reset();
+      throw cause;
+    }
+  }
+
+  /** What a layer holds for one sequence, or for one of its heads where they choose for themselves, in ascending position, as copies. */
+  entries(layer: number, row = 0, head = 0): EntryRows {
+    return this.#bound.entries(layer, row, head);
+  }
+
+  /**
+   * What a layer is fed with: keys and values [lanes, kvHeads, capacity, headDim], bias [lanes, {@link biases}, capacity]. Valid until the next append.
+   * @param row a sequence that is run alone; all of them without it
+   */
+  past(layer: number, row?: number): PastRows {
+    const block = this.#bound.block(layer);
+    return row === undefined ? block : (this.#turns[row]?.past(layer) ?? block.lane(row));
+  }
+
+  /** [lanes, lists, capacity] where in the text the entry of each row of {@link past} stands, counted in tokens seen; some number for an empty row. */
+  positions(layer: number, row?: number): Int32Array {
+    const lanes = row === undefined ? Array.from({ length: this.batch }, (_, lane) => lane) : [row];
+    return this.#bound.positions(layer, lanes, this.past(layer, row).capacity);
+  }
+
+  /** Biases of a row in {@link past}: one, or one for each key head. */
+  get biases(): number {
+    return this.#bound.settings.biases;
+  }
+
+  stats(): CacheStats {
+    return collectStats(this.policy.name, this.seen, this.#lanes, this.#shape, this.#turns);
+  }
+
+  /** A cache that holds the same and goes its own way from here. @throws ElasticCacheError 'invalid-policy' when the policy does not say what it remembers */
+  fork(): KVCache {
+    const fork = new KVCache({ policy: this.policy, budget: this.budget });
+    fork.takeOver(this);
+    return fork;
+  }
+
+  /** Holds what another cache of the same policy and budget holds, each its own. @throws ElasticCacheError 'invalid-policy' when the policy does not say what it remembers */
+  takeOver(other: KVCache): void {
+    if (other.#lanes) this.restore(other.snapshot());
+    this.#rotations = other.#rotations;
+  }
+
+  /** Everything that is held and remembered, copied. @throws ElasticCacheError 'invalid-policy' as {@link takeOver} */
+  snapshot(): Snapshot {
+    const { policy, budget, memo } = this;
+    return snapshotOf(this.#bound, {
+      policy,
+      budget,
+      memo,
+      shape: this.#known,
+      windows: this.#windows,
+      padding: this.#padding,
+    });
+  }
+
+  /** Holds what a cache of the same policy and budget held. */
+  restore({ shape, windows, padding, memo, sequences, blocks }: Snapshot): void {
+    this.#shape = shape;
+    this.#windows = windows;
+    this.#padding = padding;
+    this.abandon();
+    this.memo.clear();
+    for (const [name, value] of Object.entries(memo)) this.memo.set(name, structuredClone(value));
+    this.#lanes = new Lanes(laneSettings(this.policy, this.budget, shape, windows), { sequences, blocks });
+  }
+
+  /**
+   * Goes back to the end of the turn `turns`, 1 for the first: forgets its answer and everything later. What had to make room for that is not brought back; fork before a
+   * turn that is to be undone without a trace.
+   * @throws ElasticCacheError 'invalid-option' for a turn that was not read
+   */
+  trim(turns: number): void {
+    const lanes = this.#bound;
+    lanes.sequences.forEach((sequence, lane) => void lanes.trim(lane, sequence.endOf(turns)));
+    this.#padding = 0;
+    this.memo.clear();
+  }
+
+  /** Lets turns that are being read go; what was held before them stays. */
+  abandon(): void {
+    this.#turns = [];
+  }
+
+  #turn(row: number): Turn {
+    const { blocks, settings } = this.#bound;
+    this.#turns[row] ??= new Turn(this.#bound.sequence(row), { blocks, lane: row }, settings);
+    return this.#turns[row];
+  }
+
+  #allowed(seen: number): Allowance {
+    return allowance(this.budget, seen, bytesPerEntry(this.#known), this.policy.minimum);
+  }
+
+  get #known(): ModelShape {
+    return this.#bound.settings.shape;
+  }
+
+  get #bound(): Lanes {
+    if (this.#lanes) return this.#lanes;
+    throw invalidShape('the cache has no shape yet: give it layers, kvHeads and headDim, or bind() it.');
+  }
+}

@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest';
+import { driven } from '../../test/cache/driven.js';
+import { type Event, ofOne, play } from '../../test/cache/play.js';
+import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
+import { elastic } from '../policies/elastic.js';
+import { elasticHeads } from '../policies/elastic-heads.js';
+import { full } from '../policies/full.js';
+import { h2o } from '../policies/h2o.js';
+import { KVCache, type KVCacheOptions } from './kv-cache.js';
+import type { LayerRows } from './shape.js';
+
+const shape = { layers: 2, kvHeads: 2, headDim: 2, batch: 1 };
+
+function cacheWith(options: Partial<KVCacheOptions> = {}): KVCache {
+  return new KVCache({ policy: elastic(), budget: 0.2, ...shape, ...options });
+}
+
+function played(cache: KVCache, ...events: Event[]): KVCache {
+  const own = { ...shape, batch: cache.batch };
+  const { window, peak } = cache.policy;
+  play(driven(cache, own), { seed: 1, shape: own, turns: events, observed: window, observedWhole: peak });
+  return cache;
+}
+
+const steps = (count: number) => new Array<'step'>(count).fill('step');
+
+/** Rows of zeros, with attention for so many rows of the past. */
+function zeros(tokens: number, past: number): LayerRows[] {
+  const numbers = new Float32Array(4 * tokens);
+  return [0, 1].map(() => ({
+    keys: numbers,
+    values: numbers,
+    attention: new Float32Array(2 * (past + tokens)),
+  }));
+}
+
+describe('trim', () => {
+  it('goes back to the end of a turn: its answer and what came later are forgotten', () => {
+    const events = ofOne([40], ...steps(6), [20], 'step');
+    const cache = played(cacheWith({ policy: full(), budget: 1 }), ...events);
+    cache.trim(1);
+    const first = played(cacheWith({ policy: full(), budget: 1 }), ...ofOne([40]));
+    expect([cache.seen, cache.entries(0), cache.entries(1)]).toEqual([
+      40,
+      first.entries(0),
+      first.entries(1),
+    ]);
+    const again = driven(cache, shape);
+    play(again, { seed: 1, shape, turns: events }, undefined, 1);
+    expect(cache.entries(1)).toEqual(played(cacheWith({ policy: full(), budget: 1 }), ...events).entries(1));
+    expect(() => cache.trim(3)).toThrow('this cache has read 2 turns, and cannot go back to 3');
+    expect(() => cache.trim(0)).toThrow(expect.objectContaining({ code: 'invalid-option' }));
+  });
+
+  it.each([
+    ['elastic', elastic()],
+    ['elastic-heads', elasticHeads()],
+    ['h2o', h2o()],
+  ] as const)('%s goes on behind it', (_, policy) => {
+    const cache = played(cacheWith({ policy }), ...ofOne([80, 20], ...steps(20)));
+    cache.trim(1);
+    expect(cache.seen).toBe(100);
+    expect(Math.max(...cache.entries(0).positions)).toBeLessThan(100);
+    played(cache, ...steps(30));
+    expect(cache.stats().tokensHeld).toBe(26);
+  });
+});
+
+describe('what fails leaves what was held', () => {
+  const failing = (when: (tokens: number) => boolean): CachePolicy => ({
+    ...full(),
+    name: 'failing',
+    begin: () =>
+      eachLayer({
+        compress: ({ tokens, fresh }) => (when(fresh) ? (undefined as never) : keepAll(tokens)),
+        evict: () => -1,
+      }),
+  });
+
+  it('a turn that the policy fails at', () => {
+    const cache = played(
+      cacheWith({ policy: failing((fresh) => fresh === 7), budget: 1 }),
+      ...ofOne([20], 'step'),
+    );
+    const before = cache.entries(0);
+    expect(() => cache.appendTurn(zeros(7, 0), 7)).toThrow('policy "failing"');
+    expect([cache.seen, cache.begun, cache.entries(0)]).toEqual([21, true, before]);
+    cache.appendTurn(zeros(8, 0), 8);
+    expect(cache.seen).toBe(29);
+  });
+
+  it('a turn that is let go', () => {
+    const cache = played(cacheWith(), ...ofOne([20], 'step'));
+    const before = cache.entries(0);
+    cache.appendTurn(zeros(7, cache.past(0, 0).capacity), 7, { turnContinues: true });
+    cache.abandon();
+    expect([cache.seen, cache.begun, cache.reading, cache.entries(0)]).toEqual([21, true, 0, before]);
+  });
+});

@@ -1,0 +1,226 @@
+import { WindowCounter } from '../cache/parts.js';
+import type { Allowance } from '../cache/policy.js';
+import type { Sequence } from '../cache/sequence.js';
+import type { LaneSettings } from './lanes.js';
+import { receivedBy, together } from './received.js';
+import { Candidates } from './rows/candidates.js';
+import type { KeySketcher } from './rows/key-sketch.js';
+import { rebuild } from './rows/rebuild.js';
+import type { KeyRotation } from './rows/rotation.js';
+import { type FloatRows, RowBlock } from './rows/row-block.js';
+import { checkRows, invalidShape, type LayerRows } from './shape.js';
+
+/** A lane of the memory that a sequence holds. */
+export interface LaneOf {
+  readonly blocks: readonly RowBlock[];
+  readonly lane: number;
+}
+
+/** What the memory of a turn is fed to the graph as. */
+export type PastRows = Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity'>;
+
+/**
+ * Several new tokens of one sequence, read in parts: a prompt, or a later turn. What is held stays as it is until the turn is complete, and what is held and what is new
+ * are then candidates together; a turn that fails is let go, and nothing has happened.
+ *
+ * The parts before the last are held whole, behind a copy of what was held, since later parts attend to them; the last is compressed from where it lies.
+ */
+export class Turn {
+  /** New tokens read so far. */
+  tokens = 0;
+  readonly #observed: WindowCounter | undefined;
+  /** New tokens, the last ones, whose attention has come in. */
+  #counted = 0;
+  /** [layers] what was held and the parts so far, in rows 0, 1, 2 ...; undefined until a part has to be kept for the next */
+  #staged: RowBlock[] | undefined;
+  /** Parts that are in `#staged`. */
+  #stagedTokens = 0;
+  /** [layers] of [lists] of [held + tokens] */
+  #received: Float64Array[][] = [];
+  #last: RowBlock[] = [];
+
+  constructor(
+    private readonly sequence: Sequence,
+    /** What is held. */
+    private readonly held: LaneOf,
+    private readonly settings: LaneSettings,
+  ) {
+    const { window } = settings.policy;
+    this.#observed = window === undefined ? undefined : new WindowCounter(window);
+  }
+
+  /** What the next part attends to in a layer. */
+  past(layer: number): PastRows {
+    return this.#staged ? this.#staged[layer]!.lane(0) : this.held.blocks[layer]!.lane(this.held.lane);
+  }
+
+  /** Rows fed as the past of a layer, empty ones included. */
+  fed(layer: number): number {
+    return (this.#staged ?? this.held.blocks)[layer]!.capacity;
+  }
+
+  /** Bytes of a layer that are kept of the parts so far. */
+  bytes(layer: number): number {
+    return this.#staged?.[layer]?.bytes ?? 0;
+  }
+
+  /** Allocates memory for the parts to come, the `last` of their `tokens` left out; not anew for each part. */
+  reserve(tokens: number, last: number): void {
+    if (tokens === last) return;
+    this.#stage();
+    this.#staged!.forEach((block, layer) => {
+      block.reserve(this.sequence.held(layer) + tokens - last);
+    });
+  }
+
+  /**
+   * Takes in the next part.
+   * @param layers [layers] rows of this sequence alone
+   * @param continues whether another part follows
+   * @throws ElasticCacheError 'invalid-shape' when it does not fit, or is not what the policy needs; the turn is then as it was
+   */
+  add(layers: readonly LayerRows[], tokens: number, continues: boolean): void {
+    const { policy, shape } = this.settings;
+    const observed = this.#observed;
+    const needed =
+      policy.attention !== 'never' && (!observed || !continues || layers[0]?.attention !== undefined);
+    checkRows(layers, tokens, { ...shape, batch: 1 }, needed ? (layer) => this.fed(layer) : undefined);
+    observed?.check(this.tokens, tokens, needed, !continues);
+    if (!continues) this.#checkImage(this.sequence.seen + this.tokens + tokens);
+    this.#receive(layers, tokens, needed);
+    if (needed) {
+      observed?.add(tokens);
+      this.#counted += tokens;
+    }
+    this.tokens += tokens;
+    if (continues) this.#keep(layers, tokens);
+    else this.#last = layers.map((rows) => this.#block({ ...rows, capacity: tokens }));
+  }
+
+  #receive(layers: readonly LayerRows[], tokens: number, needed: boolean): void {
+    const { kvHeads } = this.settings.shape;
+    const { lists, policy } = this.settings;
+    layers.forEach(({ attention }, layer) => {
+      const count = this.sequence.held(layer) + this.tokens;
+      const part =
+        needed && attention
+          ? receivedBy(attention, { kvHeads, lists, capacity: this.fed(layer), count, tokens })
+          : Array.from({ length: lists }, () => new Float64Array(count + tokens));
+      this.#received[layer] = part.map((next, list) =>
+        together(this.#received[layer]?.[list], next, policy.peak === true),
+      );
+    });
+  }
+
+  #checkImage(tokens: number): void {
+    const known = this.sequence.imageKnown(tokens);
+    if (!this.settings.policy.needsImage || known === tokens) return;
+    throw invalidShape(
+      `this policy treats text and image apart, and the kind of ${known} of ${tokens} tokens is known; give generate() input_ids with one id for each, or call noteImage() first.`,
+    );
+  }
+
+  /**
+   * Lets the policy choose, and makes what is held anew: [layers] blocks of one lane. The sequence holds them from then on.
+   * @param rotations [layers] how keys are turned where the policy turns those that it merges
+   */
+  complete(allowed: Allowance, rotations: readonly KeyRotation[] | undefined): RowBlock[] {
+    const { sequence } = this;
+    const { policy, shape, biases, windows, sketcher, roomFor } = this.settings;
+    if (policy.turnMergedKeys && !rotations) {
+      throw invalidShape(
+        'this policy turns keys to other positions: run the cache through generate(), or call noteRotation() first.',
+      );
+    }
+    const candidates = this.#last.map((last, layer) => {
+      const lists = sequence.lists[layer]!;
+      const staged = sequence.held(layer) + this.#stagedTokens;
+      const [block, lane] = this.#staged
+        ? [this.#staged[layer]!, 0]
+        : [this.held.blocks[layer]!, this.held.lane];
+      return new Candidates(
+        block,
+        lane,
+        lists.map((list) => list.order()),
+        staged,
+        last,
+      );
+    });
+    const views = sequence.views(this.tokens, this.#received, this.#counted, allowed, windows, {
+      valueNorms: (layer, head) => candidates[layer]!.valueNorms(head),
+      keys: sketcher && this.#sketches(candidates, sketcher),
+    });
+    const edits = sequence.policy.compress(views);
+    const { kvHeads, headDim, format } = shape;
+    const made = candidates.map((each, layer) => {
+      const choices = edits[layer]!.map((edit, list) => ({ ...views[layer]![list]!, ...edit }));
+      const rotation = policy.turnMergedKeys ? rotations?.[layer] : undefined;
+      const capacity = roomFor(choices[0]!.keep.length + 1);
+      return rebuild(each, choices, { kvHeads, headDim, format, biases }, capacity, {
+        logCountBias: policy.logCountBias ?? 0,
+        rotation,
+      });
+    });
+    sequence.commit(
+      this.tokens,
+      this.#counted,
+      views,
+      edits,
+      made.map(({ counts }) => counts),
+    );
+    return made.map(({ block }) => block);
+  }
+
+  #keep(layers: readonly LayerRows[], tokens: number): void {
+    this.#stage();
+    this.#staged!.forEach((block, layer) => {
+      const row = this.sequence.held(layer) + this.#stagedTokens;
+      // Empty rows cost attention: within a turn there are none.
+      block.grow(row + tokens);
+      block.append(0, row, { ...layers[layer]!, capacity: tokens }, 0, tokens);
+    });
+    this.#stagedTokens += tokens;
+  }
+
+  #stage(): void {
+    const { kvHeads, headDim, format } = this.settings.shape;
+    this.#staged ??= this.held.blocks.map((block, layer) => {
+      const held = this.sequence.held(layer);
+      const copy = new RowBlock({ lanes: 1, kvHeads, headDim, format, biases: this.settings.biases }, held);
+      if (held > 0) copy.copyLane(0, block, this.held.lane, held);
+      return copy;
+    });
+  }
+
+  #block(rows: FloatRows): RowBlock {
+    const { kvHeads, headDim, format } = this.settings.shape;
+    return RowBlock.of(rows, { kvHeads, headDim, format, biases: this.settings.biases });
+  }
+
+  /** The sketch of a token, by its position: of its keys in the layers that hold it. */
+  #sketches(candidates: readonly Candidates[], sketcher: KeySketcher): (position: number) => Float32Array {
+    const { sequence } = this;
+    const key = new Float32Array(this.settings.shape.headDim);
+    const known = new Map<number, Float32Array>();
+    const read = (position: number) => (layer: number, head: number) => {
+      const lists = sequence.lists[layer]!;
+      const row = lists[lists.length > 1 ? head : 0]!.rowOf(position);
+      if (position >= sequence.seen) {
+        candidates[layer]!.read('keys', head, sequence.held(layer) + position - sequence.seen, key);
+      } else if (row >= 0) {
+        const [block, lane] = this.#staged
+          ? [this.#staged[layer]!, 0]
+          : [this.held.blocks[layer]!, this.held.lane];
+        block.read('keys', lane, head, row, key);
+      } else {
+        key.fill(0);
+      }
+      return key;
+    };
+    return (position) => {
+      const sketch = known.get(position) ?? sketcher.sketch(read(position));
+      known.set(position, sketch);
+      return sketch;
+    };
+  }
+}
