@@ -10,7 +10,7 @@ const checkpoint = fileURLToPath(new URL('fixtures/tiny-llava', import.meta.url)
 it('a conversion that is interrupted leaves nothing, and the next removes what a killed one left', async () => {
   const root = await mkdtemp(join(tmpdir(), 'elastic-cache-interrupted-'));
   try {
-    const args = ['convert', '--from', checkpoint, '--to', join(root, 'model'), '--dtype', 'fp32,int8,int4'];
+    const args = ['convert', '--from', checkpoint, '--to', join(root, 'model'), '--dtype', 'fp32,q8,q4'];
     const child = start(...args);
     const done = finished(child);
     while (!(await readdir(root)).some((name) => name.startsWith('.model-')) && child.exitCode === null) {
