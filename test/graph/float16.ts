@@ -1,4 +1,4 @@
-import { fromHalf } from '../../src/graph/onnx/tensors.js';
+import { fromHalf } from '../../src/half-floats.js';
 
 /** Float32 numbers as IEEE half precision bit patterns, rounded to nearest; Node 20 has no Float16Array. */
 export const Float16Array = {

@@ -1,4 +1,4 @@
-import { fromHalf } from '../../graph/onnx/tensors.js';
+import { widen } from '../../half-floats.js';
 
 /** Widens bfloat16 (the upper half of a float32) to float32. */
 export function decodeBFloat16(bits: Uint16Array, out: Float32Array): void {
@@ -6,10 +6,7 @@ export function decodeBFloat16(bits: Uint16Array, out: Float32Array): void {
   for (let i = 0; i < bits.length; i++) wide[i] = bits[i]! << 16;
 }
 
-let float16Table: Float32Array | undefined;
-
-/** Widens IEEE 754 binary16 to float32, through a table of all 65,536 values. */
+/** Widens IEEE 754 binary16 to float32. */
 export function decodeFloat16(bits: Uint16Array, out: Float32Array): void {
-  float16Table ??= Float32Array.from({ length: 1 << 16 }, (_, bits) => fromHalf(bits));
-  for (let i = 0; i < bits.length; i++) out[i] = float16Table[bits[i]!]!;
+  widen(bits, 0, out, 0, bits.length);
 }

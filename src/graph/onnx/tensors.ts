@@ -1,4 +1,5 @@
 import { ElasticCacheError } from '../../errors.js';
+import { fromHalf } from '../../half-floats.js';
 import { createTensor, DataLocation, DataType, type Tensor } from './onnx.js';
 
 const BYTES_PER_ELEMENT: Partial<Record<DataType, number>> = {
@@ -152,16 +153,6 @@ function fromBrainFloat(bits: number): number {
   const view = new DataView(new ArrayBuffer(4));
   view.setUint16(0, bits);
   return view.getFloat32(0);
-}
-
-/** The number that an IEEE half precision bit pattern stands for. */
-export function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = (bits & 1023) / 1024;
-  if (exponent === 0) return sign * fraction * 2 ** -14;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (1 + fraction) * 2 ** (exponent - 15);
 }
 
 /** Types whose elements are given as bit patterns. */
