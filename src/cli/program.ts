@@ -25,6 +25,7 @@ import {
   parsePolicies,
   parsePolicy,
   parsePrompt,
+  parseQuestion,
 } from './options/option-values.js';
 import { CHAT_COMMANDS } from './terminal/chat-commands.js';
 import { version } from './version.js';
@@ -194,10 +195,16 @@ export function createProgram(): Command {
     .addOption(
       parsed('--budgets <budgets>', 'budgets and ranges, from..to[:step]', '0.1,0.2,0.5', parseBudgetRanges),
     )
+    .option(
+      '--question <known|unknown>',
+      'whether the question is read before the cache is compressed, or in a turn of its own after the image or text',
+      parseQuestion,
+      'known',
+    )
     .addOption(
       parsed(
         '--metrics <names>',
-        'ppl, rouge, rouge-l-union, accuracy, latency',
+        'ppl, rouge, rouge-l-union, rouge-true, accuracy, latency',
         'ppl,rouge,accuracy',
         parseMetrics,
       ),

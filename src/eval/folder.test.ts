@@ -15,6 +15,7 @@ const manifest: Manifest = {
   data: 'scenes:1000',
   dataHash: '',
   images: '',
+  question: 'known',
   metrics: 'ppl',
   maxNewTokens: 256,
   version: '1.0.0',

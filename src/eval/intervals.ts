@@ -21,7 +21,10 @@ export function bootstrap<T>(samples: readonly T[], statistic: (samples: readonl
   const random = new Random(samples.length, 5);
   const draws = Float64Array.from({ length: RESAMPLES }, () =>
     statistic(Array.from(samples, () => random.pick(samples))),
-  ).sort();
+  )
+    // A ratio has no value in a draw where what it is of is nothing.
+    .filter(Number.isFinite)
+    .sort();
   return { value, low: quantile(draws, 0.025), high: quantile(draws, 0.975) };
 }
 

@@ -3,6 +3,7 @@ import { mkdir, open, readdir, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
+import { PROTOCOLS } from './data/protocol.js';
 import { orUndefined, readIfThere, refused } from './disk.js';
 
 /** What all lines of a folder have in common. Samples, policies, budgets and shapes may be added later: each line names its own. */
@@ -16,6 +17,8 @@ const Manifest = z.object({
   data: z.string(),
   dataHash: z.string(),
   images: z.string(),
+  /** What is known when the cache is compressed. */
+  question: z.enum(PROTOCOLS),
   metrics: z.string(),
   maxNewTokens: z.int(),
   version: z.string(),
@@ -31,6 +34,7 @@ const NAMES: Record<keyof Manifest, string> = {
   data: 'data',
   dataHash: 'state of the data',
   images: '--images',
+  question: '--question',
   metrics: '--metrics',
   maxNewTokens: '--max-new-tokens',
   version: 'version of elastic-cache',

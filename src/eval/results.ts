@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
 import { readIfThere, refused } from './disk.js';
 
+const Rouge = z.object({ rouge1: z.number(), rouge2: z.number(), rougeL: z.number() });
 const ResultLine = z.object({
   sample: z.string(),
   task: z.string(),
@@ -16,9 +17,11 @@ const ResultLine = z.object({
   tokensSeen: z.number().optional(),
   perplexity: z.object({ nats: z.number(), tokens: z.int() }).optional(),
   /** F1 against the answer with the full cache, 0 to 1. */
-  rouge: z.object({ rouge1: z.number(), rouge2: z.number(), rougeL: z.number() }).optional(),
+  rouge: Rouge.optional(),
   /** F1 against the same, by the `rouge` package's way. */
   rougeLUnion: z.number().optional(),
+  /** F1 against the true answer. */
+  rougeTrue: Rouge.optional(),
   right: z.boolean().optional(),
   latency: z
     .object({

@@ -139,18 +139,19 @@ describe('eval on the embedded model', () => {
       accuracy: { total: 1 },
     });
     expect(local.perplexity.value).toBeGreaterThan(1);
-    const scene = await run(
-      'eval',
-      '--out',
-      at('scene'),
-      '--metrics',
-      'accuracy',
-      '--data',
-      'scenes:1003',
-      ...common,
-    );
+    const ofScene = ['eval', '--out', at('scene'), '--metrics', 'accuracy', '--data', 'scenes:1003'];
+    const scene = await run(...ofScene, '--question', 'unknown', ...common);
     expect(JSON.parse(scene.stdout).quality[1].accuracy.total).toBe(4);
-    expect((await lines('scene')).every(({ text, sample }) => text && sample === 'scene 1003')).toBe(true);
+    const answered = await lines('scene');
+    expect(answered.every(({ text, sample }) => text && sample === 'scene 1003')).toBe(true);
+    // What comes before the questions is compressed once under each cache.
+    expect(answered.map(({ policy }) => policy)).toEqual([
+      ...new Array(4).fill('full'),
+      ...new Array(4).fill('local'),
+    ]);
+    expect(JSON.parse(await readFile(at('scene/run.json'), 'utf8')).question).toBe('unknown');
+    const { stderr } = await run(...ofScene, ...common);
+    expect(stderr).toMatch(/^error: --out .* another --question \(unknown there, known now\); /);
   });
 });
 
@@ -243,7 +244,7 @@ describe('what cannot be measured is said in one sentence', () => {
   it.each([
     [
       ['--metrics', 'bleu'],
-      /metric "bleu" is unknown; choose among ppl, rouge, rouge-l-union, accuracy, latency\./,
+      /metric "bleu" is unknown; choose among ppl, rouge, rouge-l-union, rouge-true, accuracy, latency\./,
     ],
     [['--budgets', '0.9..0.1'], /budgets "0\.9\.\.0\.1" are no range/],
     [['--budgets', '0.1..1.5'], /budgets "0\.1\.\.1\.5" are no range/],
@@ -251,6 +252,7 @@ describe('what cannot be measured is said in one sentence', () => {
     [['--policies', 'elastic:endSize=0'], /endSize is 0/],
     [['--lengths', '1024'], /--lengths "1024" is none/],
     [['--batch-sizes', '0'], /--batch-sizes "0" is not a whole number from 1/],
+    [['--question', 'maybe'], /--question "maybe" is not known or unknown\./],
     [['--on-error', 'ignore'], /--on-error "ignore" is not skip or stop/],
     [['--samples', '0'], /--samples "0" is not a whole number/],
     [['--data', 'nowhere.json'], /data nowhere\.json cannot be opened/],
@@ -273,7 +275,7 @@ describe('what cannot be measured is said in one sentence', () => {
     const data = ['--model', at('tiny'), '--data', at('llava.json'), '--images', samples, '--samples', '1'];
     const only = await run('eval', '--out', at('never'), ...data, '--metrics', 'accuracy');
     expect(only.stderr).toBe(
-      `error: accuracy needs short answers, which no record of ${at('llava.json')} has (1 read); choose other --metrics (ppl, rouge, rouge-l-union, accuracy, latency), other data, or more --samples.\n`,
+      `error: accuracy needs short answers, which no record of ${at('llava.json')} has (1 read); choose other --metrics (ppl, rouge, rouge-l-union, rouge-true, accuracy, latency), other data, or more --samples.\n`,
     );
     expect(only).toMatchObject({ stdout: '', code: 1 });
     await expect(readFile(at('never/run.json'))).rejects.toThrow('ENOENT');

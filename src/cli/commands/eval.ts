@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { cellsOf } from '../../eval/cells.js';
 import type { BrokenRecord, Dataset } from '../../eval/data/dataset.js';
+import type { Protocol } from '../../eval/data/protocol.js';
 import { claimFolder, hashModel } from '../../eval/manifest.js';
 import type { Shape } from '../../eval/metrics/latency.js';
 import { missing } from '../../eval/metrics/measurable.js';
@@ -10,7 +11,7 @@ import { markdownTables } from '../../eval/report/markdown.js';
 import { writeReport } from '../../eval/report/write-report.js';
 import { ResultsFile } from '../../eval/results.js';
 import { summarise } from '../../eval/summary.js';
-import { sweep } from '../../eval/sweep.js';
+import { sweep } from '../../eval/sweep/sweep.js';
 import { embeddedModel } from '../../models/embedded.js';
 import { openScenesOrFile } from '../bundled/scenes.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
@@ -25,6 +26,7 @@ export interface EvalOptions extends ModelOptions {
   images?: string;
   policies: string[];
   budgets: NamedBudget[];
+  question: Protocol;
   metrics: Metric[];
   samples: number;
   lengths: Shape['lengths'][];
@@ -69,6 +71,7 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     data: dataset.source,
     dataHash: dataset.fingerprint,
     images: images === undefined ? '' : resolve(images),
+    question: options.question,
     metrics: options.metrics.toSorted().join(),
     maxNewTokens: options.maxNewTokens,
     version: version(),
@@ -90,6 +93,7 @@ export async function evaluate(options: EvalOptions): Promise<void> {
       dataset,
       cells,
       metrics: new Set(options.metrics),
+      protocol: options.question,
       shapes,
       maxNewTokens: options.maxNewTokens,
       results,

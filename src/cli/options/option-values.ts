@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Budget } from '../../cache/budget.js';
 import { ElasticCacheError } from '../../errors.js';
+import { PROTOCOLS, type Protocol } from '../../eval/data/protocol.js';
 import { METRICS, type Metric } from '../../eval/metrics/names.js';
 import { createPolicy } from '../../policies/registry.js';
 import { isPolicyFile } from './policy-file.js';
@@ -89,6 +90,12 @@ function parseLength(item: string): ReturnType<typeof parseLengths>[number] {
 
 export function parseBatchSizes(value: string): number[] {
   return distinct(listOf(value, 'batch-sizes').map(countOf('batch-sizes')));
+}
+
+export function parseQuestion(value: string): Protocol {
+  const protocol = PROTOCOLS.find((known) => known === value);
+  if (protocol) return protocol;
+  throw invalid(`--question "${value}" is not ${PROTOCOLS.join(' or ')}.`);
 }
 
 export function parseOnError(value: string): 'skip' | 'stop' {

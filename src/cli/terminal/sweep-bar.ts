@@ -1,5 +1,5 @@
 import { SingleBar } from 'cli-progress';
-import type { SweepProgress } from '../../eval/sweep.js';
+import type { SweepProgress } from '../../eval/sweep/sweep.js';
 
 /** How often a line is written where there is no terminal to draw a bar on. */
 const BETWEEN_LINES_MS = 30_000;

@@ -26,6 +26,8 @@ export interface Task {
 export interface Sample {
   /** Unique in its data set. */
   readonly name: string;
+  /** The text that is asked about: it comes before each question. */
+  readonly context?: string;
   readonly tasks: readonly Task[];
   /** None for text alone. @throws ElasticCacheError 'invalid-image' or 'missing-file' */
   image?(): Promise<Image>;
@@ -51,5 +53,6 @@ export interface ParsedRecord {
   readonly name: string;
   /** File name of the image, as the data gives it; none for text alone. */
   readonly image?: string | undefined;
+  readonly context?: string | undefined;
   readonly tasks: readonly Task[];
 }

@@ -6,44 +6,83 @@ import { Text } from './record.js';
 const [PROMPT_TOKENS, TOKENS] = [1024, 64];
 
 const Count = z.int().min(1);
-const Asked = z.strictObject({
-  id: z.union([z.string(), z.number()]).optional(),
+const Id = { id: z.union([z.string(), z.number()]).optional() };
+const Question = {
   prompt: Text,
-  image: Text.optional(),
   answer: Text.optional(),
   accepted: z.array(Text).min(1, 'it is empty').optional(),
   begun: Text.optional(),
   maxNewTokens: Count.optional(),
+};
+const About = { image: Text.optional(), context: Text.optional() };
+const Asked = z.strictObject({ ...Id, ...About, ...Question });
+const AskedMuch = z.strictObject({
+  ...Id,
+  ...About,
+  questions: z.array(z.strictObject(Question)).min(1, 'it is empty'),
+});
+const Summed = z.strictObject({
+  ...Id,
+  text: Text,
+  summary: Text,
+  prompt: Text.default('Summarise the text in a few sentences.'),
+  maxNewTokens: Count.optional(),
 });
 const Long = z.strictObject({
-  id: z.union([z.string(), z.number()]).optional(),
+  ...Id,
   text: Text,
   promptTokens: Count.default(PROMPT_TOKENS),
   tokens: Count.default(TOKENS),
 });
 
 /**
- * A line of a JSON Lines file: `{ "prompt", "answer"?, "accepted"?, "image"?, "begun"?, "maxNewTokens"? }` asks something, about an image or not,
- * `answer` for perplexity and ROUGE, `accepted` for accuracy, one of which must be among the answer's words; `{ "text", "promptTokens"?, "tokens"? }` is a long text, whose first tokens are read and whose
- * next ones perplexity is measured on. Throws what is wrong with it, for people.
+ * A line of a JSON Lines file, by what it has. `{ "prompt", "answer"?, "accepted"?, "begun"?, "maxNewTokens"? }` asks something, `answer` for perplexity and ROUGE, `accepted` for
+ * accuracy, one of which must be among the answer's words; about an `image`, a `context` (a text that comes before the question), both or neither. With `questions`, a list of such, it asks
+ * several about one. `{ "text", "summary" }` has a true summary. `{ "text", "promptTokens"?, "tokens"? }` is a long text, whose first tokens are read and whose next ones perplexity
+ * is measured on. Throws what is wrong with it, for people.
  */
 export function parseLine(record: unknown, name: string): ParsedRecord {
-  if (record !== null && typeof record === 'object' && 'text' in record) {
+  const has = (key: string) => record !== null && typeof record === 'object' && key in record;
+  if (has('summary')) return parseSummary(record, name);
+  if (has('text')) {
     const { text, promptTokens, tokens } = Long.parse(record);
     return { name, tasks: [longText(text, promptTokens, tokens)] };
   }
-  const { prompt, image, answer, accepted, begun, maxNewTokens } = Asked.parse(record);
+  if (has('questions')) {
+    const { image, context, questions } = AskedMuch.parse(record);
+    const tasks = questions.map((each, index) => taskOf(each, `question ${index + 1}`, image));
+    return { name, image, context, tasks };
+  }
+  const { image, context, ...question } = Asked.parse(record);
+  return { name, image, context, tasks: [taskOf(question, 'question', image)] };
+}
+
+function parseSummary(record: unknown, name: string): ParsedRecord {
+  const { text, summary, prompt, maxNewTokens } = Summed.parse(record);
+  const task: Task = {
+    name: 'summary',
+    prompt,
+    reference: summary,
+    ...(maxNewTokens === undefined ? {} : { maxNewTokens }),
+  };
+  return { name, context: text, tasks: [task] };
+}
+
+function taskOf(
+  { prompt, answer, accepted, begun, maxNewTokens }: z.infer<z.ZodObject<typeof Question>>,
+  name: string,
+  image: string | undefined,
+): Task {
   if (image !== undefined && begun !== undefined)
     throw new Error('it has an image, and "begun" is for text alone');
-  const task: Task = {
-    name: 'question',
+  return {
+    name,
     prompt,
     ...(answer === undefined ? {} : { reference: answer }),
     ...(accepted === undefined ? {} : { accepted: accepted.map((one) => [one]), among: true }),
     ...(begun === undefined ? {} : { begun }),
     ...(maxNewTokens === undefined ? {} : { maxNewTokens }),
   };
-  return { name, image, tasks: [task] };
 }
 
 /** A text that is read for so many tokens and then gone on with. */

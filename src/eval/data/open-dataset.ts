@@ -103,13 +103,16 @@ async function imageFolders(source: string, images: string | undefined): Promise
   throw new ElasticCacheError('missing-file', `images ${images} is not a folder; check the path.`);
 }
 
-async function withImage({ name, image, tasks }: ParsedRecord, folders: readonly string[]): Promise<Sample> {
-  if (image === undefined) return { name, tasks };
+async function withImage(
+  { name, image, context, tasks }: ParsedRecord,
+  folders: readonly string[],
+): Promise<Sample> {
+  const sample = { name, tasks, ...(context === undefined ? {} : { context }) };
+  if (image === undefined) return sample;
   for (const folder of folders) {
     const path = join(folder, image);
-    if ((await stat(path).catch(() => undefined))?.isFile()) {
-      return { name, tasks, image: () => readImage(path) };
-    }
+    if ((await stat(path).catch(() => undefined))?.isFile())
+      return { ...sample, image: () => readImage(path) };
   }
   throw new Error(`its image ${image} is not in ${folders.join(' or ')}`);
 }

@@ -6,6 +6,7 @@ const NEEDED: Record<Metric, { has: (task: Task) => unknown; words: string } | u
   ppl: { has: ({ reference, continuation }) => reference ?? continuation, words: 'a true answer' },
   rouge: { has: ({ reference }) => reference, words: 'a true answer' },
   'rouge-l-union': { has: ({ reference }) => reference, words: 'a true answer' },
+  'rouge-true': { has: ({ reference }) => reference, words: 'a true answer' },
   accuracy: { has: ({ accepted }) => accepted, words: 'short answers' },
   latency: undefined,
 };

@@ -4,11 +4,12 @@ import { linesSvg, type Panel } from './lines-svg.js';
 
 type Point = { policy: string; budget: string };
 
-/** Perplexity, ROUGE-L and accuracy against the budget, those that were measured; undefined where nothing was. */
+/** Perplexity, both ROUGE-L and accuracy against the budget, those that were measured; undefined where nothing was. */
 export function qualityChart({ quality }: Summary): string | undefined {
   const panels = [
     panel('Perplexity of the true answer (log scale)', quality, (row) => row.perplexity, true),
     panel('ROUGE-L against the answer with the full cache', quality, (row) => row.rougeL),
+    panel('ROUGE-L against the true answer', quality, (row) => row.trueRougeL),
     panel('Short answers right', quality, (row) => row.accuracy),
   ].flatMap((one) => one ?? []);
   return panels.length > 0 ? linesSvg('Quality against budget', panels) : undefined;

@@ -7,12 +7,14 @@ type Row = [policy: string, budget: string, shape: string, metric: string, Estim
 export function csv({ quality, latency }: Summary): string {
   const certain = (value: number): Estimate => ({ value, low: null, high: null });
   const rows: Row[] = [];
-  for (const { policy, budget, answers, held, asked, accuracy, ...measures } of quality) {
+  for (const { policy, budget, answers, held, asked, accuracy, accuracyOfFull, ...measures } of quality) {
     rows.push([policy, budget, '', 'held', certain(held), asked]);
     for (const [name, estimate] of Object.entries(measures)) {
       rows.push([policy, budget, '', name, estimate, answers]);
     }
     if (accuracy) rows.push([policy, budget, '', 'accuracy', accuracy, accuracy.total]);
+    if (accuracyOfFull)
+      rows.push([policy, budget, '', 'accuracyOfFull', accuracyOfFull, accuracy?.total ?? 0]);
   }
   for (const row of latency) {
     for (const name of ['prefillMs', 'msPerToken', 'tokensPerSecond', 'bytesHeld', 'bytesPeak'] as const) {

@@ -15,7 +15,12 @@ const QUALITY: Column<QualityRow>[] = [
   ['ROUGE-2', ({ rouge2 }) => estimate(rouge2, share)],
   ['ROUGE-L', ({ rougeL }) => estimate(rougeL, share)],
   ['ROUGE-L, union', ({ rougeLUnion }) => estimate(rougeLUnion, share)],
+  ['ROUGE-1, true', ({ trueRouge1 }) => estimate(trueRouge1, share)],
+  ['ROUGE-2, true', ({ trueRouge2 }) => estimate(trueRouge2, share)],
+  ['ROUGE-L, true', ({ trueRougeL }) => estimate(trueRougeL, share)],
+  ['true, of full', ({ trueRougeLOfFull }) => estimate(trueRougeLOfFull, share)],
   ['accuracy', ({ accuracy }) => estimate(accuracy, (value) => percent(value, 1))],
+  ['of full', ({ accuracyOfFull }) => estimate(accuracyOfFull, share)],
 ];
 
 const LATENCY: Column<LatencyRow>[] = [
@@ -37,7 +42,7 @@ export function markdownTables({ quality, latency }: Summary): string {
   if (quality.length > 0) {
     tables.push(
       table(QUALITY, quality),
-      `${answers} answers, ${questions} short ones. In brackets 95% intervals: bootstrap over the samples; Wilson for accuracy.`,
+      `${answers} answers, ${questions} short ones. In brackets 95% intervals: bootstrap over the samples; Wilson for accuracy with one question a sample.`,
     );
   }
   if (latency.length > 0) {

@@ -29,13 +29,14 @@ function lineOf(sample: string, { policy, budget }: Cell): ResultLine {
 
 const shape = { lengths: { prompt: 1024, output: 512 }, batch: 4 };
 const answers = ['a', 'b', 'c'].flatMap((sample) => cells.map((cell) => lineOf(sample, cell)));
-const verdicts = [true, true, false, true].map((right, index) => ({
-  ...lineOf('a', cells[1]!),
-  task: `question ${index}`,
+const judged = (sample: string, task: string, right: boolean, cell = cells[1]!) => ({
+  ...lineOf(sample, cell),
+  task,
   perplexity: undefined,
   rouge: undefined,
   right,
-}));
+});
+const verdicts = [true, true, false, true].map((right, index) => judged(`${index}`, 'question', right));
 const timed = cells.flatMap((cell) =>
   [2, 4, 9].map((msPerToken, index) => ({
     sample: String(index),
@@ -86,6 +87,39 @@ describe('a summary', () => {
   it('has the short answers where there are any', () => {
     expect(quality[1]!.accuracy).toMatchObject({ value: 0.75, right: 3, total: 4 });
     expect(quality[0]!.accuracy).toBeUndefined();
+  });
+
+  it('draws samples again, not the questions about one, and compares with the same questions', () => {
+    const lines = ['a', 'b', 'c', 'd'].flatMap((sample, index) =>
+      ['1', '2', '3', '4'].flatMap((task) => [
+        judged(sample, task, index > 0, cells[0]),
+        judged(sample, task, index > 1),
+      ]),
+    );
+    const rows = summarise(lines, cells, []).quality;
+    // Four questions about each of four texts say no more than four: Wilson's interval of 8 of 16 is [0.28, 0.72].
+    expect(rows[1]!.accuracy).toMatchObject({ value: 0.5, low: 0, high: 1, total: 16 });
+    expect(rows[1]!.accuracyOfFull).toMatchObject({ value: expect.closeTo(2 / 3), low: 0, high: 1 });
+    expect(rows[0]!.accuracyOfFull).toMatchObject({ value: 1, low: 1, high: 1 });
+    // All alike: drawing again says nothing, and four texts are what is counted.
+    const all = summarise(
+      lines.map((line) => ({ ...line, right: true })),
+      cells,
+      [],
+    ).quality;
+    expect(all[1]!.accuracy).toMatchObject({ value: 1, low: expect.closeTo(0.51, 2), high: 1, total: 16 });
+    const none = lines.map((line) => ({ ...line, right: line.policy !== 'full' }));
+    expect(summarise(none, cells, []).quality[1]!.accuracyOfFull).toBeUndefined();
+  });
+
+  it('has ROUGE against the true answer, and as a multiple of the full cache', () => {
+    const scored = answers.map((line) => ({ ...line, rougeTrue: line.rouge }));
+    const row = summarise(scored, cells, []).quality[1]!;
+    expect(row.trueRouge2).toMatchObject({ value: expect.closeTo(1 / 6) });
+    expect(row.trueRougeLOfFull).toMatchObject({ value: expect.closeTo(1 / 3) });
+    expect(markdownTables({ quality: [row], latency: [] })).toContain('| ROUGE-L, true ');
+    expect(csv({ quality: [row], latency: [] })).toMatch(/\nh2o,0\.2,,trueRougeLOfFull,0\.333\d+,/);
+    expect(qualityChart({ quality: [{ ...row, policy: 'h2o' }], latency: [] })).toContain('true answer');
   });
 
   it('has the medians of what was timed', () => {

@@ -73,6 +73,9 @@ const AND = [
   'but the village remained as it was',
 ];
 
+/** What a text is introduced by: nothing of what is asked. */
+export const READ = 'Read the following text.';
+
 /** Sentences of nothing in particular, at least `words` words of them; nothing in them is a number or a name. */
 export function filler(random: Random, words: number): string[] {
   const sentences: string[] = [];
@@ -87,9 +90,22 @@ export function filler(random: Random, words: number): string[] {
   return sentences;
 }
 
-/** Sentences with others put between them, at places of chance, one place each. */
-export function hidden(random: Random, sentences: readonly string[], facts: readonly string[]): string {
-  const places = random.shuffle(sentences.map((_, place) => place)).slice(0, facts.length);
-  const at = new Map(places.map((place, index) => [place, facts[index]!]));
-  return sentences.flatMap((sentence, place) => [sentence, at.get(place) ?? []].flat()).join(' ');
+/**
+ * Sentences with others put between them, at places of chance, one place each.
+ * @param depth the place of the first of these, in hundredths of the text
+ */
+export function hidden(
+  random: Random,
+  sentences: readonly string[],
+  facts: readonly string[],
+  depth?: number,
+): string {
+  const places = random.shuffle(sentences.map((_, place) => place));
+  if (depth !== undefined) {
+    const wanted = Math.round((depth / 100) * (sentences.length - 1));
+    const at = places.indexOf(wanted);
+    [places[0], places[at]] = [wanted, places[0]!];
+  }
+  const put = new Map(facts.map((fact, index) => [places[index]!, fact]));
+  return sentences.flatMap((sentence, place) => [sentence, put.get(place) ?? []].flat()).join(' ');
 }

@@ -1,16 +1,18 @@
-import { ElasticCacheError } from '../errors.js';
-import type { LoadedModel } from '../models/loaded-model.js';
-import { SharedPrompts } from '../models/measuring/shared-prompts.js';
-import { Random } from '../random.js';
-import { type CacheCell, REFERENCE } from './cells.js';
-import type { BrokenRecord, Dataset, Sample, Task } from './data/dataset.js';
-import { reasonOf } from './data/record.js';
-import { measureLatency, type Shape, shapeName } from './metrics/latency.js';
-import { counts } from './metrics/measurable.js';
-import { LATENCY, type Metric } from './metrics/names.js';
+import { ElasticCacheError } from '../../errors.js';
+import type { LoadedModel } from '../../models/loaded-model.js';
+import { PromptTurns } from '../../models/measuring/prompt-turns.js';
+import { SharedPrompts } from '../../models/measuring/shared-prompts.js';
+import { Random } from '../../random.js';
+import { type CacheCell, REFERENCE } from '../cells.js';
+import type { BrokenRecord, Dataset, Sample, Task } from '../data/dataset.js';
+import type { Protocol } from '../data/protocol.js';
+import { reasonOf } from '../data/record.js';
+import { measureLatency, type Shape, shapeName } from '../metrics/latency.js';
+import { counts } from '../metrics/measurable.js';
+import { LATENCY, type Metric } from '../metrics/names.js';
+import type { ResultKey, ResultsFile } from '../results.js';
 import { type Prepared, prepareSample } from './prepare-sample.js';
 import { measureQuality } from './quality.js';
-import type { ResultKey, ResultsFile } from './results.js';
 
 export interface SweepOptions {
   loaded: LoadedModel;
@@ -18,6 +20,7 @@ export interface SweepOptions {
   /** The first is {@link REFERENCE}. */
   cells: readonly CacheCell[];
   metrics: ReadonlySet<Metric>;
+  protocol: Protocol;
   /** What latency is measured on. */
   shapes: readonly Shape[];
   maxNewTokens: number;
@@ -65,13 +68,14 @@ export async function sweep(options: SweepOptions): Promise<void> {
     const before = done;
     onProgress({ done, total, found, sample: sample.name });
     try {
-      const prepared = await prepareSample(loaded, sample);
+      const prepared = await prepareSample(loaded, sample, options.protocol);
+      const turns = new PromptTurns(loaded);
       for (const job of jobs) {
         const key = keyOf(sample, job);
         const measured =
           'task' in job
             ? await shared.during(() =>
-                measureQuality({ ...options, ...job, ...prepared, fullText: fullText(results, key) }),
+                measureQuality({ ...options, ...job, ...prepared, turns, fullText: fullText(results, key) }),
               )
             : { latency: await timed(options, warm, job, prepared) };
         results.append({ ...key, ...measured });
@@ -86,12 +90,17 @@ export async function sweep(options: SweepOptions): Promise<void> {
   }
 }
 
-/** All lines of a sample: each task with the full cache first; what is timed in an order of chance, so that no drift favours any. */
-function jobsOf(sample: Sample, index: number, { cells, metrics, shapes }: SweepOptions): Job[] {
+/**
+ * All lines of a sample: each task with the full cache first; what is timed in an order of chance, so that no drift favours any. What is next to one another shares its reading:
+ * a prompt is read once for all caches, and what comes before the questions is compressed once for all of them.
+ */
+function jobsOf(sample: Sample, index: number, { cells, metrics, protocol, shapes }: SweepOptions): Job[] {
   const asked = sample.tasks.filter((task) => [...metrics].some((metric) => counts(metric, task)));
   const random = new Random(index, 6);
   return [
-    ...asked.flatMap((task) => cells.map((cell) => ({ cell, task }))),
+    ...(protocol === 'known'
+      ? asked.flatMap((task) => cells.map((cell) => ({ cell, task })))
+      : cells.flatMap((cell) => asked.map((task) => ({ cell, task })))),
     ...(metrics.has('latency')
       ? shapes.flatMap((shape) => random.shuffle(cells).map((cell) => ({ cell, shape })))
       : []),

@@ -1,0 +1,120 @@
+import { ElasticCacheError } from '../../errors.js';
+import { type Inputs, readingImages } from '../../models/conversation/prepare-inputs.js';
+import { promptText } from '../../models/conversation/prompt-text.js';
+import { encode } from '../../models/families/family.js';
+import { familyOf } from '../../models/families/registry.js';
+import { imageInputs } from '../../models/images/image-inputs.js';
+import type { Image } from '../../models/images/read-image.js';
+import type { LoadedModel } from '../../models/loaded-model.js';
+import type { TurnedPrompt } from '../../models/measuring/prompt-turns.js';
+import { answerTokens, splitText } from '../../models/measuring/teacher-forcing.js';
+import type { Sample, Task } from '../data/dataset.js';
+import type { Protocol } from '../data/protocol.js';
+
+/** A task as the model takes it. */
+export interface PreparedTask extends TurnedPrompt {
+  /** Tokens of the reference answer. */
+  reference: number[] | undefined;
+}
+
+export interface Prepared {
+  /** By the name of the task. */
+  tasks: ReadonlyMap<string, PreparedTask>;
+  /** What latency is measured on: the first task, and as many new tokens as its reference answer has. */
+  timed: { inputs: Inputs; output: number };
+}
+
+/** New tokens that are timed where a task has no reference answer. */
+const UNTOLD_OUTPUT = 64;
+
+/**
+ * Reads the image, if there is one, and prepares every task of a sample.
+ * @throws ElasticCacheError 'invalid-image', 'missing-file' or 'invalid-prompt'
+ */
+export async function prepareSample(
+  loaded: LoadedModel,
+  sample: Sample,
+  protocol: Protocol,
+): Promise<Prepared> {
+  const images = sample.image ? [await sample.image()] : [];
+  const tasks = new Map<string, PreparedTask>();
+  let pixels: unknown;
+  for (const task of sample.tasks) {
+    const { inputs, ...rest } = task.continuation
+      ? continuedText(loaded, task.prompt, task.continuation)
+      : await asked(loaded, images, sample.context, task, protocol);
+    // The very same pixels for every question, so that they are encoded once.
+    pixels ??= inputs.pixel_values;
+    tasks.set(task.name, {
+      inputs: pixels === undefined ? inputs : { ...inputs, pixel_values: pixels },
+      ...rest,
+    });
+  }
+  const [{ inputs, reference }] = [...tasks.values()] as [PreparedTask];
+  return { tasks, timed: { inputs, output: Math.max(2, reference?.length ?? UNTOLD_OUTPUT) } };
+}
+
+/** A text has no question that a cache could know of: both protocols read it alike. */
+function continuedText(
+  loaded: LoadedModel,
+  text: string,
+  { promptTokens, tokens }: NonNullable<Task['continuation']>,
+): PreparedTask {
+  const { inputs, following } = splitText(loaded, text, promptTokens);
+  return { inputs, turns: [promptTokens - 1], reference: following.slice(0, tokens) };
+}
+
+async function asked(
+  loaded: LoadedModel,
+  images: readonly Image[],
+  context: string | undefined,
+  { prompt, begun = '', reference }: Task,
+  protocol: Protocol,
+): Promise<PreparedTask> {
+  const whole = promptText(loaded, images.length, context === undefined ? prompt : `${context}\n\n${prompt}`);
+  const text = `${whole}${begun}`;
+  const inputsOf = async (part: string) =>
+    images.length > 0
+      ? imageInputs(readingImages(loaded), familyOf(loaded.model.config.model_type), part, images)
+      : encode(loaded, part);
+  const inputs = await inputsOf(text);
+  const turns = [inputs.input_ids.dims[1]! - 1];
+  if (protocol === 'unknown') {
+    if (images.length === 0 && context === undefined) throw nothingBefore();
+    // Read up to the question, the text has the same tokens but for those that the question has a part in.
+    const before = await inputsOf(whole.slice(0, questionIn(whole, prompt)));
+    turns.unshift(inCommon(inputs, before));
+  }
+  return {
+    inputs,
+    turns,
+    reference: reference === undefined ? undefined : answerTokens(loaded, text, reference),
+  };
+}
+
+/** Where the question stands in the text of a prompt. */
+function questionIn(whole: string, prompt: string): number {
+  const at = whole.lastIndexOf(prompt.trim());
+  if (at > 0) return at;
+  throw new ElasticCacheError(
+    'invalid-prompt',
+    `the chat template makes another text of its question (${prompt.slice(0, 40)}), so what comes before it is not known; measure with --question known.`,
+  );
+}
+
+/** The tokens that two prompts begin with. */
+function inCommon(one: Inputs, other: Inputs): number {
+  const [a, b] = [one, other].map(({ input_ids }) => input_ids.data as BigInt64Array) as [
+    BigInt64Array,
+    BigInt64Array,
+  ];
+  const at = a.findIndex((id, index) => id !== b[index]);
+  return at < 0 ? a.length : at;
+}
+
+function nothingBefore(): ElasticCacheError {
+  return new ElasticCacheError(
+    'invalid-prompt',
+    'it has nothing that could be read before its question is known, neither an image nor a context; give it one, or measure with --question known.',
+  );
+}
