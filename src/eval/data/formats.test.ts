@@ -139,8 +139,39 @@ describe('JSON Lines', () => {
     expect(samples[1]!.image).toBeUndefined();
   });
 
+  it('ask several things about one text, or have a true summary of it', async () => {
+    const { samples, broken } = await openLines([
+      {
+        context: 'Rome is old.',
+        questions: [{ prompt: 'What is old?', accepted: ['Rome'] }, { prompt: 'Is it?' }],
+      },
+      { id: 7, text: 'Rome is an old city.', summary: 'Rome is old.' },
+    ]);
+    expect(broken).toEqual([]);
+    expect(samples).toEqual([
+      {
+        name: 'record 1',
+        context: 'Rome is old.',
+        tasks: [
+          { name: 'question 1', prompt: 'What is old?', accepted: [['Rome']], among: true },
+          { name: 'question 2', prompt: 'Is it?' },
+        ],
+      },
+      {
+        name: '7',
+        context: 'Rome is an old city.',
+        tasks: [
+          { name: 'summary', prompt: 'Summarise the text in a few sentences.', reference: 'Rome is old.' },
+        ],
+      },
+    ]);
+  });
+
   it.each([
     ['{"prompt"', /expected object/],
+    [{ context: 'x', questions: [] }, /^questions: it is empty$/],
+    [{ context: 'x', questions: [{ prompt: 'y' }, { answer: 'z' }] }, /^questions\.1\.prompt: /],
+    [{ text: 'x', summary: ' ' }, /^summary: it is empty$/],
     [{ prompt: ' ' }, /^prompt: it is empty$/],
     [{ prompt: 'x', imgae: 'a.png' }, /imgae/],
     [{ text: 'x', promptTokens: 0 }, /^promptTokens: /],
