@@ -60,7 +60,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
 };
 
 /** Files that every room may import. */
-export const FOR_ALL = ['errors.ts', 'half-floats.ts', 'options.ts', 'random.ts'];
+export const FOR_ALL = ['errors.ts', 'half-floats.ts', 'options.ts', 'random.ts', 'svg.ts'];
 
 /** The room of a file of src/: the longest path of a room that it lies under. Undefined in a folder that no room names. */
 export function roomOf(file: string): string | undefined {

@@ -1,4 +1,5 @@
-import * as echarts from 'echarts';
+import { scaleLinear } from 'd3-scale';
+import { tag, text } from '../../src/svg.js';
 
 /** One panel of bars: milliseconds per token by contender. */
 export interface Panel {
@@ -8,58 +9,44 @@ export interface Panel {
 
 const COLOURS = ['#8d99ae', '#5fa8d3', '#1b4965', '#cbd5e1'];
 const WIDTH = 760;
-const TITLE = 34;
-const BAR = 30;
+/** What stands left and right of the bars. */
+const [NAMES, VALUES] = [190, 90];
+const [TITLE, ROW, BAR, GAP] = [34, 30, 20, 16];
 
 /** Panels of horizontal bars below one another, each with its own scale from zero, as SVG. */
 export function chartSvg(title: string, panels: readonly Panel[]): string {
-  const tops: number[] = [];
   let height = 50;
-  for (const { ms } of panels) {
-    tops.push(height + TITLE);
-    height += TITLE + BAR * Object.keys(ms).length + 16;
-  }
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
-  chart.setOption({
-    animation: false,
-    title: [
-      { text: title, left: 10, top: 8, textStyle: { fontSize: 16 } },
-      ...panels.map((panel, i) => ({
-        text: panel.title,
-        left: 10,
-        top: tops[i]! - 26,
-        textStyle: { fontSize: 13, fontWeight: 'normal' },
-      })),
-    ],
-    grid: panels.map(({ ms }, i) => ({
-      top: tops[i]!,
-      height: BAR * Object.keys(ms).length,
-      left: 190,
-      right: 90,
-    })),
-    xAxis: panels.map((_, i) => ({ type: 'value', gridIndex: i, show: false, min: 0 })),
-    yAxis: panels.map(({ ms }, i) => ({
-      type: 'category',
-      gridIndex: i,
-      inverse: true,
-      data: Object.keys(ms),
-      axisTick: { show: false },
-      axisLine: { show: false },
-    })),
-    series: panels.map(({ ms }, i) => ({
-      type: 'bar',
-      xAxisIndex: i,
-      yAxisIndex: i,
-      barWidth: '65%',
-      data: Object.values(ms).map((value, bar) => ({ value, itemStyle: { color: COLOURS[bar] } })),
-      label: {
-        show: true,
-        position: 'right',
-        formatter: ({ value }: { value: unknown }) => `${Number(value).toFixed(1)} ms`,
-      },
-    })),
+  const drawn = panels.map((panel) => {
+    const top = height;
+    height += TITLE + ROW * Object.keys(panel.ms).length + GAP;
+    return tag('g', { transform: `translate(0 ${top})` }, ...bars(panel));
   });
-  const svg = chart.renderToSVGString();
-  chart.dispose();
-  return svg;
+  return tag(
+    'svg',
+    {
+      xmlns: 'http://www.w3.org/2000/svg',
+      ...{ width: WIDTH, height, viewBox: `0 0 ${WIDTH} ${height}` },
+      ...{ 'font-family': 'ui-sans-serif, system-ui, sans-serif', 'font-size': 12, fill: '#334155' },
+    },
+    tag('title', {}, title),
+    tag('rect', { width: WIDTH, height, fill: '#ffffff' }),
+    text(16, 30, title, { 'font-size': 17, 'font-weight': 'bold' }),
+    ...drawn,
+  );
+}
+
+function bars({ title, ms }: Panel): string[] {
+  const length = scaleLinear([0, Math.max(...Object.values(ms))], [0, WIDTH - NAMES - VALUES]);
+  return [
+    text(16, 20, title, { 'font-size': 13.5 }),
+    ...Object.entries(ms).flatMap(([name, value], row) => {
+      const y = TITLE + row * ROW;
+      const middle = y + BAR / 2 + 4;
+      return [
+        text(NAMES - 10, middle, name, { 'text-anchor': 'end' }),
+        tag('rect', { x: NAMES, y, width: length(value), height: BAR, fill: COLOURS[row] }),
+        text(NAMES + length(value) + 8, middle, `${value.toFixed(1)} ms`),
+      ];
+    }),
+  ];
 }

@@ -1,10 +1,10 @@
+import { text } from '../svg.js';
 import { type Photo, panelSize } from './drawing/canvas.js';
 import { COLUMN, threeColumns } from './drawing/columns.js';
 import { countScale, factorScale, legend, type Scale } from './drawing/heat.js';
 import { edgeKeys, keys, mergeKeys } from './drawing/keys.js';
 import { type Block, heading, INNER, MARGIN, SOFT, stack } from './drawing/layout.js';
 import { heatPanel, mergePanel, plainPanel } from './drawing/panels.js';
-import { text } from './drawing/svg.js';
 import { type PlacedGrid, sections } from './placed-grids.js';
 import type { Explanation } from './prompt/explain-prompt.js';
 import { fatesIn, fromWhom, meanReceived, timesStayed } from './prompt-numbers.js';

@@ -1,6 +1,6 @@
+import { escapeXml, tag, text } from '../svg.js';
 import { definitions, type Photo } from './drawing/canvas.js';
 import { type Block, INK, INNER, MARGIN, SOFT, WIDTH } from './drawing/layout.js';
-import { escapeXml, tag, text } from './drawing/svg.js';
 import { layerPage } from './layer-page.js';
 import { overviewPage } from './overview-page.js';
 import { placedGrids } from './placed-grids.js';

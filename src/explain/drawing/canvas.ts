@@ -1,5 +1,5 @@
+import { tag } from '../../svg.js';
 import { type Box, extentOf, type PatchGrid, tilesOf } from '../prompt/patch-grid.js';
-import { tag } from './svg.js';
 
 /** The photo as it is drawn, many times on one page from one copy. */
 export interface Photo {

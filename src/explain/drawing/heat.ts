@@ -1,5 +1,5 @@
+import { tag, text } from '../../svg.js';
 import type { Block } from './layout.js';
-import { tag, text } from './svg.js';
 
 /** From nothing to most, dark to light: [share of the way, red, green, blue]. */
 const STOPS = [

@@ -1,9 +1,9 @@
+import { tag, text } from '../../svg.js';
 import { GROUP_COLORS, type PatchFate } from '../prompt/merge-groups.js';
 import type { PatchGrid } from '../prompt/patch-grid.js';
 import { isPadded, PADDING, type Photo } from './canvas.js';
 import type { Block } from './layout.js';
 import { ELSEWHERE, OUTLINE } from './panels.js';
-import { tag, text } from './svg.js';
 
 /** A small square and what it means. */
 interface Key {

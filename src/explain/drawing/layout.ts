@@ -1,4 +1,4 @@
-import { text } from './svg.js';
+import { text } from '../../svg.js';
 
 export const [WIDTH, MARGIN] = [1200, 36];
 export const INNER = WIDTH - 2 * MARGIN;

@@ -1,8 +1,8 @@
+import { tag } from '../../svg.js';
 import { GROUP_COLORS, type PatchFate } from '../prompt/merge-groups.js';
 import { type Box, cornerOf, type PatchGrid, tilesOf } from '../prompt/patch-grid.js';
 import { type Canvas, panel } from './canvas.js';
 import { heatColor, type Scale } from './heat.js';
-import { tag } from './svg.js';
 
 /** The outline of what stayed. */
 export const OUTLINE = '#0f172a';

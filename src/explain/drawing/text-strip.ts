@@ -1,4 +1,4 @@
-import { escapeXml, tag, text } from './svg.js';
+import { escapeXml, tag, text } from '../../svg.js';
 
 /** A token of the text, or all of the image's as one. */
 export interface Chip {
