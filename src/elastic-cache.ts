@@ -77,7 +77,12 @@ export class ElasticCache extends KVCache {
    * @param policy the policy, where it is one of your own
    * @throws ElasticCacheError 'invalid-data' for bytes that are no saved cache, 'invalid-policy' for a policy of your own that is not given
    */
-  static load(bytes: Uint8Array, { policy }: { policy?: CachePolicy } = {}): ElasticCache {
+  static load(bytes: Uint8Array, options: { policy?: CachePolicy } = {}): ElasticCache {
+    refuseUnknown('ElasticCache.load', options, ['policy']);
+    if (!(bytes instanceof Uint8Array)) {
+      throw new ElasticCacheError('invalid-data', 'a saved cache is read from its bytes, as a Uint8Array.');
+    }
+    const { policy } = options;
     const saved = decodeSnapshot(bytes);
     if (saved.own && policy?.name !== saved.policy) {
       throw new ElasticCacheError(

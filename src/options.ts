@@ -4,9 +4,15 @@ import { ElasticCacheError, type ErrorCode } from './errors.js';
  * Refuses options that do not exist: what is mistyped would otherwise be what is not given.
  * @param where the function or class that takes them
  * @param options what was given; undefined counts as none
+ * @param passes whether a name that is not known is all the same none that is mistyped; never unless given
  * @throws ElasticCacheError 'invalid-option'
  */
-export function refuseUnknown(where: string, options: unknown, known: readonly string[]): void {
+export function refuseUnknown(
+  where: string,
+  options: unknown,
+  known: readonly string[],
+  passes: (name: string, value: unknown) => boolean = () => false,
+): void {
   if (options === undefined) return;
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw new ElasticCacheError(
@@ -14,8 +20,8 @@ export function refuseUnknown(where: string, options: unknown, known: readonly s
       `${where} takes its options as an object, such as { ${known[0]}: ... }; ${JSON.stringify(options)} is none.`,
     );
   }
-  for (const name of Object.keys(options)) {
-    if (known.includes(name)) continue;
+  for (const [name, value] of Object.entries(options)) {
+    if (known.includes(name) || passes(name, value)) continue;
     throw unknown('invalid-option', `${where} has no option "${name}"`, name, known, 'it takes');
   }
 }
@@ -33,20 +39,32 @@ export function unknown(
   list = 'choose one of',
 ): ElasticCacheError {
   const meant = closest(name, known);
-  const hint = meant === undefined ? '' : ` Did you mean "${meant}"?`;
-  return new ElasticCacheError(code, `${message}; ${list} ${known.join(', ')}.${hint}`);
+  if (meant === undefined) return new ElasticCacheError(code, `${message}; ${list} ${known.join(', ')}.`);
+  // Who knows what was meant need not look for it in a list of a page.
+  const names = known.length > LONG_LIST ? '' : `; ${list} ${known.join(', ')}`;
+  return new ElasticCacheError(code, `${message}${names}. Did you mean "${meant}"?`);
 }
 
-/** The known name that is a slip of the hand away; undefined where none is. */
-export function closest(name: string, known: readonly string[]): string | undefined {
+const LONG_LIST = 30;
+
+/**
+ * The known name that is a slip of the hand away; undefined where none is.
+ * @param slips how many letters may differ: as many as one slips over without making another word, unless told
+ */
+export function closest(
+  name: string,
+  known: readonly string[],
+  slips = Math.max(1, Math.floor(plain(name).length / 3)),
+): string | undefined {
   const typed = plain(name);
   const far = known.map((each) => distance(typed, plain(each)));
   const least = Math.min(...far);
-  // As many letters may differ as one slips over without making another word.
-  return least <= Math.max(1, Math.floor(typed.length / 3)) ? known[far.indexOf(least)] : undefined;
+  return least <= slips ? known[far.indexOf(least)] : undefined;
 }
 
-const plain = (name: string) => name.toLowerCase().replaceAll(/[-_\s]/g, '');
+function plain(name: string): string {
+  return name.toLowerCase().replaceAll(/[-_\s]/g, '');
+}
 
 /** Letters to add, leave out, exchange or swap with the next (Damerau 1964, each place once). */
 function distance(a: string, b: string): number {

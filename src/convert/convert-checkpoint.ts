@@ -2,6 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
+import { refuseUnknown } from '../options.js';
 import type { Architecture } from './architecture.js';
 import { writeDirectory } from './atomic-directory.js';
 import { Checkpoint } from './checkpoint/checkpoint.js';
@@ -57,6 +58,11 @@ const dtypes = {
  * missing, misshapen or cut off, before anything is written), 'unsupported-model', 'out-of-space'.
  */
 export async function convertCheckpoint(options: ConvertOptions): Promise<void> {
+  refuseUnknown('convertCheckpoint', options ?? null, ['from', 'to', 'dtype', 'blockSize', 'onProgress']);
+  for (const name of ['from', 'to'] as const) {
+    if (typeof options[name] === 'string') continue;
+    throw new ElasticCacheError('invalid-option', `${name} is ${String(options[name])}; give a directory.`);
+  }
   const chosen = chosenDtypes(options.dtype);
   const blockSize = checkedBlockSize(options.blockSize ?? 128);
   const files = await readCheckpointFiles(options.from);

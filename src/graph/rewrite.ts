@@ -1,4 +1,5 @@
 import { ElasticCacheError } from '../errors.js';
+import { refuseUnknown } from '../options.js';
 import {
   contractNames,
   type DecoderSignature,
@@ -48,6 +49,7 @@ export function decoderLayers(model: Model): AttentionLayer[] {
  * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason; never a half-rewritten model.
  */
 export function rewriteDecoder(original: Model, options: RewriteOptions = {}): RewrittenDecoder {
+  refuseUnknown('rewriteDecoder', options, ['past']);
   const model = cloneModel(original);
   refuseOldOpset(model);
   const inputs = graphOf(model).input.map(({ name }) => name);

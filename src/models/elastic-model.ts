@@ -4,7 +4,7 @@ import {
   type PreTrainedTokenizer,
   Tensor,
 } from '@huggingface/transformers';
-import { ElasticCacheError, refuseAborted } from '../errors.js';
+import { ElasticCacheError, reasonOf, refuseAborted } from '../errors.js';
 import { KVCache } from '../memory/kv-cache.js';
 import { full } from '../policies/full.js';
 import { refuseNone } from '../runtime/decoder.js';
@@ -13,6 +13,7 @@ import { realTokens } from '../runtime/padding.js';
 import { SeenPictures } from './conversation/seen-pictures.js';
 import { SeenTokens } from './conversation/seen-tokens.js';
 import { familyOf, imageTokensOf } from './families/registry.js';
+import { checkSettings, checkTokens } from './generation/checked-inputs.js';
 import { contextLength, untilFull } from './generation/context-end.js';
 import { endedBy } from './generation/ended-generation.js';
 import { withSampling } from './generation/sampling.js';
@@ -32,7 +33,8 @@ export function withElasticCache(
   session: ElasticSession,
   tokenizer: PreTrainedTokenizer,
 ): ElasticModel {
-  const { generate, forward } = model;
+  const { generate, forward, dispose } = model;
+  let disposed: ReturnType<typeof dispose> | undefined;
   const isImage = imageTokensOf(model);
   const longest = contextLength(model.config);
   const family = familyOf(model.config.model_type);
@@ -41,12 +43,18 @@ export function withElasticCache(
   const pictures = new SeenPictures(family);
 
   /** Calls `run` on a model that goes on from `cache`, with the cache in the form that transformers.js carries: a tensor that stands for it. */
-  function on<T>(
+  async function on<T>(
     cache: KVCache,
     inputs: Inputs,
     run: (model: PreTrainedModel, inputs: Inputs) => Promise<T>,
     signal?: AbortSignal | null,
   ): Promise<T> {
+    if (disposed) {
+      throw new ElasticCacheError(
+        'invalid-model',
+        'This model has been disposed of; load it again with loadElastic().',
+      );
+    }
     const tokens = idsOf(inputs) ?? (inputs.inputs_embeds as Tensor | undefined);
     const batch = tokens?.dims[0] ?? 1;
     if (tokens) refuseNone(tokens);
@@ -69,17 +77,16 @@ export function withElasticCache(
   /** The model with `bound` for its decoder; `generate()` comes to its `forward` for every step. */
   function boundTo(cache: KVCache, bound: BoundSession): PreTrainedModel {
     let failure: unknown;
-    // A run that rejects makes transformers.js print all inputs, and in a browser stops every later run of every model.
-    const run: BoundSession['run'] = (feeds) =>
-      bound.run(feeds).catch((cause: unknown) => {
-        failure = cause;
-        return {};
-      });
+    const fails = (cause: unknown) => {
+      failure ??= cause;
+    };
     const own: PreTrainedModel = Object.create(model);
     own.sessions = Object.fromEntries(
       Object.entries<unknown>(model.sessions).map(([name, each]) => [
         name,
-        each === session ? { ...bound, run } : each,
+        each === session
+          ? quiet(bound, fails)
+          : quiet(each as BoundSession, (cause) => fails(refusedBy(name, cause))),
       ]),
     );
     own.forward = async (inputs: Inputs) => {
@@ -90,6 +97,7 @@ export function withElasticCache(
         noteImage(cache, marks, inputs.attention_mask as Tensor | undefined);
       const counts = marks?.map((row) => row.reduce((count, mark) => count + mark, 0));
       const hasImages = counts?.some((count) => count > 0);
+      if (hasImages && marks![0]!.length > 1 && !inputs.pixel_values) throw withoutPictures(counts!);
       const hashes = hasImages ? pictures.hashes(inputs, counts!) : undefined;
       const outputs = await forward.call(own, inputs).catch((cause: unknown) => {
         throw failure ?? cause;
@@ -103,7 +111,10 @@ export function withElasticCache(
   }
 
   const elastic = model as ElasticModel;
-  elastic.generate = (async ({ signal, stop_strings, ...given }: GenerateOptions) => {
+  elastic.generate = (async (asked: GenerateOptions) => {
+    checkSettings(asked);
+    checkTokens(asked);
+    const { signal, stop_strings, ...given } = asked;
     refuseAborted(signal);
     const stopping_criteria = endedBy({ signal, stop_strings }, tokenizer, given.stopping_criteria);
     const options = { ...withSampling(model, given), stopping_criteria };
@@ -117,8 +128,15 @@ export function withElasticCache(
     refuseAborted(signal);
     return output;
   }) as ElasticModel['generate'];
-  elastic.forward = async (inputs: Inputs) =>
-    on(cacheIn(session, inputs) ?? keepingAll(), inputs, (own, given) => own.forward(given));
+  // A second time would be an error of ONNX Runtime's.
+  elastic.dispose = () => {
+    disposed ??= dispose.call(model);
+    return disposed;
+  };
+  elastic.forward = async (inputs: Inputs) => {
+    checkTokens(inputs);
+    return on(cacheIn(session, inputs) ?? keepingAll(), inputs, (own, given) => own.forward(given));
+  };
 
   /** Checks that a prompt goes on from what the cache has seen, pictures as well as tokens, and leaves out images that it has seen. */
   async function onlyNew(cache: KVCache, options: Inputs): Promise<Inputs> {
@@ -148,6 +166,43 @@ export function withElasticCache(
 }
 
 /**
+ * A session that tells of a failure and gives nothing: a run that rejects makes transformers.js print all inputs, and in a browser stops every later run of
+ * every model.
+ */
+function quiet(session: BoundSession, fails: (cause: unknown) => void): BoundSession {
+  const run: BoundSession['run'] = (feeds) =>
+    session.run(feeds).catch((cause: unknown) => {
+      fails(cause);
+      return {};
+    });
+  return Object.create(session, { run: { value: run } });
+}
+
+/** What to throw for a prompt with places for pictures and none in them: they would be read as words. */
+function withoutPictures(counts: readonly number[]): ElasticCacheError {
+  return new ElasticCacheError(
+    'invalid-prompt',
+    `The prompt has ${Math.max(...counts)} image tokens and comes without pixel_values; pass all that the processor made of its images.`,
+  );
+}
+
+/** What to throw when a session beside the decoder does not run. */
+function refusedBy(name: string, cause: unknown): ElasticCacheError {
+  const reason = reasonOf(cause).split('\n', 1)[0];
+  return name === 'embed_tokens'
+    ? new ElasticCacheError(
+        'invalid-prompt',
+        `embed_tokens cannot run these tokens; are they of this model's own tokenizer? (${reason})`,
+        { cause },
+      )
+    : new ElasticCacheError(
+        'invalid-model',
+        `${name} cannot run what was prepared for it; its images must come from this model's own processor, and its files belong together (${reason})`,
+        { cause },
+      );
+}
+
+/**
  * What the session is handed are embeddings, so the cache hears here which of the new tokens are of an image.
  * @param marks [B] of [S] 1 for those
  */
@@ -160,10 +215,19 @@ function noteImage(cache: KVCache, marks: readonly Uint8Array[], mask: Tensor | 
   });
 }
 
-/** The cache among the inputs, whether it came as itself or as what an earlier `generate()` returned for it. */
+/**
+ * The cache among the inputs, whether it came as itself or as what an earlier `generate()` returned for it.
+ * @throws ElasticCacheError 'invalid-option' for what is no cache
+ */
 function cacheIn(session: ElasticSession, { past_key_values: given }: Inputs): KVCache | undefined {
-  if (given instanceof KVCache) return given;
-  const handle = (given as Record<string, Tensor> | null | undefined)?.[CACHE_HANDLE_INPUT];
+  if (given === undefined || given === null || given instanceof KVCache) return given ?? undefined;
+  if (!(given instanceof DynamicCache)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      'past_key_values is no cache of this library; pass new ElasticCache({ budget: 0.2 }), what an earlier generate() returned, or leave it out.',
+    );
+  }
+  const handle = (given as unknown as Record<string, Tensor>)[CACHE_HANDLE_INPUT];
   return handle && session.cacheOf(handle.ort_tensor);
 }
 

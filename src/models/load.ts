@@ -54,6 +54,15 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   if (threads !== undefined) settings.threads = threads;
   if (session_options !== undefined) settings.session_options = session_options;
   const open = { device: device as 'cpu', session_options: sessionOptions(settings) };
+  if (typeof idOrDirectory !== 'string') {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `the model is ${String(idOrDirectory)}; give its directory, or its id on the Hub (owner/name).`,
+    );
+  }
+  if (options.progress_callback !== undefined && typeof options.progress_callback !== 'function') {
+    throw new ElasticCacheError('invalid-option', 'progress_callback is no function; leave it out.');
+  }
   const source = modelSource(idOrDirectory, options);
 
   const config = withDeviceConfig(await loadConfig(source), device);

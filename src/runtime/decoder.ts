@@ -241,14 +241,7 @@ export class Decoder {
     }
     const seen = Math.max(...Array.from({ length: batch }, (_, row) => cache.seenBy(pass.row ?? row)));
     const outputs = await this.session.run(this.feeder.of(cache, pass), fetches).catch((cause: unknown) => {
-      throw new ElasticCacheError(
-        // It ran as long as the text was shorter.
-        tokens === 1 && seen > 0 && !/alloc|memory/i.test(reasonOf(cause))
-          ? 'context-full'
-          : 'invalid-prompt',
-        `The decoder cannot run ${tokens} tokens after ${seen}; is the text longer than the model takes? (${reasonOf(cause)})`,
-        { cause },
-      );
+      throw refusedPass(pass.newTokens, tokens, seen, cause);
     });
     const floats = (name: string) => outputs[name]!.data as Float32Array;
     const layers = this.signature.layers.map(({ index }) => ({
@@ -268,6 +261,36 @@ export class Decoder {
       logits: logits && pass.logits === 'last' ? sliceSequence(logits, 1, given - 1, given) : logits,
     };
   }
+}
+
+/** What ONNX Runtime says of a text that is longer than a graph's tables. */
+const BEYOND_TABLES = /position_ids|(cos|sin)_cache|out of (data )?(bounds|range)|broadcast/i;
+
+/** What to throw for new tokens after `seen` that ONNX Runtime does not run: nearly always, the text is too long for the graph. */
+function refusedPass(
+  { type, data }: Tensor,
+  tokens: number,
+  seen: number,
+  cause: unknown,
+): ElasticCacheError {
+  const reason = reasonOf(cause);
+  const index = /idx=(-?\d+)/.exec(reason)?.[1];
+  const isNoToken =
+    type === 'int64' && index !== undefined && (data as BigInt64Array).includes(BigInt(index));
+  // A single token after others: it ran as long as the text was shorter.
+  const isNext = tokens === 1 && seen > 0 && !/alloc|memory/i.test(reason);
+  if (!isNoToken && (isNext || BEYOND_TABLES.test(reason))) {
+    return new ElasticCacheError(
+      'context-full',
+      `The text has ${seen + tokens} tokens and this model's decoder does not take as many, whatever its cache keeps of them; shorten it, or begin another conversation. (${reason})`,
+      { cause },
+    );
+  }
+  return new ElasticCacheError(
+    'invalid-prompt',
+    `The decoder cannot run ${tokens} tokens after ${seen}; are they of this model's tokenizer? (${reason})`,
+    { cause },
+  );
 }
 
 /** Throws `invalid-prompt` when a batch of tokens or of their embeddings, [B, S, ..], holds none. */

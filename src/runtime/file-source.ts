@@ -14,12 +14,18 @@ export class FileSource implements ByteSource {
     private readonly handle: FileHandle,
   ) {}
 
-  /** Opens `path` for reading. Throws `missing-file` when there is no such file. */
+  /** Opens `path` for reading. Throws `missing-file` when there is no such file, or something else of its name. */
   static async open(path: string): Promise<FileSource> {
     const handle = await open(path, 'r').catch((cause: unknown) => {
       throw new ElasticCacheError('missing-file', `${path} cannot be opened; check the path.`, { cause });
     });
-    return new FileSource(path, (await handle.stat()).size, handle);
+    const found = await handle.stat();
+    if (found.isFile()) return new FileSource(path, found.size, handle);
+    await handle.close();
+    throw new ElasticCacheError(
+      'missing-file',
+      `${path} is ${found.isDirectory() ? 'a directory' : 'no file'}; give the path of an .onnx file.`,
+    );
   }
 
   /** Bytes [offset, offset + length), fewer where the file ends. */

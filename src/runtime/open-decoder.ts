@@ -49,8 +49,6 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
   const folder = await settleExternalWeights(model, dirname(path));
   const identity = await identityOf(graph, await weightSamples(model, folder));
   const opened = await createSession(path, serializeModel(model), {
-    // What goes wrong is thrown; ONNX Runtime's own lines on stderr would only say it twice.
-    logSeverityLevel: 4,
     ...options,
     extra: withWeightsFolder(options.extra, folder),
   });

@@ -38,6 +38,8 @@ export function sessionOptions(settings: SessionSettings): SessionOptions {
   }
   return {
     executionProviders: [device],
+    // What goes wrong is thrown; ONNX Runtime's own lines on stderr would only say it twice.
+    logSeverityLevel: 4,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     ...session_options,
   };

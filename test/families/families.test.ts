@@ -116,7 +116,7 @@ describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
     ] as const) {
       const question = { images: seeds.map(picture), prompt };
       inputs = inputs
-        ? await nextInputs(elastic, inputs, said, question)
+        ? await nextInputs(elastic, inputs, { tokens: said, rest: '' }, question)
         : await prepareInputs(elastic, { ...question, system });
       const known = conversation.tokens.length;
       for await (const event of conversation.ask({ ...question, maxNewTokens: longest })) {

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   answer,
@@ -108,6 +109,45 @@ describe('a turn', () => {
     expect(finishOf(await all(conversation.ask({ prompt: 'How many objects are there?' }))).reason).toBe(
       'stop',
     );
+  });
+
+  it('goes on from what was shown before a stop string: the cache has read no token of it', async () => {
+    const whole = chat(loaded, { cache: newCache() });
+    const settings = { images, prompt: WORDS, maxNewTokens: 12 };
+    const said = finishOf(await all(whole.ask(settings))).text;
+    const tokens = whole.tokens.slice(PROMPT_TOKENS);
+    for (const policy of ['full', 'snapkv', 'elastic-plus'] as const) {
+      const words = said.split(' ');
+      // From the midst of a word to that of the next but one; and a whole word.
+      for (const stop of [`${words[4]!.slice(1)} ${words[5]} ${words[6]!.slice(0, 1)}`, words[5]!]) {
+        const cache = new ElasticCache({ policy, budget: 1 });
+        const stopped = chat(loaded, { cache });
+        const finish = finishOf(await all(stopped.ask({ ...settings, stop })));
+        expect(finish).toMatchObject({
+          reason: 'stop-string',
+          text: said.slice(0, said.indexOf(stop)).trim(),
+        });
+        const kept = stopped.tokens.slice(PROMPT_TOKENS);
+        expect(kept).toEqual(tokens.slice(0, kept.length));
+        expect(kept.length).toBeLessThan(6);
+        // The next turn reads the rest of the word and what it asks, and says what it would if all were read at once.
+        const events = await all(stopped.ask({ prompt: 'w9', maxNewTokens: 4 }));
+        const turn = stopped.tokens.slice(0, -3);
+        const anew = new ElasticCache({ policy: 'full', budget: 1 });
+        const inputs = {
+          ...(await prepareInputs(loaded, { images, prompt: WORDS })),
+          input_ids: new Tensor('int64', turn.map(BigInt), [1, turn.length]),
+          attention_mask: new Tensor(
+            'int64',
+            turn.map(() => 1n),
+            [1, turn.length],
+          ),
+        };
+        const output = await loaded.model.generate({ ...inputs, past_key_values: anew, max_new_tokens: 3 });
+        expect((output.tolist() as bigint[][])[0]!.map(Number)).toEqual(stopped.tokens);
+        expect(events.at(-1)?.type).toBe('finish');
+      }
+    }
   });
 
   it('refuses what makes no sense, and the conversation is as it was', async () => {

@@ -104,7 +104,7 @@ describe.each(Object.entries(TOKENIZERS))('%s', (_, tokenizerFor) => {
               const tokens = [...answer].flatMap((letter) =>
                 tokenizer.encode(letter, { add_special_tokens: false }),
               );
-              const next = await nextInputs(loaded, inputs, tokens, { images: [], prompt });
+              const next = await nextInputs(loaded, inputs, { tokens, rest: '' }, { images: [], prompt });
               const seen = [...idsOf(inputs), ...tokens];
               expect(idsOf(next).slice(0, seen.length)).toEqual(seen);
               const turn = idsOf(next).slice(seen.length);

@@ -5,6 +5,7 @@ import type { Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { answer } from '../../src/models/conversation/answer.js';
+import { type ChatEvent, chat } from '../../src/models/conversation/chat.js';
 import { prepareInputs } from '../../src/models/conversation/prepare-inputs.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
@@ -34,6 +35,12 @@ afterAll(async () => {
   for (const { model } of [told, silent]) await model.dispose();
   await rm(root, { recursive: true });
 });
+
+async function all(events: AsyncIterable<ChatEvent>): Promise<ChatEvent[]> {
+  const list: ChatEvent[] = [];
+  for await (const event of events) list.push(event);
+  return list;
+}
 
 /** Leaves a model without a token that ends a text, until the result is called. */
 function endless({ tokenizer }: LoadedModel): () => void {
@@ -78,6 +85,26 @@ describe('a text that reaches the longest of its model', () => {
       message: expect.stringMatching(/^The text has \d+ tokens and this model takes 64 at most/),
     });
     expect(cache.seen).toBe(0);
+  });
+
+  it('is refused by the same code where only the decoder knows, and in a later turn, which leaves the conversation as it was', async () => {
+    const long = { prompt: 'w1 '.repeat(70) };
+    const full = {
+      code: 'context-full',
+      message: expect.stringMatching(/^The text has \d+ tokens and this/),
+    };
+    const inputs = await prepareInputs(silent, long);
+    await expect(silent.model.generate({ ...inputs, max_new_tokens: 4 })).rejects.toMatchObject(full);
+    for (const loaded of [told, silent]) {
+      const { ask, cache, tokens } = chat(loaded, { cache: new ElasticCache({ budget: 0.5 }) });
+      await expect(all(ask({ ...long, maxNewTokens: 4 }))).rejects.toMatchObject(full);
+      expect([cache.seen, tokens.length]).toEqual([0, 0]);
+      await all(ask({ prompt: 'w1 '.repeat(30), maxNewTokens: 4 }));
+      const { seen } = cache;
+      await expect(all(ask({ prompt: 'w1 '.repeat(40), maxNewTokens: 4 }))).rejects.toMatchObject(full);
+      expect(cache.seen).toBe(seen);
+      expect((await all(ask({ prompt: 'w1', maxNewTokens: 4 }))).at(-1)?.type).toBe('finish');
+    }
   });
 });
 

@@ -183,7 +183,7 @@ describe('a run of several that fails', () => {
     };
     await run([4, 30], 0);
     // The shorter sequence reads its tokens, the other cannot: no longest sequence tells.
-    await expect(run([3, 2], 1e6)).rejects.toThrow(/cannot run/);
+    await expect(run([3, 2], 1e6)).rejects.toThrow(/does not take as many/);
     expect([cache.seen, cache.seenBy(0), cache.seenBy(1)]).toEqual([0, 0, 0]);
   });
 });

@@ -21,9 +21,9 @@ export interface Answer extends Reply {
  * @throws ElasticCacheError 'aborted' by its signal; the cache then holds what was said so far, and what `chat()` throws
  */
 export async function answer(loaded: LoadedModel, question: Question, options: AnswerOptions): Promise<Turn> {
-  refuseUnknown('answer', options, ['cache', 'onPrompt', 'onText', ...REPLY_SETTINGS]);
+  refuseUnknown('answer', options ?? null, ['cache', 'onPrompt', 'onText', ...REPLY_SETTINGS]);
   const { cache, onPrompt, onText, ...settings } = options;
-  const conversation = conversationOf(loaded, cache, question.system);
+  const conversation = conversationOf(loaded, cache, question?.system);
   return unlessAborted(await conversation.turn(question, settings, { onPrompt, onText }), settings);
 }
 
@@ -36,7 +36,7 @@ export async function answerInputs(
   const { cache, onPrompt, onText, ...settings } = options;
   const promptTokens = inputs.input_ids.dims[1]!;
   onPrompt?.(promptTokens);
-  const reply = await replyTo(loaded, inputs, cache, settings, onText);
+  const { reply } = await replyTo(loaded, inputs, cache, settings, onText);
   return unlessAborted({ ...reply, promptTokens }, settings);
 }
 

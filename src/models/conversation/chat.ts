@@ -62,7 +62,7 @@ export interface Chat {
  *   if (event.type === 'text') show(event.text);
  */
 export function chat(loaded: LoadedModel, options: ChatOptions): Chat {
-  refuseUnknown('chat', options, ['cache', 'system']);
+  refuseUnknown('chat', options ?? null, ['cache', 'system']);
   const { cache, system } = options;
   const conversation = conversationOf(loaded, cache, system);
   return {
@@ -80,7 +80,7 @@ async function* ask(
   cache: KVCache,
   question: ChatQuestion,
 ): AsyncGenerator<ChatEvent, void, undefined> {
-  refuseUnknown('ask', question, ['images', 'prompt', ...REPLY_SETTINGS]);
+  refuseUnknown('ask', question ?? null, ['images', 'prompt', ...REPLY_SETTINGS]);
   const { images = [], prompt, signal, ...settings } = question;
   const left = new AbortController();
   const ended = signal ? AbortSignal.any([signal, left.signal]) : left.signal;

@@ -1,9 +1,10 @@
 import { ElasticCacheError } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
 import type { LoadedModel } from '../loaded-model.js';
+import { checkConversation, checkQuestion } from './checked-question.js';
 import { nextInputs } from './next-inputs.js';
 import { type Inputs, prepareInputs, type Question } from './prepare-inputs.js';
-import { type Reply, type ReplySettings, replyTo } from './reply.js';
+import { type Reply, type ReplySettings, replyTo, type Said } from './reply.js';
 
 /** What is told of a turn while it runs. */
 export interface TurnListener {
@@ -23,8 +24,7 @@ export interface Turn extends Reply {
 /** A conversation as far as it is complete. */
 interface Past {
   inputs: Inputs;
-  /** What the model said to them, without what ended it. */
-  said: readonly number[];
+  said: Said;
   /** Tokens of it that the cache has seen; 0 when it must be read anew. */
   seen: number;
 }
@@ -33,6 +33,7 @@ const conversations = new WeakMap<KVCache, Conversation>();
 
 /** The conversation that a cache holds, or a new one. @param system what the model is told before its first turn */
 export function conversationOf(loaded: LoadedModel, cache: KVCache, system?: string): Conversation {
+  checkConversation(loaded, cache, system);
   const known = conversations.get(cache);
   if (known?.loaded === loaded && (cache.seen > 0 || known.interrupted)) {
     if (system === undefined || system === known.system) return known;
@@ -69,7 +70,7 @@ export class Conversation {
   get tokens(): number[] {
     if (!this.past) return [];
     const { inputs, said } = this.past;
-    return [...Array.from(inputs.input_ids.data as BigInt64Array, Number), ...said];
+    return [...Array.from(inputs.input_ids.data as BigInt64Array, Number), ...said.tokens];
   }
 
   /**
@@ -88,6 +89,7 @@ export class Conversation {
         'This conversation is at another turn; wait for its answer, or end it by its signal.',
       );
     }
+    checkQuestion('a turn', question);
     this.busy = true;
     try {
       this.checkCache();
@@ -120,13 +122,14 @@ export class Conversation {
     onText: TurnListener['onText'],
   ): Promise<Reply> {
     const before = this.cache.seen;
-    let reply: Reply | undefined;
+    let said: Said | undefined;
     try {
-      reply = await replyTo(this.loaded, inputs, this.cache, settings, onText);
-      return reply;
+      const replied = await replyTo(this.loaded, inputs, this.cache, settings, onText);
+      if (replied.reply.tokens.length > 0) said = replied.said;
+      return replied.reply;
     } finally {
-      if (reply && reply.tokens.length > 0) {
-        this.past = { inputs, said: saidIn(reply), seen: this.cache.seen };
+      if (said) {
+        this.past = { inputs, said, seen: this.cache.seen };
       } else if (this.cache.seen !== before) {
         this.cache.reset();
         if (this.past) this.past.seen = 0;
@@ -148,9 +151,4 @@ export class Conversation {
       `This cache has seen ${seen} tokens, of which this conversation knows ${expected}; give it a cache of its own, or reset() this one to begin another.`,
     );
   }
-}
-
-/** An answer without the token that ended it: what stands there in a longer conversation is for the template to say. */
-function saidIn({ tokens, finishReason }: Reply): number[] {
-  return finishReason === 'stop' ? tokens.slice(0, -1) : tokens;
 }

@@ -6,22 +6,22 @@ import type { ImageSource } from '../images/image-source.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { type Question, readingImages } from './prepare-inputs.js';
 import { nextTurnText } from './prompt-text.js';
+import type { Said } from './reply.js';
 
 /**
  * The inputs of a conversation that goes on: all its tokens and images, with another turn behind what the model said.
  * @param before the inputs that the last answer was given to
- * @param said tokens of that answer, without the one that ended it
  * @throws ElasticCacheError `invalid-prompt` when the prompt and the images do not fit together
  */
 export async function nextInputs(
   loaded: LoadedModel,
   before: Inputs,
-  said: readonly number[],
+  said: Said,
   { images = [], prompt }: Question,
 ): Promise<Inputs> {
-  const text = nextTurnText(loaded, { images: images.length, prompt });
+  const text = said.rest + nextTurnText(loaded, { images: images.length, prompt });
   const turn = await behindOthers(loaded, text, images);
-  const ids = BigInt64Array.from([...idsOf(before), ...said.map(BigInt), ...idsOf(turn)]);
+  const ids = BigInt64Array.from([...idsOf(before), ...said.tokens.map(BigInt), ...idsOf(turn)]);
   const tokens = (data: BigInt64Array) => new Tensor('int64', data, [1, data.length]);
   return {
     ...pictures(loaded, before, turn),

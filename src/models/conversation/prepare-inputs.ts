@@ -1,10 +1,10 @@
 import { ElasticCacheError } from '../../errors.js';
-import { refuseUnknown } from '../../options.js';
 import { encode, type Inputs } from '../families/family.js';
 import { familyOf, imageTokensOf } from '../families/registry.js';
 import { imageInputs } from '../images/image-inputs.js';
 import type { ImageSource } from '../images/image-source.js';
 import type { LoadedModel, LoadedVisionModel } from '../loaded-model.js';
+import { checkQuestion } from './checked-question.js';
 import { promptText } from './prompt-text.js';
 
 export type { Inputs } from '../families/family.js';
@@ -25,7 +25,7 @@ export interface Question {
  *   image, and what {@link readImage} throws
  */
 export async function prepareInputs(loaded: LoadedModel, question: Question): Promise<Inputs> {
-  refuseUnknown('prepareInputs', question, ['images', 'prompt', 'system']);
+  checkQuestion('prepareInputs', question);
   const { images = [], prompt, system } = question;
   const family = familyOf(loaded.model.config.model_type);
   if (images.length > 0) {

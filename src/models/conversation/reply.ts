@@ -1,6 +1,7 @@
 import { BaseStreamer, type TextStreamer } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
+import type { Snapshot } from '../../memory/saving/snapshot.js';
 import { imageTokenId } from '../families/image-token.js';
 import { Detokenizer } from '../generation/detokenizer.js';
 import { endTokensOf } from '../generation/end-tokens.js';
@@ -52,10 +53,19 @@ export interface Reply {
   msPerToken: number | null;
 }
 
+/** What a conversation goes on from: all that was said, and nothing that was not. */
+export interface Said {
+  /** Tokens of the answer, without one that ended it. */
+  tokens: readonly number[];
+  /** What was said behind them: the beginning of a token in whose midst a stop string began. */
+  rest: string;
+}
+
 const LONGEST = 256;
 
 /**
- * Lets a model answer inputs of one prompt. A signal ends it in good order: what was said so far is returned.
+ * Lets a model answer inputs of one prompt. A signal ends it in good order: what was said so far is returned. Tokens of a stop string are taken out of the
+ * cache again, unless its policy is one of the user's own that does not say what it remembers.
  * @param onText called with each piece of text as soon as it is known; the pieces joined are the text
  * @throws ElasticCacheError 'invalid-option', and what `generate()` throws, but for 'aborted'
  */
@@ -65,7 +75,7 @@ export async function replyTo(
   cache: KVCache,
   settings: ReplySettings = {},
   onText?: (text: string) => void,
-): Promise<Reply> {
+): Promise<{ reply: Reply; said: Said }> {
   const { maxNewTokens = LONGEST, temperature = 0, topP, topK, seed, stop = [], signal } = settings;
   if (!(Number.isSafeInteger(maxNewTokens) && maxNewTokens >= 1)) {
     throw new ElasticCacheError(
@@ -73,7 +83,7 @@ export async function replyTo(
       `maxNewTokens is ${maxNewTokens}; it must be a whole number from 1.`,
     );
   }
-  const stream = new ReplyStream(loaded, checkStops(stop), onText);
+  const stream = new ReplyStream(loaded, cache, checkStops(stop), onText);
   const start = performance.now();
   const options = {
     ...inputs,
@@ -100,13 +110,32 @@ export async function replyTo(
   });
   stream.finish();
   const { tokens, text, ended, first, waits } = stream;
-  return {
+  const reply: Reply = {
     text,
     tokens,
     finishReason: stream.stopped ? 'stop-string' : ended ? 'stop' : aborted ? 'aborted' : 'length',
     prefillMs: first === undefined ? null : first - start,
     msPerToken: waits.length > 0 ? waits.reduce((sum, wait) => sum + wait) / waits.length : null,
   };
+  const before = stream.stopped ? stream.settled : undefined;
+  if (before?.cache) cache.restore(before.cache);
+  if (before) return { reply, said: before.said(reply) };
+  return { reply, said: { tokens: ended ? tokens.slice(0, -1) : tokens, rest: '' } };
+}
+
+/** An answer as it was before a token that may be the first of a stop string. */
+class Settled {
+  /** The cache, where it has read more since. */
+  cache: Snapshot | undefined;
+
+  constructor(
+    private readonly tokens: number,
+    private readonly text: string,
+  ) {}
+
+  said({ tokens, text }: Reply): Said {
+    return { tokens: tokens.slice(0, this.tokens), rest: text.slice(this.text.length) };
+  }
 }
 
 /** A token that stands for an image is never said: in a longer conversation there would be an image missing. */
@@ -126,6 +155,8 @@ class ReplyStream extends BaseStreamer {
   readonly waits: number[] = [];
   /** Whether a stop string was found. */
   stopped = false;
+  /** Before the tokens that may be, or are, those of a stop string; undefined where there are none, or no way back. */
+  settled: Settled | undefined;
   readonly criterion = new Until(() => [this.stopped || this.ended]);
   private promptSeen = false;
   private resumed = 0;
@@ -137,6 +168,7 @@ class ReplyStream extends BaseStreamer {
 
   constructor(
     private readonly loaded: LoadedModel,
+    private readonly cache: KVCache,
     private readonly strings: readonly string[],
     private readonly onText: ((text: string) => void) | undefined,
   ) {
@@ -169,12 +201,29 @@ class ReplyStream extends BaseStreamer {
     const now = performance.now();
     if (this.first === undefined) this.first = now;
     else this.waits.push(now - this.resumed);
+    const before = new Settled(this.tokens.length, this.text + this.space);
     this.tokens.push(token);
     this.say(this.stops.push(this.reader.push(token)));
     // A special token is no part of the text, and may be asked for by its name.
     const { tokenizer } = this.loaded;
     const name = this.strings.length > 0 ? tokenizer.decode([token], { skip_special_tokens: false }) : '';
     this.stopped ||= this.stops.found !== undefined || this.strings.includes(name);
+    if (this.strings.length > 0) this.settle(before);
+  }
+
+  /** The cache has not read the token that is told: this is the moment to keep it as it was before. */
+  private settle(before: Settled): void {
+    if (!this.stopped && !this.stops.isHolding && !this.reader.isWaiting) {
+      this.settled = undefined;
+      return;
+    }
+    if (this.settled) return;
+    try {
+      if (!this.stopped) before.cache = this.cache.snapshot();
+      this.settled = before;
+    } catch (cause) {
+      if (!(cause instanceof ElasticCacheError && cause.code === 'invalid-policy')) throw cause;
+    }
   }
 
   /** The space at both ends of an answer is not part of it. */

@@ -29,6 +29,11 @@ export class Detokenizer {
     return text;
   }
 
+  /** Whether there are tokens whose text is not out. */
+  get isWaiting(): boolean {
+    return this.pending.length > 0;
+  }
+
   /** What is left at the end, whole or not. */
   end(): string {
     const text = this.fresh();

@@ -23,6 +23,11 @@ export class StopStrings {
     return text.slice(0, end);
   }
 
+  /** Whether the end of the text so far may be the beginning of one. */
+  get isHolding(): boolean {
+    return this.held !== '';
+  }
+
   /** What was held back, when no more text comes. */
   end(): string {
     const rest = this.found === undefined ? this.held : '';

@@ -1,0 +1,52 @@
+import { ElasticCacheError } from '../../errors.js';
+import { KVCache } from '../../memory/kv-cache.js';
+import { refuseUnknown } from '../../options.js';
+import type { LoadedModel } from '../loaded-model.js';
+import type { Question } from './prepare-inputs.js';
+
+/**
+ * Refuses what is no question, whatever its types said.
+ * @param where the function that takes it
+ * @throws ElasticCacheError 'invalid-option', or 'invalid-prompt' for a prompt that is no text
+ */
+export function checkQuestion(where: string, question: Question): void {
+  refuseUnknown(where, question ?? null, ['images', 'prompt', 'system']);
+  const { images = [], prompt, system } = question;
+  if (typeof prompt !== 'string') {
+    throw new ElasticCacheError('invalid-prompt', `prompt is ${kindOf(prompt)}; give a text.`);
+  }
+  refuseOtherSystem(system);
+  if (!Array.isArray(images)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `images is ${kindOf(images)}; give a list, also of one image, such as images: [image].`,
+    );
+  }
+}
+
+/** Refuses what is no loaded model, no cache, or no text for what the model is told. @throws ElasticCacheError 'invalid-option' */
+export function checkConversation(loaded: LoadedModel, cache: KVCache, system: string | undefined): void {
+  if (!Object(loaded).model) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `the model is ${kindOf(loaded)}; give what loadElastic() returned, whole and awaited.`,
+    );
+  }
+  if (!(cache instanceof KVCache)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `cache is ${kindOf(cache)}; give one, such as new ElasticCache({ budget: 0.2 }).`,
+    );
+  }
+  refuseOtherSystem(system);
+}
+
+function refuseOtherSystem(system: unknown): void {
+  if (system === undefined || typeof system === 'string') return;
+  throw new ElasticCacheError('invalid-option', `system is ${kindOf(system)}; give a text.`);
+}
+
+function kindOf(value: unknown): string {
+  if (value === undefined || value === null) return String(value);
+  return typeof value === 'object' ? 'an object of another kind' : `a ${typeof value}`;
+}
