@@ -98,9 +98,7 @@ describe('options', () => {
 describe('a prompt that is too long for the model', () => {
   it('is told in one sentence, without the tensors it was made into', async () => {
     const { stderr, code } = await run(...generate({ prompt: 'w1 '.repeat(3000) }));
-    expect(stderr).toMatch(
-      /^loading [^\n]*\nerror: The text has [^\n]* does not take as many[^\n]*\n$/,
-    );
+    expect(stderr).toMatch(/^loading [^\n]*\nerror: The text has [^\n]* does not take as many[^\n]*\n$/);
     expect(code).toBe(1);
   });
 });
