@@ -1,15 +1,15 @@
 import type { CachePolicy } from '../cache/policy.js';
 import { eachLayer, keepAll } from '../cache/policy.js';
-import { ElasticCacheError, reasonOf, refuseAborted } from '../errors.js';
+import { ElasticCacheError, refuseAborted } from '../errors.js';
 import { contractNames, type DecoderSignature, MASK } from '../graph/decoder.js';
 import { KVCache } from '../memory/kv-cache.js';
 import type { KeyRotation } from '../memory/rows/rotation.js';
 import type { LayerRows } from '../memory/shape.js';
 import { Feeder, type Pass } from './feeds.js';
-import { refuseNonFinite } from './finite.js';
 import { measureKeyRotations } from './key-rotation.js';
 import { type InferenceSession, Tensor } from './ort.js';
 import { realTokens } from './padding.js';
+import { refusedPass, refuseNonFinite } from './refused-steps.js';
 import { concatSequence, gatherSequence, scatterRows, sliceSequence } from './tensors.js';
 
 /** New tokens for the decoder. */
@@ -261,36 +261,6 @@ export class Decoder {
       logits: logits && pass.logits === 'last' ? sliceSequence(logits, 1, given - 1, given) : logits,
     };
   }
-}
-
-/** What ONNX Runtime says of a text that is longer than a graph's tables. */
-const BEYOND_TABLES = /position_ids|(cos|sin)_cache|out of (data )?(bounds|range)|broadcast/i;
-
-/** What to throw for new tokens after `seen` that ONNX Runtime does not run: nearly always, the text is too long for the graph. */
-function refusedPass(
-  { type, data }: Tensor,
-  tokens: number,
-  seen: number,
-  cause: unknown,
-): ElasticCacheError {
-  const reason = reasonOf(cause);
-  const index = /idx=(-?\d+)/.exec(reason)?.[1];
-  const isNoToken =
-    type === 'int64' && index !== undefined && (data as BigInt64Array).includes(BigInt(index));
-  // A single token after others: it ran as long as the text was shorter.
-  const isNext = tokens === 1 && seen > 0 && !/alloc|memory/i.test(reason);
-  if (!isNoToken && (isNext || BEYOND_TABLES.test(reason))) {
-    return new ElasticCacheError(
-      'context-full',
-      `The text has ${seen + tokens} tokens and this model's decoder does not take as many, whatever its cache keeps of them; shorten it, or begin another conversation. (${reason})`,
-      { cause },
-    );
-  }
-  return new ElasticCacheError(
-    'invalid-prompt',
-    `The decoder cannot run ${tokens} tokens after ${seen}; are they of this model's tokenizer? (${reason})`,
-    { cause },
-  );
 }
 
 /** Throws `invalid-prompt` when a batch of tokens or of their embeddings, [B, S, ..], holds none. */

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { LlavaForConditionalGeneration, Tensor } from '@huggingface/transformers';
 import { expect, it } from 'vitest';
 import { ElasticCache, loadElastic, prepareInputs, readImage } from '../../src/index.js';
-import { promptText } from '../../src/models/conversation/prompt-text.js';
+import { promptText } from '../../src/models/conversation/template/prompt-text.js';
 import { readCompressed } from '../../src/models/measuring/read-compressed.js';
 import { answerSurprise, answerTokens } from '../../src/models/measuring/teacher-forcing.js';
 

@@ -13,7 +13,7 @@ import {
   prepareInputs,
   tokensAfterImage,
 } from '../../src/models/conversation/prepare-inputs.js';
-import { promptText } from '../../src/models/conversation/prompt-text.js';
+import { promptText } from '../../src/models/conversation/template/prompt-text.js';
 import { imageTokenId } from '../../src/models/families/image-token.js';
 import { imageTokensOf } from '../../src/models/families/registry.js';
 import { loadElastic } from '../../src/models/load.js';

@@ -11,7 +11,7 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { type Inputs, prepareInputs } from '../../src/models/conversation/prepare-inputs.js';
-import { promptText } from '../../src/models/conversation/prompt-text.js';
+import { promptText } from '../../src/models/conversation/template/prompt-text.js';
 import { phi3V } from '../../src/models/families/phi3-v.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';

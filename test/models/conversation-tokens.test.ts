@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { nextInputs } from '../../src/models/conversation/next-inputs.js';
 import { type Inputs, prepareInputs } from '../../src/models/conversation/prepare-inputs.js';
-import { nextTurnText, promptText } from '../../src/models/conversation/prompt-text.js';
+import { nextTurnText, promptText } from '../../src/models/conversation/template/prompt-text.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
 import {
   CHATML_TEXT,

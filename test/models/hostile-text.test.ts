@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { prepareInputs } from '../../src/models/conversation/prepare-inputs.js';
-import { nextTurnText, promptText } from '../../src/models/conversation/prompt-text.js';
+import { nextTurnText, promptText } from '../../src/models/conversation/template/prompt-text.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
 import { FAMILIES, writeTinyFamily } from '../families/tiny-families.js';

@@ -1,6 +1,6 @@
 import { ElasticCacheError } from '../../errors.js';
 import { type Inputs, readingImages } from '../../models/conversation/prepare-inputs.js';
-import { promptText } from '../../models/conversation/prompt-text.js';
+import { promptText } from '../../models/conversation/template/prompt-text.js';
 import { encode } from '../../models/families/family.js';
 import { familyOf } from '../../models/families/registry.js';
 import { imageInputs } from '../../models/images/image-inputs.js';

@@ -1,9 +1,9 @@
 import { ElasticCacheError } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
 import type { LoadedModel } from '../loaded-model.js';
-import { checkConversation, checkQuestion } from './checked-question.js';
 import { nextInputs } from './next-inputs.js';
 import { type Inputs, prepareInputs, type Question } from './prepare-inputs.js';
+import { checkConversation, checkQuestion } from './question.js';
 import { type Reply, type ReplySettings, replyTo, type Said } from './reply.js';
 
 /** What is told of a turn while it runs. */

@@ -5,8 +5,8 @@ import { imageInputs } from '../images/image-inputs.js';
 import type { ImageSource } from '../images/image-source.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { type Question, readingImages } from './prepare-inputs.js';
-import { nextTurnText } from './prompt-text.js';
 import type { Said } from './reply.js';
+import { nextTurnText } from './template/prompt-text.js';
 
 /**
  * The inputs of a conversation that goes on: all its tokens and images, with another turn behind what the model said.

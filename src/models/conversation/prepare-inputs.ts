@@ -2,21 +2,12 @@ import { ElasticCacheError } from '../../errors.js';
 import { encode, type Inputs } from '../families/family.js';
 import { familyOf, imageTokensOf } from '../families/registry.js';
 import { imageInputs } from '../images/image-inputs.js';
-import type { ImageSource } from '../images/image-source.js';
 import type { LoadedModel, LoadedVisionModel } from '../loaded-model.js';
-import { checkQuestion } from './checked-question.js';
-import { promptText } from './prompt-text.js';
+import { checkQuestion, type Question } from './question.js';
+import { promptText } from './template/prompt-text.js';
 
 export type { Inputs } from '../families/family.js';
-
-/** What a model is asked: one turn of a conversation. */
-export interface Question {
-  /** None, one or several, in the order in which the model shall see them; what is not read yet is, as {@link readImage} does. */
-  images?: readonly ImageSource[];
-  prompt: string;
-  /** What the model is told before the first turn. */
-  system?: string | undefined;
-}
+export type { Question } from './question.js';
 
 /**
  * Makes a model's inputs from images and a prompt, by the chat template that came with it, else in the form its family was

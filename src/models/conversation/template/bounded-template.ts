@@ -1,5 +1,5 @@
 import { createContext, Script } from 'node:vm';
-import { ElasticCacheError, reasonOf } from '../../errors.js';
+import { ElasticCacheError, reasonOf } from '../../../errors.js';
 
 /** Milliseconds that a template may take: those there are take a few. */
 const MOST_TIME = 5000;

@@ -1,6 +1,6 @@
-import { ElasticCacheError } from '../../errors.js';
-import { familyOf } from '../families/registry.js';
-import type { LoadedModel } from '../loaded-model.js';
+import { ElasticCacheError } from '../../../errors.js';
+import { familyOf } from '../../families/registry.js';
+import type { LoadedModel } from '../../loaded-model.js';
 import { boundedly, templateFailed } from './bounded-template.js';
 import { refuseReserved } from './reserved-tokens.js';
 

@@ -1,5 +1,6 @@
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, reasonOf } from '../errors.js';
 import type { DecoderLayer } from '../graph/decoder.js';
+import type { Tensor } from './ort.js';
 
 /** What a step gave of one layer. */
 interface LayerOutputs {
@@ -62,4 +63,33 @@ function hasFiniteData({ type, data }: { type: string; data: unknown }): boolean
 function areFinite(numbers: ArrayLike<number>): boolean {
   for (let i = 0; i < numbers.length; i++) if (!Number.isFinite(numbers[i])) return false;
   return true;
+}
+/** What ONNX Runtime says of a text that is longer than a graph's tables. */
+const BEYOND_TABLES = /position_ids|(cos|sin)_cache|out of (data )?(bounds|range)|broadcast/i;
+
+/** What to throw for new tokens after `seen` that ONNX Runtime does not run: nearly always, the text is too long for the graph. */
+export function refusedPass(
+  { type, data }: Tensor,
+  tokens: number,
+  seen: number,
+  cause: unknown,
+): ElasticCacheError {
+  const reason = reasonOf(cause);
+  const index = /idx=(-?\d+)/.exec(reason)?.[1];
+  const isNoToken =
+    type === 'int64' && index !== undefined && (data as BigInt64Array).includes(BigInt(index));
+  // A single token after others: it ran as long as the text was shorter.
+  const isNext = tokens === 1 && seen > 0 && !/alloc|memory/i.test(reason);
+  if (!isNoToken && (isNext || BEYOND_TABLES.test(reason))) {
+    return new ElasticCacheError(
+      'context-full',
+      `The text has ${seen + tokens} tokens and this model's decoder does not take as many, whatever its cache keeps of them; shorten it, or begin another conversation. (${reason})`,
+      { cause },
+    );
+  }
+  return new ElasticCacheError(
+    'invalid-prompt',
+    `The decoder cannot run ${tokens} tokens after ${seen}; are they of this model's tokenizer? (${reason})`,
+    { cause },
+  );
 }

@@ -1,8 +1,17 @@
 import { ElasticCacheError } from '../../errors.js';
 import { KVCache } from '../../memory/kv-cache.js';
 import { refuseUnknown } from '../../options.js';
+import type { ImageSource } from '../images/image-source.js';
 import type { LoadedModel } from '../loaded-model.js';
-import type { Question } from './prepare-inputs.js';
+
+/** What a model is asked: one turn of a conversation. */
+export interface Question {
+  /** None, one or several, in the order in which the model shall see them; what is not read yet is, as {@link readImage} does. */
+  images?: readonly ImageSource[];
+  prompt: string;
+  /** What the model is told before the first turn. */
+  system?: string | undefined;
+}
 
 /**
  * Refuses what is no question, whatever its types said.

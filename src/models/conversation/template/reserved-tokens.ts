@@ -1,5 +1,5 @@
-import { ElasticCacheError } from '../../errors.js';
-import type { LoadedModel } from '../loaded-model.js';
+import { ElasticCacheError } from '../../../errors.js';
+import type { LoadedModel } from '../../loaded-model.js';
 
 /**
  * Refuses a text of a user that holds what a tokenizer makes a special token of, such as `</s>` or `<|im_end|>`: it would end the turn there, or begin one
