@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'non-finite'
   | 'out-of-memory'
   | 'out-of-space'
+  | 'overloaded'
   | 'prompt-mismatch'
   | 'unknown-policy'
   | 'unsupported-graph'

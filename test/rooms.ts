@@ -33,7 +33,10 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     does: 'transformers.js: loading, families, prompts',
     imports: ['cache', 'memory', 'policies', 'graph', 'runtime'],
   },
-  engine: { does: 'many sequences at once', imports: ['cache', 'memory', 'runtime', 'models'] },
+  engine: {
+    does: 'many sequences at once',
+    imports: ['cache', 'memory', 'policies', 'runtime', 'models'],
+  },
   server: { does: "OpenAI's API", imports: ['engine'] },
   scenes: { does: 'what the demo model sees', imports: [] },
   convert: { does: 'checkpoints to ONNX', imports: ['graph'] },

@@ -55,8 +55,11 @@ describe('memory', () => {
   it('holds entries in rows 0 to held - 1, and hides the others', () => {
     const cache = played(cacheWith({ budget: { tokens: 20 } }), ...ofOne([100], ...steps(50)));
     const { bias, capacity } = cache.past(0);
-    expect(capacity).toBe(21);
-    expect(Array.from(bias)).toEqual([...new Array<number>(20).fill(0), Number.NEGATIVE_INFINITY]);
+    expect(capacity).toBe(32);
+    expect(Array.from(bias)).toEqual([
+      ...new Array<number>(20).fill(0),
+      ...new Array<number>(12).fill(Number.NEGATIVE_INFINITY),
+    ]);
     expect(Array.from(cache.positions(0).subarray(0, 20)).sort((a, b) => a - b)).toEqual(
       Array.from(cache.entries(0).positions),
     );

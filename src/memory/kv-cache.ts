@@ -2,8 +2,9 @@ import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry } from '..
 import { checkPolicy } from '../cache/checked-policy.js';
 import { type Part, partsOf, windowedParts } from '../cache/parts.js';
 import type { Allowance, CachePolicy, PolicyState } from '../cache/policy.js';
-import { Lanes, laneSettings } from './lanes.js';
+import { Lanes, laneSettings, type PastRows } from './lanes.js';
 import type { KeyRotation } from './rows/rotation.js';
+import type { RowBlock } from './rows/row-block.js';
 import { type Snapshot, snapshotOf } from './saving/snapshot.js';
 import {
   type AppendOptions,
@@ -19,7 +20,7 @@ import {
   wholeShape,
 } from './shape.js';
 import { type CacheStats, collectStats } from './stats.js';
-import { type PastRows, Turn } from './turn.js';
+import { Turn } from './turn.js';
 
 export type { AppendOptions, Part };
 export interface KVCacheOptions extends Partial<CacheShape> {
@@ -63,11 +64,6 @@ export class KVCache {
     const bound = this.#shape;
     if (bound !== undefined) {
       checkSameModel(bound, wanted, this.seen > 0);
-      if (this.seen > 0 && bound.batch !== wanted.batch) {
-        throw invalidShape(
-          `this cache holds a batch of ${bound.batch}, not ${wanted.batch}; reset() it or use a new one.`,
-        );
-      }
       const known = JSON.stringify([bound, this.#windows]);
       if (this.seen > 0 || known === JSON.stringify([wanted, windows])) return;
     }
@@ -205,8 +201,8 @@ export class KVCache {
    * @param row a sequence that is run alone; all of them without it
    */
   past(layer: number, row?: number): PastRows {
-    const block = this.#bound.block(layer);
-    return row === undefined ? block : (this.#turns[row]?.past(layer) ?? block.lane(row));
+    if (row === undefined) return this.#bound.block(layer);
+    return this.#turns[row]?.past(layer) ?? this.#bound.past(layer, row);
   }
 
   /** [lanes, lists, capacity] where in the text the entry of each row of {@link past} stands, counted in tokens seen; some number for an empty row. */
@@ -240,14 +236,8 @@ export class KVCache {
   /** Everything that is held and remembered, copied. @throws ElasticCacheError 'invalid-policy' as {@link takeOver} */
   snapshot(): Snapshot {
     const { policy, budget, memo } = this;
-    return snapshotOf(this.#bound, {
-      policy,
-      budget,
-      memo,
-      shape: this.#known,
-      windows: this.#windows,
-      padding: this.#padding,
-    });
+    const rest = { shape: this.#known, windows: this.#windows, padding: this.#padding };
+    return snapshotOf(this.#bound, { policy, budget, memo, ...rest });
   }
 
   /** Holds what a cache of the same policy and budget held. */
@@ -273,14 +263,22 @@ export class KVCache {
     this.memo.clear();
   }
 
+  /**
+   * Has other memory hold the rows of a cache of one sequence.
+   * @param place given the block of each layer and how many of its rows are in use; returns the block that holds these from then on
+   */
+  relocate(place: (layer: number, block: RowBlock, held: number) => RowBlock): void {
+    const lanes = this.#bound;
+    lanes.blocks = lanes.blocks.map((block, layer) => place(layer, block, lanes.held(layer)));
+  }
+
   /** Lets turns that are being read go; what was held before them stays. */
   abandon(): void {
     this.#turns = [];
   }
 
   #turn(row: number): Turn {
-    const { blocks, settings } = this.#bound;
-    this.#turns[row] ??= new Turn(this.#bound.sequence(row), { blocks, lane: row }, settings);
+    this.#turns[row] ??= new Turn(this.#bound.sequence(row), this.#bound, row);
     return this.#turns[row];
   }
 

@@ -2,9 +2,13 @@ import { type Budget, largestHeld } from '../cache/budget.js';
 import type { Allowance, CachePolicy } from '../cache/policy.js';
 import { Sequence, type SequenceState } from '../cache/sequence.js';
 import { appendStep, evict, newestSketch, observe } from './decode-step.js';
+import { headroom, roomFor } from './rows/capacity.js';
 import { KeySketcher } from './rows/key-sketch.js';
-import { headroom, RowBlock, roomFor, type StoredRows } from './rows/row-block.js';
+import { RowBlock, type StoredRows } from './rows/row-block.js';
 import { bytesPerEntry, type EntryRows, invalidShape, type LayerRows, type ModelShape } from './shape.js';
+
+/** What the memory of sequences is fed to the graph as. */
+export type PastRows = Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity'>;
 
 /** How the lanes of a cache are made. */
 export interface LaneSettings {
@@ -85,6 +89,13 @@ export class Lanes {
     const block = this.blocks[layer];
     if (block) return block;
     throw invalidShape(`layer ${layer} is not in this cache, which has ${this.blocks.length} layers.`);
+  }
+
+  /** The rows of one sequence. One that holds nothing is fed none: the empty rows of its lane are those that others need. */
+  past(layer: number, lane: number): PastRows {
+    const block = this.block(layer);
+    if (this.sequence(lane).held(layer) === 0) return new RowBlock({ ...block.shape, lanes: 1 });
+    return block.lane(lane);
   }
 
   /** Puts what a turn left of a sequence in its lane. @param made [layers] blocks of one lane */
@@ -180,7 +191,7 @@ export class Lanes {
   /** The block, or one as large as it has to be: after a turn of many tokens most rows are empty, and their memory is given back. */
   #fitted(block: RowBlock, layer: number): RowBlock {
     const needed = this.held(layer) + 1;
-    if (block.capacity <= needed + 2 * headroom(needed)) return block;
+    if (block.isView || block.capacity <= needed + 2 * headroom(needed)) return block;
     const smaller = new RowBlock(block.shape, this.settings.roomFor(needed));
     this.sequences.forEach((sequence, lane) => {
       smaller.copyLane(lane, block, lane, sequence.held(layer));

@@ -89,7 +89,7 @@ export function checkShape(shape: CacheShape): ModelShape {
 
 /**
  * @param holds whether the cache holds tokens, which mean nothing to another model, whatever its shape
- * @throws ElasticCacheError 'invalid-shape' when a cache of one shape or model is given to another
+ * @throws ElasticCacheError 'invalid-shape' when a cache of one shape or model is given to another, or holds another batch
  */
 export function checkSameModel(cache: ModelShape, model: ModelShape, holds: boolean): void {
   for (const name of ['layers', 'kvHeads', 'headDim', 'format'] as const) {
@@ -98,6 +98,11 @@ export function checkSameModel(cache: ModelShape, model: ModelShape, holds: bool
   }
   if (holds && cache.model !== model.model) {
     throw invalidShape('this cache holds tokens of another model; reset() it or use a new one.');
+  }
+  if (holds && cache.batch !== model.batch) {
+    throw invalidShape(
+      `this cache holds a batch of ${cache.batch}, not ${model.batch}; reset() it or use a new one.`,
+    );
   }
 }
 

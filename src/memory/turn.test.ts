@@ -66,6 +66,30 @@ describe('trim', () => {
   });
 });
 
+describe('turns of several sequences in alternation', () => {
+  it('see what is held as it is then, whatever the others do in between', () => {
+    const both = new KVCache({ policy: full(), budget: 1, ...shape, batch: 2 });
+    const numbers = (tokens: number, from: number) =>
+      [0, 1].map((layer) => {
+        const rows = Float32Array.from({ length: 4 * tokens }, (_, i) => from + layer * 100 + i);
+        return { keys: rows, values: rows };
+      });
+    both.appendTurn(numbers(9, 1000), 9, {}, 0);
+    both.appendTurn(numbers(5, 2000), 5, {}, 1);
+    // The first begins another turn and keeps nothing of it yet; the second has all blocks made anew.
+    both.reserve(3, 3, 0);
+    both.appendTurn(numbers(90, 3000), 90, {}, 1);
+    both.appendStep(numbers(1, 4000), [1]);
+    expect(both.past(0, 0).capacity).toBe(both.past(0).capacity);
+    both.appendTurn(numbers(3, 5000), 3, {}, 0);
+    const alone = new KVCache({ policy: full(), budget: 1, ...shape });
+    alone.appendTurn(numbers(9, 1000), 9);
+    alone.appendTurn(numbers(3, 5000), 3);
+    expect([both.entries(0, 0), both.entries(1, 0)]).toEqual([alone.entries(0), alone.entries(1)]);
+    expect(both.seenBy(1)).toBe(96);
+  });
+});
+
 describe('what fails leaves what was held', () => {
   const failing = (when: (tokens: number) => boolean): CachePolicy => ({
     ...full(),

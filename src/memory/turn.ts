@@ -1,7 +1,7 @@
 import { WindowCounter } from '../cache/parts.js';
 import type { Allowance } from '../cache/policy.js';
 import type { Sequence } from '../cache/sequence.js';
-import type { LaneSettings } from './lanes.js';
+import type { Lanes, PastRows } from './lanes.js';
 import { receivedBy, together } from './received.js';
 import { Candidates } from './rows/candidates.js';
 import type { KeySketcher } from './rows/key-sketch.js';
@@ -9,15 +9,6 @@ import { rebuild } from './rows/rebuild.js';
 import type { KeyRotation } from './rows/rotation.js';
 import { type FloatRows, RowBlock } from './rows/row-block.js';
 import { checkRows, invalidShape, type LayerRows } from './shape.js';
-
-/** A lane of the memory that a sequence holds. */
-export interface LaneOf {
-  readonly blocks: readonly RowBlock[];
-  readonly lane: number;
-}
-
-/** What the memory of a turn is fed to the graph as. */
-export type PastRows = Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity'>;
 
 /**
  * Several new tokens of one sequence, read in parts: a prompt, or a later turn. What is held stays as it is until the turn is complete, and what is held and what is new
@@ -41,22 +32,22 @@ export class Turn {
 
   constructor(
     private readonly sequence: Sequence,
-    /** What is held. */
-    private readonly held: LaneOf,
-    private readonly settings: LaneSettings,
+    /** What is held, with its blocks as they are now: while this sequence reads, others may have them made anew. */
+    private readonly held: Pick<Lanes, 'blocks' | 'past' | 'settings'>,
+    private readonly lane: number,
   ) {
-    const { window } = settings.policy;
+    const { window } = held.settings.policy;
     this.#observed = window === undefined ? undefined : new WindowCounter(window);
   }
 
   /** What the next part attends to in a layer. */
   past(layer: number): PastRows {
-    return this.#staged ? this.#staged[layer]!.lane(0) : this.held.blocks[layer]!.lane(this.held.lane);
+    return this.#staged ? this.#staged[layer]!.lane(0) : this.held.past(layer, this.lane);
   }
 
   /** Rows fed as the past of a layer, empty ones included. */
   fed(layer: number): number {
-    return (this.#staged ?? this.held.blocks)[layer]!.capacity;
+    return this.past(layer).capacity;
   }
 
   /** Bytes of a layer that are kept of the parts so far. */
@@ -80,7 +71,7 @@ export class Turn {
    * @throws ElasticCacheError 'invalid-shape' when it does not fit, or is not what the policy needs; the turn is then as it was
    */
   add(layers: readonly LayerRows[], tokens: number, continues: boolean): void {
-    const { policy, shape } = this.settings;
+    const { policy, shape } = this.held.settings;
     const observed = this.#observed;
     const needed =
       policy.attention !== 'never' && (!observed || !continues || layers[0]?.attention !== undefined);
@@ -98,8 +89,8 @@ export class Turn {
   }
 
   #receive(layers: readonly LayerRows[], tokens: number, needed: boolean): void {
-    const { kvHeads } = this.settings.shape;
-    const { lists, policy } = this.settings;
+    const { kvHeads } = this.held.settings.shape;
+    const { lists, policy } = this.held.settings;
     layers.forEach(({ attention }, layer) => {
       const count = this.sequence.held(layer) + this.tokens;
       const part =
@@ -114,7 +105,7 @@ export class Turn {
 
   #checkImage(tokens: number): void {
     const known = this.sequence.imageKnown(tokens);
-    if (!this.settings.policy.needsImage || known === tokens) return;
+    if (!this.held.settings.policy.needsImage || known === tokens) return;
     throw invalidShape(
       `this policy treats text and image apart, and the kind of ${known} of ${tokens} tokens is known; give generate() input_ids with one id for each, or call noteImage() first.`,
     );
@@ -126,7 +117,7 @@ export class Turn {
    */
   complete(allowed: Allowance, rotations: readonly KeyRotation[] | undefined): RowBlock[] {
     const { sequence } = this;
-    const { policy, shape, biases, windows, sketcher, roomFor } = this.settings;
+    const { policy, shape, biases, windows, sketcher, roomFor } = this.held.settings;
     if (policy.turnMergedKeys && !rotations) {
       throw invalidShape(
         'this policy turns keys to other positions: run the cache through generate(), or call noteRotation() first.',
@@ -135,9 +126,7 @@ export class Turn {
     const candidates = this.#last.map((last, layer) => {
       const lists = sequence.lists[layer]!;
       const staged = sequence.held(layer) + this.#stagedTokens;
-      const [block, lane] = this.#staged
-        ? [this.#staged[layer]!, 0]
-        : [this.held.blocks[layer]!, this.held.lane];
+      const [block, lane] = this.#staged ? [this.#staged[layer]!, 0] : [this.held.blocks[layer]!, this.lane];
       return new Candidates(
         block,
         lane,
@@ -183,24 +172,27 @@ export class Turn {
   }
 
   #stage(): void {
-    const { kvHeads, headDim, format } = this.settings.shape;
+    const { kvHeads, headDim, format } = this.held.settings.shape;
     this.#staged ??= this.held.blocks.map((block, layer) => {
       const held = this.sequence.held(layer);
-      const copy = new RowBlock({ lanes: 1, kvHeads, headDim, format, biases: this.settings.biases }, held);
-      if (held > 0) copy.copyLane(0, block, this.held.lane, held);
+      const copy = new RowBlock(
+        { lanes: 1, kvHeads, headDim, format, biases: this.held.settings.biases },
+        held,
+      );
+      if (held > 0) copy.copyLane(0, block, this.lane, held);
       return copy;
     });
   }
 
   #block(rows: FloatRows): RowBlock {
-    const { kvHeads, headDim, format } = this.settings.shape;
-    return RowBlock.of(rows, { kvHeads, headDim, format, biases: this.settings.biases });
+    const { kvHeads, headDim, format } = this.held.settings.shape;
+    return RowBlock.of(rows, { kvHeads, headDim, format, biases: this.held.settings.biases });
   }
 
   /** The sketch of a token, by its position: of its keys in the layers that hold it. */
   #sketches(candidates: readonly Candidates[], sketcher: KeySketcher): (position: number) => Float32Array {
     const { sequence } = this;
-    const key = new Float32Array(this.settings.shape.headDim);
+    const key = new Float32Array(this.held.settings.shape.headDim);
     const known = new Map<number, Float32Array>();
     const read = (position: number) => (layer: number, head: number) => {
       const lists = sequence.lists[layer]!;
@@ -210,7 +202,7 @@ export class Turn {
       } else if (row >= 0) {
         const [block, lane] = this.#staged
           ? [this.#staged[layer]!, 0]
-          : [this.held.blocks[layer]!, this.held.lane];
+          : [this.held.blocks[layer]!, this.lane];
         block.read('keys', lane, head, row, key);
       } else {
         key.fill(0);

@@ -7,9 +7,8 @@ import {
 import { ElasticCacheError, reasonOf, refuseAborted } from '../errors.js';
 import { KVCache } from '../memory/kv-cache.js';
 import { full } from '../policies/full.js';
-import { refuseNone } from '../runtime/decoder.js';
 import { type BoundSession, CACHE_HANDLE_INPUT, type ElasticSession } from '../runtime/elastic-session.js';
-import { realTokens } from '../runtime/padding.js';
+import { realTokens, refuseNone } from '../runtime/new-tokens.js';
 import { SeenPictures } from './conversation/seen-pictures.js';
 import { SeenTokens } from './conversation/seen-tokens.js';
 import { familyOf, imageTokensOf } from './families/registry.js';

@@ -5,7 +5,7 @@ export function full(): CachePolicy {
   return {
     name: 'full',
     attention: 'never',
-    minimum: 0,
+    minimum: Number.MAX_SAFE_INTEGER,
     begin: () => eachLayer({ compress: ({ tokens }) => keepAll(tokens), evict: () => -1 }),
   };
 }

@@ -3,28 +3,15 @@ import { eachLayer, keepAll } from '../cache/policy.js';
 import { ElasticCacheError, refuseAborted } from '../errors.js';
 import { contractNames, type DecoderSignature, MASK } from '../graph/decoder.js';
 import { KVCache } from '../memory/kv-cache.js';
+import type { Batch } from '../memory/lane-pool.js';
 import type { KeyRotation } from '../memory/rows/rotation.js';
 import type { LayerRows } from '../memory/shape.js';
 import { Feeder, type Pass } from './feeds.js';
 import { measureKeyRotations } from './key-rotation.js';
+import { type DecoderInput, realTokens, refuseNone, type StepInput, shifted } from './new-tokens.js';
 import { type InferenceSession, Tensor } from './ort.js';
-import { realTokens } from './padding.js';
 import { refusedPass, refuseNonFinite } from './refused-steps.js';
 import { concatSequence, gatherSequence, scatterRows, sliceSequence } from './tensors.js';
-
-/** New tokens for the decoder. */
-export interface DecoderInput {
-  /** The new tokens as the decoder takes them: embeddings [B, S, hidden], or ids [B, S]. */
-  newTokens: Tensor;
-  /** Their positions in the text, [B, S], or [3, B, S] where the model rotates by time, row and column. */
-  positionIds: Tensor;
-  /** 1 for a token, 0 for padding, [B, S] or more columns of which the last S count; all tokens without it. */
-  mask?: Pick<Tensor, 'data' | 'dims'> | undefined;
-  /** Logits of the last new token only, or of every new token. */
-  logits: 'last' | 'all';
-  /** Ends the run before its next pass. */
-  signal?: AbortSignal | null | undefined;
-}
 
 const names = contractNames;
 
@@ -89,7 +76,7 @@ export class Decoder {
     const seen = () => Array.from({ length: cache.batch }, (_, row) => cache.seenBy(row));
     const before = seen();
     try {
-      if (cache.rotationNeeded) cache.noteRotation(await this.rotations(input.newTokens));
+      await this.prepare(cache, input);
       if (tokens === 1 && cache.begun) return await this.step(cache, input);
       return await this.turns(cache, input, real);
     } catch (error) {
@@ -97,6 +84,27 @@ export class Decoder {
       if (seen().some((tokens, row) => tokens !== before[row])) cache.reset();
       throw error;
     }
+  }
+
+  /**
+   * Reads a turn of one sequence part by part: each `next()` is one pass, and others may run between them. What is not read to its end is let go by `return()`, and the
+   * cache is then as it was.
+   * @returns the logits, as {@link run}
+   * @throws ElasticCacheError as {@link run}
+   */
+  async *read(cache: KVCache, input: DecoderInput): AsyncGenerator<void, Tensor> {
+    refuseNone(input.newTokens);
+    try {
+      await this.prepare(cache, input);
+      return yield* this.parts(cache, 0, input);
+    } finally {
+      // Of a turn that is complete nothing is left to let go.
+      cache.abandon();
+    }
+  }
+
+  private async prepare(cache: KVCache, { newTokens }: DecoderInput): Promise<void> {
+    if (cache.rotationNeeded) cache.noteRotation(await this.rotations(newTokens));
   }
 
   /** How each layer rotates its keys; measured once, with any token. */
@@ -114,7 +122,7 @@ export class Decoder {
       const data = (newTokens.data as Float32Array).slice(0, dims[2] ?? 1);
       const token = new Tensor(newTokens.type, data, dims);
       const at = new Tensor('int64', [BigInt(position)], [1, 1]);
-      await this.turn(cache, 0, { newTokens: token, positionIds: at, logits: 'last' });
+      await ended(this.parts(cache, 0, { newTokens: token, positionIds: at, logits: 'last' }));
       return layers.map(({ index }) => cache.entries(index).keys);
     }, this.shape.headDim);
     return this.keyRotations;
@@ -128,7 +136,7 @@ export class Decoder {
   /** Each sequence reads its new tokens. */
   private async turns(cache: KVCache, input: DecoderInput, real: readonly number[][]): Promise<Tensor> {
     const { newTokens, positionIds, logits, signal } = input;
-    if (real.length === 1 && real[0]!.length === newTokens.dims[1]) return this.turn(cache, 0, input);
+    if (real.length === 1 && real[0]!.length === newTokens.dims[1]) return ended(this.parts(cache, 0, input));
     const before = cache.seen;
     const rows: Tensor[] = [];
     for (const [row, tokens] of real.entries()) {
@@ -139,17 +147,18 @@ export class Decoder {
         signal,
       };
       const single = tokens.length === 1 && cache.seenBy(row) > 0;
-      rows.push(single ? await this.stepAlone(cache, row, own) : await this.turn(cache, row, own));
+      rows.push(single ? await this.stepAlone(cache, row, own) : await ended(this.parts(cache, row, own)));
     }
     cache.noteColumns(before + newTokens.dims[1]!);
     return logits === 'last' ? concatRows(rows) : scatterRows(rows, real, newTokens.dims[1]!);
   }
 
-  private async turn(
+  /** A turn of one sequence, pass by pass. */
+  private async *parts(
     cache: KVCache,
     row: number,
     { newTokens, positionIds, logits, signal }: DecoderInput,
-  ): Promise<Tensor> {
+  ): AsyncGenerator<void, Tensor> {
     const length = newTokens.dims[1]!;
     const positions = shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]);
     const textLength = cache.nextPosition(row) + length;
@@ -172,12 +181,13 @@ export class Decoder {
       cache.appendTurn(layers, tokens, { turnContinues: !last }, row);
       if (given) kept.push(given);
       start = end;
+      if (!last) yield;
     }
     return concatSequence(kept);
   }
 
-  /** One new token of every sequence. */
-  private async step(cache: KVCache, { newTokens, positionIds }: DecoderInput): Promise<Tensor> {
+  /** One new token of every sequence, [B, 1, ..]; logits [B, 1, vocab]. A pass that fails leaves all of them as they were. @throws ElasticCacheError as {@link run} */
+  async step(cache: Batch, { newTokens, positionIds }: StepInput): Promise<Tensor> {
     const rows = Array.from({ length: cache.batch }, (_, row) => row);
     const lengths = rows.map((row) => cache.nextPosition(row) + 1);
     const positions = shifted(
@@ -211,11 +221,7 @@ export class Decoder {
   }
 
   /** One new token of one sequence of several. */
-  private async stepAlone(
-    cache: KVCache,
-    row: number,
-    { newTokens, positionIds }: Pick<DecoderInput, 'newTokens' | 'positionIds'>,
-  ): Promise<Tensor> {
+  async stepAlone(cache: Batch, row: number, { newTokens, positionIds }: StepInput): Promise<Tensor> {
     const { layers, logits } = await this.pass(cache, {
       newTokens,
       positionIds: shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]),
@@ -229,7 +235,7 @@ export class Decoder {
   }
 
   private async pass(
-    cache: KVCache,
+    cache: KVCache | Batch,
     pass: Pass,
   ): Promise<{ layers: LayerRows[]; logits: Tensor | undefined }> {
     const [batch, tokens] = pass.newTokens.dims as [number, number, number];
@@ -263,13 +269,12 @@ export class Decoder {
   }
 }
 
-/** Throws `invalid-prompt` when a batch of tokens or of their embeddings, [B, S, ..], holds none. */
-export function refuseNone({ dims }: Pick<Tensor, 'dims'>): void {
-  if (dims[0] !== 0 && dims[1] !== 0) return;
-  throw new ElasticCacheError(
-    'invalid-prompt',
-    `There are no tokens to run (the inputs are of shape [${dims.join(', ')}]); pass at least one.`,
-  );
+/** What a generator returns at its end. */
+async function ended<T>(parts: AsyncGenerator<void, T>): Promise<T> {
+  for (;;) {
+    const { done, value } = await parts.next();
+    if (done) return value;
+  }
 }
 
 /** Logits [1, 1, V] of each sequence as [B, 1, V]. */
@@ -279,14 +284,4 @@ function concatRows(rows: readonly Tensor[]): Tensor {
     rows.map(() => [0]),
     1,
   );
-}
-
-/** Positions [.., B, S] moved by an offset for each sequence: a policy may number new tokens by what it holds. */
-function shifted(positionIds: Tensor, offsets: readonly number[]): Tensor {
-  if (offsets.every((offset) => offset === 0)) return positionIds;
-  const tokens = positionIds.dims.at(-1)!;
-  const moved = (positionIds.data as BigInt64Array).map(
-    (position, i) => position + BigInt(offsets[Math.floor(i / tokens) % offsets.length]!),
-  );
-  return new Tensor('int64', moved, positionIds.dims);
 }

@@ -2,13 +2,16 @@ import { ElasticCacheError } from '../errors.js';
 import type { TokenInput } from '../graph/decoder.js';
 import type { KVCache } from '../memory/kv-cache.js';
 import type { Decoder } from './decoder.js';
+import { realTokens } from './new-tokens.js';
 import { Tensor, type ValueMetadata } from './ort.js';
-import { realTokens } from './padding.js';
 
 /** The one cache tensor transformers.js carries from step to step: the length of its third axis is the tokens seen. */
 export const CACHE_HANDLE_INPUT = 'past_key_values.0.key';
 /** The name it comes back under. */
 export const CACHE_HANDLE_OUTPUT = 'present.0.key';
+
+/** What runs new tokens over what a cache holds. */
+export type Runner = Pick<Decoder, 'run'>;
 
 type Feeds = Readonly<Record<string, Tensor>>;
 
@@ -41,6 +44,7 @@ export class ElasticSession {
 
   private readonly caches = new WeakMap<Tensor, KVCache>();
   private readonly inUse = new WeakSet<KVCache>();
+  private readonly runners = new WeakMap<KVCache, Runner>();
 
   constructor(
     /** Runs the tokens. */
@@ -59,6 +63,11 @@ export class ElasticSession {
       tensorOf('logits', 'float32', ['batch_size', 'sequence_length', 'vocab_size']),
       tensorOf(CACHE_HANDLE_OUTPUT, 'float32', ['batch_size', 0, 'total_sequence_length', headDim]),
     ];
+  }
+
+  /** Has another than the decoder run the tokens of a cache: one that runs those of several together. */
+  runBy(cache: KVCache, runner: Runner): void {
+    this.runners.set(cache, runner);
   }
 
   /** The tensor that stands for a cache in its present state. */
@@ -115,7 +124,8 @@ export class ElasticSession {
     const batch = newTokens.dims[0]!;
     this.refuseOther(cache, feeds[CACHE_HANDLE_INPUT]!);
     this.claim(cache, batch);
-    const logits = await this.decoder.run(cache, {
+    const runner = this.runners.get(cache) ?? this.decoder;
+    const logits = await runner.run(cache, {
       newTokens,
       // transformers.js counts from 1 for some families, and only where a decoder takes positions.
       positionIds: this.decoder.signature.countsTokens

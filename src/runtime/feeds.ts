@@ -1,5 +1,5 @@
 import { type DecoderSignature, contractNames as names } from '../graph/decoder.js';
-import type { KVCache } from '../memory/kv-cache.js';
+import type { Batch } from '../memory/lane-pool.js';
 import type { Rows } from '../memory/rows/formats.js';
 import { Tensor } from './ort.js';
 import { causalBias, heldTensor, readable } from './tensors.js';
@@ -26,7 +26,7 @@ export class Feeder {
 
   constructor(private readonly signature: DecoderSignature) {}
 
-  of(cache: KVCache, pass: Pass): Feeds {
+  of(cache: Batch, pass: Pass): Feeds {
     const feeds = this.newTokens(cache, pass);
     const batch = pass.newTokens.dims[0]!;
     for (const { index, window } of this.signature.layers) {
@@ -39,7 +39,7 @@ export class Feeder {
     return feeds;
   }
 
-  private past(feeds: Feeds, cache: KVCache, layer: number, batch: number, row: number | undefined): void {
+  private past(feeds: Feeds, cache: Batch, layer: number, batch: number, row: number | undefined): void {
     const { past: format, layers } = this.signature;
     const { kvHeads, headDim } = layers[layer]!;
     const { keys, values, bias, capacity } = cache.past(layer, row);
@@ -55,7 +55,7 @@ export class Feeder {
   }
 
   /** The inputs that are not the past. */
-  private newTokens(cache: KVCache, { newTokens, positionIds, logits, textLength, row }: Pass): Feeds {
+  private newTokens(cache: Batch, { newTokens, positionIds, logits, textLength, row }: Pass): Feeds {
     const { signature } = this;
     const [batch, tokens] = newTokens.dims as [number, number];
     if (this.mask.dims[0] !== batch || this.mask.dims[2] !== tokens) this.mask = causalBias(batch, tokens);
@@ -80,7 +80,7 @@ export class Feeder {
 }
 
 /** `attention_mask` [B, tokens seen + S] of a decoder that counts positions by it: a sequence that has seen fewer has zeros before. */
-function wholeMask(cache: KVCache, batch: number, tokens: number, row: number | undefined): Tensor {
+function wholeMask(cache: Batch, batch: number, tokens: number, row: number | undefined): Tensor {
   const seen = Array.from({ length: batch }, (_, lane) => cache.nextPosition(row ?? lane) + tokens);
   const length = Math.max(...seen);
   const data = new BigInt64Array(batch * length).fill(1n);

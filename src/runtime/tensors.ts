@@ -105,6 +105,22 @@ export function scatterRows(
   return new Tensor(first.type, data, [rows.length, length, width]);
 }
 
+/** Tensors of one sequence each, [.., 1, ..] at `axis`, as one of all: [.., B, ..]. Shares memory where there is but one. */
+export function stackSequences(tensors: readonly Tensor[], axis: number): Tensor {
+  const [first] = tensors as [Tensor, ...Tensor[]];
+  if (tensors.length === 1) return first;
+  const inner = product(first.dims.slice(axis + 1));
+  const outer = product(first.dims.slice(0, axis));
+  const data = new (first.data.constructor as Float32ArrayConstructor)(outer * tensors.length * inner);
+  for (let block = 0; block < outer; block++) {
+    tensors.forEach((tensor, row) => {
+      const own = (tensor.data as Float32Array).subarray(block * inner, (block + 1) * inner);
+      data.set(own, (block * tensors.length + row) * inner);
+    });
+  }
+  return new Tensor(first.type, data, first.dims.with(axis, tensors.length));
+}
+
 /** Keys or values as they are held, as a tensor over the same memory. */
 export function heldTensor(format: KVFormat, numbers: Held, dims: readonly number[]): Tensor {
   return readable(new Tensor(format, numbers, dims));

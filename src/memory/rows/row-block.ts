@@ -48,6 +48,8 @@ export class RowBlock {
   /** [lanes, biases, capacity] added to the scores: -Infinity beyond what a lane holds */
   bias = new Float32Array(0);
   capacity = 0;
+  /** Whether its memory is another block's. */
+  readonly isView: boolean = false;
 
   constructor(
     readonly shape: BlockShape,
@@ -109,29 +111,36 @@ export class RowBlock {
     };
   }
 
-  /** Bytes allocated, reserved room included. */
+  /** Bytes allocated, reserved room included; of a {@link view}, those that it sees. */
   get bytes(): number {
-    const of = ({ numbers, scales }: Rows) => numbers.buffer.byteLength + (scales?.buffer.byteLength ?? 0);
+    const size = (array: Held | Float32Array | undefined) =>
+      (this.isView ? array?.byteLength : array?.buffer.byteLength) ?? 0;
+    const of = ({ numbers, scales }: Rows) => size(numbers) + size(scales);
     return of(this.keys) + of(this.values) + this.bias.byteLength;
   }
 
-  /** The memory of one lane, which is in one piece. Shares it. */
-  lane(lane: number): Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity'> {
+  /** The memory of one lane, or of `count` from there on, which is in one piece. Shares it. */
+  lane(lane: number, count = 1): Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity'> {
     const { kvHeads, headDim, biases } = this.shape;
     const { capacity } = this;
+    const [start, end] = [lane * capacity, (lane + count) * capacity];
     const part = ({ numbers, scales }: Rows): Rows => ({
-      numbers: numbers.subarray(
-        lane * kvHeads * capacity * headDim,
-        (lane + 1) * kvHeads * capacity * headDim,
-      ) as Held,
-      scales: scales?.subarray(lane * kvHeads * capacity, (lane + 1) * kvHeads * capacity),
+      numbers: numbers.subarray(start * kvHeads * headDim, end * kvHeads * headDim) as Held,
+      scales: scales?.subarray(start * kvHeads, end * kvHeads),
     });
     return {
       keys: part(this.keys),
       values: part(this.values),
-      bias: this.bias.subarray(lane * biases * capacity, (lane + 1) * biases * capacity),
+      bias: this.bias.subarray(start * biases, end * biases),
       capacity,
     };
+  }
+
+  /** One lane as a block of its own over the same memory, which neither grows nor shrinks. */
+  view(lane: number): RowBlock {
+    const view = new RowBlock({ ...this.shape, lanes: 1 });
+    Object.assign(view, this.lane(lane), { isView: true });
+    return view;
   }
 
   /** Allocates memory for `capacity` rows in one piece; growing up to there then needs no more of it. */
@@ -284,15 +293,4 @@ export class RowBlock {
     const start = (lane * this.shape.biases + of) * this.capacity;
     return this.bias.subarray(start, start + this.capacity);
   }
-}
-
-/** Rows allocated beyond those needed: a sixteenth, so that growing costs O(1) per token and little memory. */
-export function headroom(rows: number): number {
-  return Math.max(16, rows >> 4);
-}
-
-/** Capacity to allocate when `rows` are needed: with room to grow, but not beyond the `most` that are ever needed. */
-export function roomFor(rows: number, most: number): number {
-  const roomy = rows + headroom(rows);
-  return rows <= most ? Math.min(roomy, most) : roomy;
 }

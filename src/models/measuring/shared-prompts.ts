@@ -1,7 +1,8 @@
 import { ElasticCacheError } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
-import type { Decoder, DecoderInput } from '../../runtime/decoder.js';
+import type { Decoder } from '../../runtime/decoder.js';
 import { ElasticSession } from '../../runtime/elastic-session.js';
+import type { DecoderInput } from '../../runtime/new-tokens.js';
 import type { LoadedModel } from '../loaded-model.js';
 
 type Append = Parameters<KVCache['appendTurn']>;

@@ -1,0 +1,53 @@
+import type { Budget } from '../cache/budget.js';
+import type { CachePolicy } from '../cache/policy.js';
+import type { CacheStats } from '../memory/stats.js';
+import type { Inputs } from '../models/conversation/prepare-inputs.js';
+import { type FinishReason, REPLY_SETTINGS, type ReplySettings } from '../models/conversation/reply.js';
+import type { PolicySpec } from '../policies/registry.js';
+import type { Message } from './messages.js';
+
+/** What an engine is asked: a conversation that ends with a user's turn, or a model's inputs. */
+export interface EngineRequest extends ReplySettings {
+  readonly messages?: readonly Message[] | undefined;
+  /** Instead of messages: what `prepareInputs()` makes. */
+  readonly inputs?: Inputs | undefined;
+  /** What its cache keeps, and how much of it: the engine's own unless told. */
+  readonly policy?: PolicySpec | CachePolicy | undefined;
+  readonly budget?: Budget | undefined;
+  /** Who comes first: the higher; 0 unless told. One more is worth ten seconds of waiting, so that everybody comes in. */
+  readonly priority?: number | undefined;
+}
+
+export const REQUEST_OPTIONS = ['messages', 'inputs', 'policy', 'budget', 'priority', ...REPLY_SETTINGS];
+
+/** What comes of a request: that it runs; text, piece by piece; what it cost; last how it ended. */
+export type EngineEvent =
+  | { type: 'started'; promptTokens: number; cachedTokens: number }
+  | { type: 'text'; text: string }
+  | { type: 'usage'; usage: EngineUsage }
+  | { type: 'finish'; reason: FinishReason; text: string };
+
+export interface EngineUsage {
+  /** Tokens of the prompt, the conversation before it included. */
+  promptTokens: number;
+  /** How many of these were held already, which took no time. */
+  cachedTokens: number;
+  newTokens: number;
+  /** From the request until it ran. */
+  waitedMs: number;
+  /** From then to the first new token; null when there is none. */
+  prefillMs: number | null;
+  /** Mean over the new tokens after the first; null when there is no second. */
+  msPerToken: number | null;
+  /** What its cache held at the end. */
+  stats: CacheStats;
+}
+
+/** What an engine does at the moment. */
+export interface EngineStats {
+  readonly waiting: number;
+  readonly running: number;
+  /** Bytes that those who run may come to hold, and those allocated for them while they are answered. */
+  readonly bytesPromised: number;
+  readonly bytesAllocated: number;
+}

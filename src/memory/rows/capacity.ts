@@ -1,0 +1,16 @@
+/** Rows allocated beyond those needed: a sixteenth, so that growing costs O(1) per token and little memory. */
+export function headroom(rows: number): number {
+  return Math.max(16, rows >> 4);
+}
+
+/**
+ * Capacities are multiples of it: the kernels of ONNX Runtime add up rows in groups of so many, and the sums are then the same to the last bit however many empty rows
+ * and other lanes stand beside those in use (tested for lanes that are run alone and together).
+ */
+const GROUP = 16;
+
+/** Capacity to allocate when `rows` are needed: with room to grow, but hardly beyond the `most` that are ever needed. */
+export function roomFor(rows: number, most: number): number {
+  const roomy = rows + headroom(rows);
+  return Math.ceil((rows <= most ? Math.min(roomy, most) : roomy) / GROUP) * GROUP;
+}

@@ -1,0 +1,230 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  createEngine,
+  ElasticCache,
+  type EngineRequest,
+  type LoadedModel,
+  prepareInputs,
+} from '../../src/index.js';
+import { picture } from '../picture.js';
+import { alone, heard, tinyModel, words } from './tiny-engine.js';
+
+let loaded: LoadedModel;
+let remove: () => Promise<void>;
+
+beforeAll(async () => {
+  ({ loaded, remove } = await tinyModel());
+});
+afterAll(() => remove());
+
+const asking = (content: string, rest: Partial<EngineRequest> = {}): EngineRequest => ({
+  messages: [{ role: 'user', content }],
+  maxNewTokens: 12,
+  ...rest,
+});
+
+describe('an answer does not depend on who else runs', () => {
+  const requests = fc.array(
+    fc.record({
+      tokens: fc.integer({ min: 1, max: 120 }),
+      image: fc.boolean(),
+      policy: fc.constantFrom('snapkv', 'elastic', 'h2o', 'full', 'elastic-heads', 'local'),
+      budget: fc.constantFrom(0.2, 0.5, 1),
+      maxNewTokens: fc.integer({ min: 1, max: 40 }),
+      temperature: fc.constantFrom(0, 0.8, 1.5),
+      priority: fc.constantFrom(0, 5),
+      /** Events of the others that come first. */
+      after: fc.integer({ min: 0, max: 60 }),
+      /** Texts after which it is aborted. */
+      aborted: fc.option(fc.integer({ min: 0, max: 8 }), { freq: 3 }),
+    }),
+    { minLength: 2, maxLength: 7 },
+  );
+
+  it('with random arrivals, policies, budgets and aborts', async () => {
+    await fc.assert(
+      fc.asyncProperty(requests, fc.integer({ min: 1, max: 4 }), async (all, lanes) => {
+        const engine = await createEngine(loaded, { lanes });
+        let events = 0;
+        const answers = await Promise.all(
+          all.map(async ({ tokens, image, after, aborted, ...settings }, seed) => {
+            const request: EngineRequest = {
+              messages: [
+                { role: 'user', content: words(tokens, seed), ...(image && { images: [picture(seed)] }) },
+              ],
+              seed,
+              ...settings,
+            } as EngineRequest;
+            const begin = events;
+            for (let waited = 0; events < begin + after && waited < 20; waited++)
+              await new Promise((resolve) => setTimeout(resolve, 1));
+            const abort = new AbortController();
+            let texts = 0;
+            if (aborted === 0) abort.abort();
+            const answer = await heard(engine.add({ ...request, signal: abort.signal }), ({ type }) => {
+              events++;
+              if (type === 'text' && ++texts === aborted) abort.abort();
+            });
+            return { request, answer, aborted: abort.signal.aborted };
+          }),
+        );
+        expect(engine.stats).toEqual({ waiting: 0, running: 0, bytesPromised: 0, bytesAllocated: 0 });
+        await engine.close();
+        for (const { request, answer, aborted } of answers) {
+          expect(answer.error).toBeUndefined();
+          const expected = await alone(loaded, request);
+          if (answer.reason === 'aborted')
+            expect([aborted, expected.startsWith(answer.text)]).toEqual([true, true]);
+          else expect(answer.text).toBe(expected);
+        }
+      }),
+      { numRuns: 6 },
+    );
+  });
+});
+
+describe('engine', () => {
+  it('tells what comes of a request, with what it cost', async () => {
+    const engine = await createEngine(loaded, { budget: 0.5 });
+    const { events, text } = await heard(engine.add(asking(words(40, 1))));
+    expect(events.map(({ type }) => type).filter((type, i, all) => type !== all[i - 1])).toEqual([
+      'started',
+      'text',
+      'usage',
+      'finish',
+    ]);
+    const usage = events.find((event) => event.type === 'usage')!;
+    expect(usage).toMatchObject({ usage: { cachedTokens: 0, newTokens: 12, stats: { policy: 'snapkv' } } });
+    expect(events.at(-1)).toEqual({ type: 'finish', reason: 'length', text });
+    await engine.close();
+  });
+
+  it('takes prepared inputs, and goes on with a conversation in messages as chat() does', async () => {
+    const engine = await createEngine(loaded);
+    const inputs = await prepareInputs(loaded, { images: [picture(3)], prompt: words(9, 2) });
+    const request = { inputs, maxNewTokens: 10 };
+    const messages = [{ role: 'user' as const, content: words(9, 2), images: [picture(3)] }];
+    const [first, same] = await Promise.all([
+      heard(engine.add(request)),
+      heard(engine.add({ messages, maxNewTokens: 10 })),
+    ]);
+    expect(first.text).toBe(same.text);
+    const next = await heard(
+      engine.add({
+        messages: [
+          ...messages,
+          { role: 'assistant', content: first.text },
+          { role: 'user', content: words(5, 3), images: [picture(4)] },
+        ],
+        maxNewTokens: 10,
+      }),
+    );
+    expect(next.reason).toBe('length');
+    await engine.close();
+  });
+
+  it.each([
+    [[], 'there is none'],
+    [[{ role: 'assistant', content: 'w1' }], 'message 1 is of "assistant"'],
+    [
+      [
+        { role: 'user', content: 'w1' },
+        { role: 'user', content: 'w2' },
+      ],
+      'message 2 is of "user"',
+    ],
+    [
+      [
+        { role: 'user', content: 'w1' },
+        { role: 'assistant', content: 'w1' },
+      ],
+      'the last is none of a user',
+    ],
+  ])('refuses messages %j', async (messages, message) => {
+    const engine = await createEngine(loaded);
+    const { error } = await heard(engine.add({ messages } as EngineRequest));
+    expect(error).toMatchObject({ code: 'invalid-prompt', message: expect.stringContaining(message) });
+  });
+
+  it('refuses at once what could never fit, and lets the others wait for their memory', async () => {
+    const engine = await createEngine(loaded, { memory: 200_000, budget: 1 });
+    const [tooLong, ...fitting] = await Promise.all([
+      heard(engine.add(asking(words(300, 1)))),
+      ...[1, 2, 3].map((seed) => heard(engine.add(asking(words(60, seed), { maxNewTokens: 20 })))),
+    ]);
+    expect(tooLong.error).toMatchObject({
+      code: 'out-of-memory',
+      message: expect.stringContaining('0.2 MB'),
+    });
+    expect(fitting.map(({ error }) => error)).toEqual([undefined, undefined, undefined]);
+    await engine.close();
+  });
+
+  it('holds no more than it promised, nor promises more than it has', async () => {
+    const memory = 400_000;
+    const engine = await createEngine(loaded, { memory });
+    const watched: boolean[] = [];
+    const answers = await Promise.all(
+      [0.2, 1, 0.5, 0.2, 1, 1].map((budget, seed) =>
+        heard(engine.add(asking(words(20 + 20 * seed, seed), { budget, maxNewTokens: 30 })), () => {
+          const { bytesAllocated, bytesPromised } = engine.stats;
+          watched.push(bytesAllocated <= bytesPromised && bytesPromised <= memory);
+        }),
+      ),
+    );
+    expect(watched.every(Boolean)).toBe(true);
+    expect(answers.some(({ error }) => error)).toBe(false);
+    await engine.close();
+  });
+
+  it('fails one request and no other: a text that becomes longer than the model takes', async () => {
+    const engine = await createEngine(loaded, { budget: 0.2 });
+    const [long, short] = await Promise.all([
+      heard(engine.add(asking(words(2030, 1), { maxNewTokens: 100 }))),
+      heard(engine.add(asking(words(5, 2), { maxNewTokens: 60 }))),
+    ]);
+    // What was said until then is an answer.
+    expect([long.reason, long.error]).toEqual(['length', undefined]);
+    expect(short.text).toBe(await alone(loaded, asking(words(5, 2), { maxNewTokens: 60, budget: 0.2 })));
+    await engine.close();
+  });
+
+  it('ends with who stops listening, and drains or closes', async () => {
+    const engine = await createEngine(loaded, { lanes: 1 });
+    for await (const event of engine.add(asking(words(5, 1), { maxNewTokens: 1000 }))) {
+      if (event.type === 'text') break;
+    }
+    const running = heard(engine.add(asking(words(5, 1), { maxNewTokens: 5 })));
+    await engine.drain();
+    expect((await running).reason).toBe('length');
+    const { error } = await heard(engine.add(asking('w1')));
+    expect(error).toMatchObject({ message: expect.stringContaining('closed') });
+
+    const another = await createEngine(loaded, { lanes: 1, waiting: 1 });
+    const asked = [1, 2, 3].map((seed) => heard(another.add(asking(words(5, seed), { maxNewTokens: 500 }))));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await another.close();
+    const ends = (await Promise.all(asked)).map(({ reason, error: cause }) => reason ?? cause?.code);
+    expect(ends).toEqual(['aborted', 'aborted', 'overloaded']);
+  });
+
+  it.each([
+    [{ lanes: 0 }, 'lanes is 0'],
+    [{ memory: 1.5 }, 'memory is 1.5'],
+    [{ budget: 2 }, 'budget 2'],
+    [{ lane: 2 }, 'Did you mean "lanes"?'],
+  ])('refuses options %j', async (options, message) => {
+    await expect(createEngine(loaded, options as never)).rejects.toThrow(message);
+  });
+
+  it('leaves an ordinary generate() beside it alone', async () => {
+    const engine = await createEngine(loaded);
+    const inputs = await prepareInputs(loaded, { prompt: words(20, 1) });
+    const own = () =>
+      loaded.model.generate({ ...inputs, past_key_values: new ElasticCache(), max_new_tokens: 8 });
+    const [beside] = await Promise.all([own(), heard(engine.add(asking(words(30, 2))))]);
+    expect(beside.tolist()).toEqual((await own()).tolist());
+    await engine.close();
+  });
+});
