@@ -2,6 +2,7 @@
 import { debuglog, format } from 'node:util';
 import { CommanderError } from 'commander';
 import { ElasticCacheError, reasonOf } from '../errors.js';
+import { refuseIdle } from './options/idle-options.js';
 import { createProgram } from './program.js';
 
 const debug = debuglog('elastic-cache');
@@ -27,7 +28,8 @@ let begun = false;
 
 try {
   const program = createProgram();
-  program.hook('preAction', () => {
+  program.hook('preAction', (_program, command) => {
+    refuseIdle(command.opts());
     begun = true;
   });
   await program.parseAsync();

@@ -13,7 +13,7 @@ export interface Inspection {
   /** Undefined when the decoder is refused. */
   decoder: DecoderSignature | undefined;
   report: RewriteReport | undefined;
-  /** Bytes of keys and values that one token takes over all layers, as float32; undefined when the decoder is refused. */
+  /** Bytes of keys and values that one token takes over all layers, in the decoder's own format; undefined when it is refused. */
   cacheBytesPerToken: number | undefined;
 }
 
@@ -28,7 +28,7 @@ export function inspectDecoder(model: Model): Inspection {
       refusal: undefined,
       decoder,
       report,
-      cacheBytesPerToken: 2 * rows * Float32Array.BYTES_PER_ELEMENT,
+      cacheBytesPerToken: 2 * rows * (decoder.stockPast === 'float16' ? 2 : 4),
     };
   } catch (error) {
     if (!(error instanceof ElasticCacheError)) throw error;

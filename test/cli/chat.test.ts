@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { jsonPage } from '../../src/cli/results/json-page.js';
 import {
   CompareResult,
+  Conversation,
   EvalResult,
   ExplainResult,
   GenerateResult,
@@ -55,11 +56,37 @@ describe('chat, piped', () => {
     ]);
     expect(stdout).toMatch(/^\d+\n$/);
     expect(stderr).toContain(
-      'error: there is no command /imgae; there are /image, /stats, /reset, /help, /quit. Did you mean "/image"?',
+      'error: there is no command /imgae; there are /image, /save, /stats, /reset, /help, /quit. Did you mean "/image"?',
     );
     expect(stderr).toContain('error: /image has no file');
     expect(stderr).toContain('error: image nowhere.png cannot be opened');
     expect(code).toBe(1);
+  });
+
+  it('writes what was said to a file, as JSON or as text, and over no other file', async () => {
+    const [json, text, other] = ['talk.json', 'talk.txt', 'own.txt'].map((name) => join(folder, name));
+    await writeFile(other!, 'mine');
+    const { stderr } = await talk(
+      [
+        `/save ${json}`,
+        'How many objects are there?',
+        `/save ${json}`,
+        `/save ${text}`,
+        `/save ${other}`,
+        '/save',
+      ],
+      ...['--image', sample, '--policy', 'full', '--budget', '1', '--system', 'Be brief.'],
+    );
+    const saved = Conversation.parse(JSON.parse(await readFile(json!, 'utf8')));
+    const turn = { image: [sample], prompt: 'How many objects are there?', finishReason: 'stop' };
+    expect(saved).toMatchObject({ policy: 'full', budget: '1', system: 'Be brief.', dtype: null });
+    expect(saved.turns).toEqual([{ ...turn, answer: expect.stringMatching(/^.+$/) }]);
+    expect(await readFile(text!, 'utf8')).toMatch(
+      /llava-scenes, full, budget 1\n\n\(Be brief\.\)\n\n\[.*01\.png\]\n> How many objects are there\?\n.+\n$/,
+    );
+    expect(await readFile(other!, 'utf8')).toBe('mine');
+    expect(stderr).toContain(`error: ${other} is there already; save to another file.`);
+    expect(stderr).toContain('error: /save has no file; write for example /save talk.json.');
   });
 
   it('a signal ends the answer, a second one the program', async () => {
@@ -111,6 +138,28 @@ describe('generate', () => {
       'none',
     );
     expect(stdout).toBe('The picture\n');
+  });
+
+  it('refuses an option that its policy has no use for', async () => {
+    const given = [...asked, '--end-size', '9'];
+    for (const policy of ['snapkv', own]) {
+      const { stdout, stderr, code } = await run('generate', ...given, '--policy', policy);
+      expect([stdout, code]).toEqual(['', 2]);
+      expect(stderr).toMatch(
+        /^error: --end-size makes no difference to .*; leave it out, or choose a policy/,
+      );
+    }
+    expect((await run('compare', ...given, '--policies', 'h2o,snapkv')).code).toBe(2);
+    const { stdout } = await run(
+      'compare',
+      ...given,
+      '--policies',
+      'snapkv,elastic',
+      '--budgets',
+      '0.5',
+      '--json',
+    );
+    expect(CompareResult.parse(JSON.parse(stdout))).toHaveLength(3);
   });
 
   it.each([

@@ -12,6 +12,8 @@ import { policyOf } from '../options/policy-file.js';
 import { CHAT_COMMANDS, readLine } from '../terminal/chat-commands.js';
 import { megabytes, milliseconds } from '../terminal/format.js';
 import { Progress } from '../terminal/progress.js';
+import { Transcript } from '../terminal/transcript.js';
+import { version } from '../version.js';
 
 export interface ChatOptions extends ModelOptions, SamplingOptions {
   image: string[];
@@ -29,6 +31,14 @@ export async function chatInTerminal(options: ChatOptions): Promise<void> {
   const loaded = await loadWithProgress(model, options, new Progress());
   const cache = new KVCache({ policy, budget: options.budget.budget });
   const conversation = chat(loaded, { cache, system: options.system });
+  const record = new Transcript({
+    version: version(),
+    model,
+    dtype: options.dtype ?? null,
+    policy: policy.name,
+    budget: options.budget.name,
+    system: options.system ?? null,
+  });
   const terminal = process.stdin.isTTY === true;
   const lines = createInterface({
     input: process.stdin,
@@ -36,7 +46,14 @@ export async function chatInTerminal(options: ChatOptions): Promise<void> {
     terminal,
     prompt: '> ',
   });
-  await new Talk(conversation, options, images, lines, terminal).run();
+  await new Talk(
+    conversation,
+    options,
+    options.image.map((name, at) => ({ name, image: images[at]! })),
+    record,
+    lines,
+    terminal,
+  ).run();
   await loaded.model.dispose();
 }
 
@@ -48,7 +65,8 @@ class Talk {
   constructor(
     private readonly conversation: Chat,
     private readonly options: ChatOptions,
-    private images: ImageSource[],
+    private images: { name: string; image: ImageSource }[],
+    private readonly record: Transcript,
     private readonly lines: Interface,
     private readonly terminal: boolean,
   ) {}
@@ -92,13 +110,21 @@ class Talk {
     if (line.kind === 'help') tell(CHAT_COMMANDS.trim());
     if (line.kind === 'stats') tell(this.usage);
     if (line.kind === 'reset') this.reset();
-    if (line.kind === 'image') this.images.push(...(await readImages([line.path])));
+    if (line.kind === 'image') {
+      const [image] = await readImages([line.path]);
+      this.images.push({ name: line.path, image: image! });
+    }
+    if (line.kind === 'save') {
+      await this.record.save(line.path);
+      tell(`saved to ${line.path}`);
+    }
     if (line.kind === 'question') await this.answer(line.prompt);
     return true;
   }
 
   private reset(): void {
     this.conversation.reset();
+    this.record.reset();
     this.images = [];
     this.usage = 'nothing has been asked yet';
   }
@@ -108,8 +134,9 @@ class Talk {
     const settings = { maxNewTokens, temperature, topP, topK, seed, stop };
     this.answering = new AbortController();
     const { signal } = this.answering;
+    const images = this.images.map(({ image }) => image);
     try {
-      for await (const event of this.conversation.ask({ images: this.images, prompt, signal, ...settings })) {
+      for await (const event of this.conversation.ask({ images, prompt, signal, ...settings })) {
         if (event.type === 'text') process.stdout.write(event.text);
         if (event.type === 'usage') this.usage = usageLine(event.usage);
         if (event.type === 'finish') {
@@ -117,7 +144,10 @@ class Talk {
           if (event.reason === 'length') tell('(ended by the longest length)');
           if (event.reason === 'aborted') tell('(stopped)');
           // Images of a question that was answered, if only in part, are part of the conversation.
-          if (event.reason !== 'aborted' || event.text !== '') this.images = [];
+          if (event.reason === 'aborted' && event.text === '') continue;
+          const { text: answer, reason: finishReason } = event;
+          this.record.add({ image: this.images.map(({ name }) => name), prompt, answer, finishReason });
+          this.images = [];
         }
       }
     } finally {

@@ -6,6 +6,7 @@ import { type Inspection, inspectDecoder } from '../../graph/inspect.js';
 import type { Model } from '../../graph/onnx/onnx.js';
 import { readSkeleton } from '../../graph/onnx/skeleton.js';
 import { FileSource } from '../../runtime/file-source.js';
+import type { InspectResult } from '../results/schemas.js';
 import { version } from '../version.js';
 
 /**
@@ -19,7 +20,8 @@ export async function inspect(path: string, { json }: { json?: true }): Promise<
     throw new ElasticCacheError('unsupported-graph', `${file}: ${refusal}`);
   }
   const found = { file, decoder, report, cacheBytesPerToken, operators };
-  process.stdout.write(json ? `${JSON.stringify({ version: version(), ...found })}\n` : text(found));
+  const result: InspectResult = { version: version(), ...found };
+  process.stdout.write(json ? `${JSON.stringify(result)}\n` : text(found));
 }
 
 /** What was found in a decoder that can be rewritten. */
@@ -65,7 +67,7 @@ function text({ file, decoder, report, cacheBytesPerToken, operators }: Found): 
   return [
     `${file} can be rewritten.`,
     table.toString(),
-    `cache      ${cacheBytesPerToken} bytes per token over ${decoder.layers.length} layers (float32)`,
+    `cache      ${cacheBytesPerToken} bytes per token over ${decoder.layers.length} layers (${decoder.stockPast})`,
     `nodes      ${report.nodesBefore}, rewritten ${report.nodesAfter}`,
     `dropped    ${report.removedInputs.join(', ') || 'no inputs'}`,
     `operators  ${operators.map(({ name, count }) => `${count} ${name}`).join(', ')}`,

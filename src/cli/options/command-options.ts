@@ -39,7 +39,7 @@ export function imageOption(more = '; again for more, where the model takes seve
 export function endSize(): Option {
   return new Option(
     '--end-size <tokens>',
-    'last tokens of the prompt that elastic never merges; as many as the question has keep it whole (default: 1)',
+    "last tokens of the prompt that a policy that merges (elastic ...) keeps whole, such as the question (default: the policy's own)",
   ).argParser(countOf('end-size'));
 }
 

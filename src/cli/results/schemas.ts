@@ -36,11 +36,13 @@ const Timings = z.strictObject({
   msPerToken: milliseconds.describe('mean over the new tokens after the first; null where there is none'),
 });
 
+const finishReason = z.enum(['stop', 'length', 'stop-string', 'aborted']);
+
 /** `generate --json` */
 export const GenerateResult = z.strictObject({
   ...asked,
   text: z.string(),
-  finishReason: z.enum(['stop', 'length', 'stop-string', 'aborted']),
+  finishReason,
   promptTokens: tokens,
   newTokens: tokens,
   stats: Stats,
@@ -56,21 +58,122 @@ export const CompareResult = z.array(
 );
 export type CompareResult = z.infer<typeof CompareResult>;
 
-/** `explain --json` */
-export const ExplainResult = z.looseObject({
-  ...asked,
-  layers: z.array(z.looseObject({ layer: tokens, attention: z.array(z.number()) })),
+const Grid = z.strictObject({
+  rows: tokens,
+  columns: tokens,
+  box: z
+    .strictObject({ x: z.number(), y: z.number(), width: z.number(), height: z.number() })
+    .describe(
+      'what of the photo it covers, in its pixels; parts may lie outside, where the processor padded',
+    ),
+  tiles: z
+    .strictObject({
+      rows: tokens,
+      columns: tokens,
+      gap: z.number().describe("what lies between two tiles, as a share of a patch's side"),
+    })
+    .optional()
+    .describe('the pictures that the processor cut the photo into; absent where it is one'),
 });
 
+/** `explain --json`; with --layer its `layers` have that one alone. */
+export const ExplainResult = z.strictObject({
+  ...asked,
+  queries: tokens.describe('whose attention counts: the last so many tokens of the prompt'),
+  tokens: z.array(
+    z.strictObject({
+      id: tokens,
+      text: z.string(),
+      patch: z
+        .strictObject({ grid: tokens.describe('index in grids'), row: tokens, column: tokens })
+        .nullable()
+        .optional()
+        .describe('of an image token; null for one that lies on no grid'),
+    }),
+  ),
+  grids: z.array(Grid).describe('where the image tokens lie on the photo'),
+  noGrid: z.string().optional().describe('why there is no grid for the image'),
+  layers: z.array(
+    z.strictObject({
+      layer: tokens,
+      held: tokens.describe("entries held, of the prompt's tokens"),
+      attention: z
+        .array(z.number())
+        .describe('for each token, what it received: summed over queries, averaged over heads'),
+      anchor: z
+        .array(tokens.nullable())
+        .describe(
+          'for each token, the one whose entry holds it: itself where it stayed, null where it was dropped',
+        ),
+    }),
+  ),
+});
+export type ExplainResult = z.infer<typeof ExplainResult>;
+
+/** What `/save` of a chat writes to a .json file. */
+export const Conversation = z.strictObject({
+  version: asked.version,
+  model: asked.model,
+  dtype: asked.dtype,
+  policy: asked.policy,
+  budget: asked.budget,
+  system: z.string().nullable().describe('what the model was told before the first turn'),
+  turns: z.array(
+    z.strictObject({
+      image: asked.image,
+      prompt: z.string(),
+      answer: z.string(),
+      finishReason,
+    }),
+  ),
+});
+export type Conversation = z.infer<typeof Conversation>;
+
 /** `inspect --json` */
-export const InspectResult = z.looseObject({
+export const InspectResult = z.strictObject({
   version: asked.version,
   file: z.string(),
-  decoder: z.looseObject({ layers: z.array(z.looseObject({ index: tokens })) }),
-  report: z.looseObject({}),
-  cacheBytesPerToken: bytes,
+  decoder: z
+    .strictObject({
+      layers: z.array(
+        z.strictObject({
+          index: tokens,
+          queryHeads: tokens,
+          kvHeads: tokens,
+          headDim: tokens,
+          window: tokens.optional().describe('the latest tokens that a token sees; absent when it sees all'),
+        }),
+      ),
+      tokenInput: z.enum(['inputs_embeds', 'input_ids']),
+      past: z.enum(['float32', 'float16', 'int8']).describe('how keys and values are held'),
+      stockPast: z.enum(['float32', 'float16']).describe('how the unmodified decoder holds them'),
+      positionIds: z.enum(['batch-sequence', 'three-batch-sequence', 'absent']),
+      countsTokens: z.literal(true).optional().describe('present when the original takes no positions'),
+      textLength: z.literal(true).optional().describe('present when it rotates by the length of the text'),
+      otherInputs: z.array(z.string()),
+      otherOutputs: z.array(z.string()),
+    })
+    .describe('what the rewritten decoder takes and gives'),
+  report: z.strictObject({
+    layers: z
+      .array(
+        z.strictObject({
+          pattern: z.string().describe('the operator: GroupQueryAttention, MatMul ...'),
+          node: z.string(),
+          packed: z.boolean().describe('whether queries, keys and values come as one tensor'),
+          rope: z.enum(['inside', 'outside']).describe('of the attention node'),
+        }),
+      )
+      .describe('how each layer attends in the original'),
+    nodesBefore: tokens,
+    nodesAfter: tokens,
+    removedInputs: z.array(z.string()),
+  }),
+  cacheBytesPerToken: bytes.describe('keys and values over all layers, as `past` says'),
   operators: z.array(z.strictObject({ name: z.string(), count: tokens })),
 });
+
+export type InspectResult = z.infer<typeof InspectResult>;
 
 const Estimate = z.strictObject({
   value: z.number(),
@@ -95,7 +198,12 @@ export const EvalResult = z.strictObject({
       rouge2: measure,
       rougeL: measure,
       rougeLUnion: measure,
+      trueRouge1: measure.describe('against the true answer'),
+      trueRouge2: measure,
+      trueRougeL: measure,
+      trueRougeLOfFull: measure.describe('as a multiple of that with the full cache'),
       accuracy: Estimate.extend({ right: tokens, total: tokens }).optional(),
+      accuracyOfFull: measure.describe('as a multiple of that with the full cache'),
     }),
   ),
   latency: z.array(
