@@ -20,7 +20,8 @@ export type ErrorCode =
   | 'prompt-mismatch'
   | 'unknown-policy'
   | 'unsupported-graph'
-  | 'unsupported-model';
+  | 'unsupported-model'
+  | 'worker-died';
 
 /** The one error class of this library: a sentence that names the thing and the way out, and a code. */
 export class ElasticCacheError extends Error {

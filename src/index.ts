@@ -26,9 +26,16 @@ export {
 } from './convert/index.js';
 export { ElasticCache, type ElasticCacheOptions } from './elastic-cache.js';
 // Answer many requests at once.
-export { createEngine, type Engine, type EngineOptions } from './engine/engine.js';
+export { createEngine } from './engine/create-engine.js';
 export type { Message } from './engine/messages.js';
-export type { EngineEvent, EngineRequest, EngineStats, EngineUsage } from './engine/request.js';
+export type {
+  Engine,
+  EngineEvent,
+  EngineOptions,
+  EngineRequest,
+  EngineStats,
+  EngineUsage,
+} from './engine/request.js';
 export { ElasticCacheError, type ErrorCode } from './errors.js';
 export { contractNames, type DecoderLayer, type DecoderSignature } from './graph/decoder.js';
 export { type Inspection, inspectDecoder } from './graph/inspect.js';

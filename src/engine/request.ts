@@ -51,3 +51,32 @@ export interface EngineStats {
   readonly bytesPromised: number;
   readonly bytesAllocated: number;
 }
+
+export interface Engine {
+  /**
+   * Takes a request, and tells what comes of it. It runs when its turn has come, whether somebody listens or not; who stops listening ends it, as its signal does.
+   *
+   * Throws ElasticCacheError to who listens: 'invalid-prompt', 'invalid-image', 'invalid-option', 'context-full', 'out-of-memory' for a request that could never run, 'overloaded', and
+   * what its policy throws.
+   */
+  add(request: EngineRequest): AsyncGenerator<EngineEvent, void, undefined>;
+  readonly stats: EngineStats;
+  /** Takes no more requests, and waits until those that it has are answered. */
+  drain(): Promise<void>;
+  /** Takes no more requests, ends those that it has, and waits until they are over. A model that it loaded itself is let go; one that it was given stays loaded. */
+  close(): Promise<void>;
+}
+
+export interface EngineOptions {
+  /** Requests that run at once, at most; 8 unless told. */
+  readonly lanes?: number | undefined;
+  /** Bytes for the caches of all that run; as many as they need unless told. A request that could never fit is refused. */
+  readonly memory?: number | undefined;
+  /** Requests that wait, at most; any number unless told. More are refused as 'overloaded'. */
+  readonly waiting?: number | undefined;
+  /** What the caches of requests keep, and how much of it, where these do not say: 'snapkv' and 0.2 unless told. */
+  readonly policy?: PolicySpec | CachePolicy | undefined;
+  readonly budget?: Budget | undefined;
+}
+
+export const ENGINE_OPTIONS = ['lanes', 'memory', 'waiting', 'policy', 'budget'];

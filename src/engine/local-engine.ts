@@ -1,68 +1,35 @@
-import { allowance, type Budget } from '../cache/budget.js';
-import type { CachePolicy } from '../cache/policy.js';
+import { allowance } from '../cache/budget.js';
 import { ElasticCacheError } from '../errors.js';
 import { KVCache } from '../memory/kv-cache.js';
 import { kindOf } from '../memory/lane-pool.js';
 import { bytesPerEntry, checkShape } from '../memory/shape.js';
-import { EventQueue } from '../models/conversation/event-queue.js';
 import type { Inputs } from '../models/conversation/prepare-inputs.js';
 import { replyTo } from '../models/conversation/reply.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { refuseUnknown } from '../options.js';
-import { createPolicy, DEFAULT_POLICY, type PolicySpec } from '../policies/registry.js';
+import { createPolicy, DEFAULT_POLICY } from '../policies/registry.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import { Admission, type Need } from './admission.js';
+import { answered } from './answered.js';
 import { messageInputs } from './messages.js';
 import { Passes } from './passes.js';
-import { type EngineEvent, type EngineRequest, type EngineStats, REQUEST_OPTIONS } from './request.js';
+import {
+  ENGINE_OPTIONS,
+  type Engine,
+  type EngineEvent,
+  type EngineOptions,
+  type EngineRequest,
+  type EngineStats,
+  REQUEST_OPTIONS,
+} from './request.js';
 
-export interface Engine {
-  /**
-   * Takes a request, and tells what comes of it. It runs when its turn has come, whether somebody listens or not; who stops listening ends it, as its signal does.
-   *
-   * Throws ElasticCacheError to who listens: 'invalid-prompt', 'invalid-image', 'invalid-option', 'context-full', 'out-of-memory' for a request that could never run, 'overloaded', and
-   * what its policy throws.
-   */
-  add(request: EngineRequest): AsyncGenerator<EngineEvent, void, undefined>;
-  readonly stats: EngineStats;
-  /** Takes no more requests, and waits until those that it has are answered. */
-  drain(): Promise<void>;
-  /** Takes no more requests, ends those that it has, and waits until they are over. The model stays loaded. */
-  close(): Promise<void>;
-}
-
-export interface EngineOptions {
-  /** Requests that run at once, at most; 8 unless told. */
-  readonly lanes?: number | undefined;
-  /** Bytes for the caches of all that run; as many as they need unless told. A request that could never fit is refused. */
-  readonly memory?: number | undefined;
-  /** Requests that wait, at most; any number unless told. More are refused as 'overloaded'. */
-  readonly waiting?: number | undefined;
-  /** What the caches of requests keep, and how much of it, where these do not say: 'snapkv' and 0.2 unless told. */
-  readonly policy?: PolicySpec | CachePolicy | undefined;
-  readonly budget?: Budget | undefined;
-}
-
-const OPTIONS = ['lanes', 'memory', 'waiting', 'policy', 'budget'];
 const LANES = 8;
 const LONGEST = 256;
 /** Milliseconds of waiting that one more of priority is worth. */
 const PER_PRIORITY = 10_000;
 
-/**
- * Makes an engine: it answers many requests at once on one model, each with a cache of its own policy and budget, and each as it would be answered alone.
- * @throws ElasticCacheError 'invalid-option', 'invalid-budget', 'unknown-policy' or 'invalid-policy'
- * @example
- * const engine = await createEngine(await loadElastic(model), { lanes: 8, budget: 0.2 });
- * for await (const event of engine.add({ messages: [{ role: 'user', content: 'Hello' }] }))
- *   if (event.type === 'text') show(event.text);
- */
-export async function createEngine(loaded: LoadedModel, options: EngineOptions = {}): Promise<Engine> {
-  return new LocalEngine(loaded, options);
-}
-
-/** Answers many requests at once on one model. */
-class LocalEngine implements Engine {
+/** Answers many requests at once on one model, in this thread. */
+export class LocalEngine implements Engine {
   readonly #session: ElasticSession;
   readonly #passes: Passes;
   readonly #admission: Admission;
@@ -76,7 +43,7 @@ class LocalEngine implements Engine {
     private readonly loaded: LoadedModel,
     private readonly options: EngineOptions = {},
   ) {
-    refuseUnknown('createEngine', options, OPTIONS);
+    refuseUnknown('createEngine', options, ENGINE_OPTIONS);
     const { lanes = LANES, memory = Number.POSITIVE_INFINITY, waiting = Number.POSITIVE_INFINITY } = options;
     checkNumber('lanes', lanes, 1);
     if (memory !== Number.POSITIVE_INFINITY) checkNumber('memory', memory, 1);
@@ -91,20 +58,25 @@ class LocalEngine implements Engine {
     this.#most = lanes + waiting;
   }
 
-  add(request: EngineRequest): AsyncGenerator<EngineEvent, void, undefined> {
-    const events = new EventQueue<EngineEvent>();
-    const left = new AbortController();
-    const signals = [left.signal, this.#ended.signal, request.signal].filter(
-      (signal) => signal !== undefined,
-    );
-    const signal = AbortSignal.any(signals);
-    const serving = this.#serve({ ...request, signal }, (event) => events.push(event)).then(
-      () => events.close(),
-      (cause: unknown) => events.fail(cause),
-    );
-    this.#serving.add(serving);
-    void serving.then(() => this.#serving.delete(serving));
-    return told(events, left);
+  /** @param onPrepared called when nothing is left to do before it runs */
+  add(
+    request: EngineRequest,
+    onPrepared: () => void = () => {},
+  ): AsyncGenerator<EngineEvent, void, undefined> {
+    return answered(request.signal, (signal, tell) => {
+      const serving = this.#serve(
+        { ...request, signal: AbortSignal.any([signal, this.#ended.signal]) },
+        tell,
+        onPrepared,
+      );
+      const over = serving.then(
+        () => {},
+        () => {},
+      );
+      this.#serving.add(over);
+      void over.then(() => this.#serving.delete(over));
+      return serving;
+    });
   }
 
   get stats(): EngineStats {
@@ -125,6 +97,7 @@ class LocalEngine implements Engine {
   async #serve(
     request: EngineRequest & { signal: AbortSignal },
     tell: (event: EngineEvent) => void,
+    onPrepared: () => void,
   ): Promise<void> {
     refuseUnknown('add', request, REQUEST_OPTIONS);
     if (this.#closed) throw new ElasticCacheError('invalid-option', 'This engine is closed; create another.');
@@ -142,6 +115,7 @@ class LocalEngine implements Engine {
     const promptTokens = inputs.input_ids.dims[1]!;
     const need = this.#needOf(cache, promptTokens, settings.maxNewTokens ?? LONGEST);
     this.#admission.refuseNever(need);
+    onPrepared();
     let release: () => void;
     try {
       release = await this.#admission.enter(need, rank, settings.signal);
@@ -213,15 +187,4 @@ function checkNumber(name: string, value: unknown, least: number): void {
     'invalid-option',
     `${name} is ${String(value)}; it must be a whole number from ${least}.`,
   );
-}
-
-async function* told(
-  events: EventQueue<EngineEvent>,
-  left: AbortController,
-): AsyncGenerator<EngineEvent, void, undefined> {
-  try {
-    yield* events;
-  } finally {
-    left.abort();
-  }
 }

@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { nodeWorker } from '../../src/engine/worker/node-worker.js';
+import type { Command, WorkerPort } from '../../src/engine/worker/protocol.js';
+import { RemoteEngine } from '../../src/engine/worker/remote-engine.js';
+import { type EngineRequest, type LoadedModel, prepareInputs } from '../../src/index.js';
+import { full } from '../../src/policies/full.js';
+import { picture } from '../picture.js';
+import { alone, heard, tinyModel, words } from './tiny-engine.js';
+
+let loaded: LoadedModel;
+let directory: string;
+let remove: () => Promise<void>;
+
+beforeAll(async () => {
+  ({ loaded, directory, remove } = await tinyModel());
+});
+afterAll(() => remove());
+
+/** Workers as they are built, each noted; `onCommand` may end one as a fault of its own would. */
+function workers(onCommand: (command: Command, kill: () => void) => void = () => {}) {
+  const made: WorkerPort[] = [];
+  const spawnBuilt = nodeWorker(new URL('../../dist/engine/worker/node-main.js', import.meta.url));
+  const spawn = () => {
+    const port = spawnBuilt();
+    made.push(port);
+    let die: (reason: string) => void = () => {};
+    const kill = () => void port.end().then(() => die('killed'));
+    return {
+      ...port,
+      send(command: Command) {
+        port.send(command);
+        onCommand(command, kill);
+      },
+      onDeath(listener: (reason: string) => void) {
+        die = listener;
+        port.onDeath(listener);
+      },
+    };
+  };
+  return { made, spawn };
+}
+
+const open = (spawn: () => WorkerPort, options = {}) =>
+  RemoteEngine.open(spawn, { model: directory, load: { chunk: 32 }, options });
+const asking = (content: string, rest: Partial<EngineRequest> = {}): EngineRequest => ({
+  messages: [{ role: 'user', content }],
+  maxNewTokens: 10,
+  ...rest,
+});
+
+describe('an engine in a worker', () => {
+  it('answers as one in this thread, texts and images and inputs', async () => {
+    const engine = await open(workers().spawn);
+    const requests = [
+      asking(words(40, 1), { temperature: 1, seed: 3 }),
+      { messages: [{ role: 'user' as const, content: words(9, 2), images: [picture(5)] }], maxNewTokens: 10 },
+    ];
+    const inputs = await prepareInputs(loaded, { images: [picture(5)], prompt: words(9, 2) });
+    const [first, second, third] = await Promise.all([
+      ...requests.map((request) => heard(engine.add(request))),
+      heard(engine.add({ inputs, maxNewTokens: 10 })),
+    ]);
+    expect(first!.text).toBe(await alone(loaded, requests[0]!));
+    expect(second!.text).toBe(await alone(loaded, requests[1]!));
+    expect(third!.text).toBe(second!.text);
+    expect(engine.stats).toEqual({ waiting: 0, running: 0, bytesPromised: 0, bytesAllocated: 0 });
+    await engine.close();
+  });
+
+  it('hands on errors, and refuses what cannot be copied there', async () => {
+    const engine = await open(workers().spawn);
+    const { error } = await heard(engine.add(asking('<image>')));
+    expect(error).toMatchObject({ code: 'invalid-prompt', message: expect.stringContaining('<image>') });
+    const own = await heard(engine.add(asking('w1', { policy: full() })));
+    expect(own.error).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringContaining('createEngine(await loadElastic'),
+    });
+    await engine.close();
+    await expect(
+      RemoteEngine.open(workers().spawn, { model: `${directory}/none`, load: {}, options: {} }),
+    ).rejects.toMatchObject({ code: 'missing-file' });
+  });
+
+  it('ends what is aborted', async () => {
+    const engine = await open(workers().spawn);
+    const abort = new AbortController();
+    const long = heard(
+      engine.add(asking(words(5, 1), { maxNewTokens: 1500, signal: abort.signal })),
+      (event) => {
+        if (event.type === 'text') abort.abort();
+      },
+    );
+    expect((await long).reason).toBe('aborted');
+    await engine.close();
+    expect((await heard(engine.add(asking('w1')))).error).toMatchObject({
+      message: expect.stringContaining('closed'),
+    });
+  });
+});
+
+describe('a worker that dies', () => {
+  it('takes with it what ran, and what waited goes on in another', async () => {
+    let kill = () => {};
+    const { made, spawn } = workers((_, own) => {
+      kill = own;
+    });
+    const engine = await open(spawn, { lanes: 1 });
+    let prepared = 0;
+    const running = heard(engine.add(asking(words(5, 1), { maxNewTokens: 1500 })), ({ type }) => {
+      if (type === 'text' && prepared++ === 20) kill();
+    });
+    const waiting = [2, 3].map((seed) => heard(engine.add(asking(words(5, seed)))));
+    expect((await running).error).toMatchObject({
+      code: 'worker-died',
+      message: expect.stringContaining('ask again'),
+    });
+    const texts = (await Promise.all(waiting)).map(({ text }) => text);
+    expect(texts).toEqual(await Promise.all([2, 3].map((seed) => alone(loaded, asking(words(5, seed))))));
+    expect(made.length).toBe(2);
+    await engine.close();
+  });
+
+  it('twice of one request has it refused, and no other', async () => {
+    const { made, spawn } = workers((command, kill) => {
+      if (command.type === 'add' && command.request.seed === 666) kill();
+    });
+    const engine = await open(spawn);
+    const { error } = await heard(engine.add(asking('w1', { seed: 666 })));
+    expect(error).toMatchObject({ code: 'worker-died', message: expect.stringContaining('Two workers') });
+    const other = await heard(engine.add(asking('w1')));
+    expect([made.length, other.error]).toEqual([3, undefined]);
+    await engine.close();
+  });
+});
