@@ -20,11 +20,11 @@ export function readMadeUpTurn(
     const rows = make(part.tokens);
     const fed = cache.past(0, 0).capacity;
     const received = Float32Array.from({ length: kvHeads * (fed + part.tokens) }, attention);
-    const layer = { keys: rows, values: rows, ...(part.attention && { attention: received }) };
+    const layer = { keys: rows, values: rows, ...(part.observed > 0 && { attention: received }) };
     cache.appendTurn(
       Array.from({ length: layers }, () => layer),
       part.tokens,
-      { turnContinues: index + 1 < parts.length },
+      { turnContinues: index + 1 < parts.length, observed: part.observed },
     );
   });
 }

@@ -1,27 +1,50 @@
 import { ElasticCacheError } from '../errors.js';
+import type { CachePolicy } from './policy.js';
 
 /** A piece of the new tokens, appended in one go. */
 export interface Part {
   readonly tokens: number;
-  /** Whether it must bring the attention that entries receive. */
-  readonly attention: boolean;
+  /** How many of its tokens, the last ones, must bring the attention that they give. */
+  readonly observed: number;
 }
 
-/** Pieces of at most `most` tokens. */
-export function partsOf(tokens: number, most: number, attention: boolean): Part[] {
-  return Array.from({ length: Math.ceil(tokens / most) }, (_, index) => ({
-    tokens: Math.min(most, tokens - index * most),
-    attention,
-  }));
+/** Pieces of at most `most` tokens, as equal as can be: a short one would read all weights for little. @param observed whether attention of all of them is needed */
+function partsOf(tokens: number, most: number, observed: boolean): Part[] {
+  return equalParts(tokens, most).map((size) => ({ tokens: size, observed: observed ? size : 0 }));
 }
 
 /**
- * Pieces of a turn for a policy that looks at the last `window` queries: what comes before them brings no attention.
+ * Pieces of a turn for a policy that looks at the last `window` queries.
  * @param whole whether these queries must come in one piece, whatever `most` says
  */
-export function windowedParts(tokens: number, most: number, window: number, whole: boolean): Part[] {
+function windowedParts(tokens: number, most: number, window: number, whole: boolean): Part[] {
   const inside = Math.min(window, tokens);
-  return [...partsOf(tokens - inside, most, false), ...partsOf(inside, whole ? inside : most, true)];
+  const sizes = equalParts(tokens, most);
+  if (whole && sizes.at(-1)! < inside) {
+    sizes.splice(0, sizes.length, ...equalParts(tokens - inside, most), inside);
+  }
+  let start = 0;
+  return sizes.map((size) => {
+    start += size;
+    const observed = Math.min(size, Math.max(0, start - (tokens - inside)));
+    return { tokens: size, observed };
+  });
+}
+
+/** The parts of at most `most` tokens in which a policy reads a turn. */
+export function partsFor(
+  { attention, window, peak = false }: Pick<CachePolicy, 'attention' | 'window' | 'peak'>,
+  tokens: number,
+  most: number,
+): Part[] {
+  if (window !== undefined) return windowedParts(tokens, most, window, peak);
+  return partsOf(tokens, most, attention !== 'never');
+}
+
+function equalParts(tokens: number, most: number): number[] {
+  const count = Math.ceil(tokens / most);
+  const size = Math.ceil(tokens / count);
+  return Array.from({ length: count }, (_, index) => Math.min(size, tokens - index * size));
 }
 
 /** Counts the queries of a turn whose attention has come in, for a policy that looks at the last `window` of them. */
@@ -33,20 +56,21 @@ export class WindowCounter {
   /**
    * Checks the next part of a turn before anything of it is taken in.
    * @param seen tokens of the turn before this part
-   * @throws ElasticCacheError 'invalid-shape' when the turn is not split where the window begins
+   * @param observed how many of its last tokens bring their attention
+   * @throws ElasticCacheError 'invalid-shape' when that is not what the window asks for
    */
-  check(seen: number, tokens: number, attention: boolean, completes: boolean): void {
-    const observed = this.#queries + (attention ? tokens : 0);
+  check(seen: number, tokens: number, observed: number, completes: boolean): void {
+    const all = this.#queries + observed;
     const wanted = Math.min(this.window, seen + tokens);
-    const gap = !attention && this.#queries > 0;
-    if (!gap && (completes ? observed === wanted : observed <= this.window)) return;
+    const gap = this.#queries > 0 && observed < tokens;
+    if (!gap && (completes ? all === wanted : all <= this.window)) return;
     throw new ElasticCacheError(
       'invalid-shape',
-      `this policy looks at what the last ${this.window} tokens of a turn attend to: append those by themselves with their attention, and what comes before without.`,
+      `this policy looks at what the last ${this.window} tokens of a turn attend to: give the attention of those alone, as parts() says.`,
     );
   }
 
-  add(tokens: number): void {
-    this.#queries += tokens;
+  add(queries: number): void {
+    this.#queries += queries;
   }
 }

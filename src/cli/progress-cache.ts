@@ -9,8 +9,9 @@ export class ProgressCache extends ElasticCache {
     super(options);
   }
 
-  override appendTurn(...rows: Parameters<ElasticCache['appendTurn']>): void {
-    super.appendTurn(...rows);
+  override appendTurn(...rows: Parameters<ElasticCache['appendTurn']>): void | Promise<void> {
+    const complete = super.appendTurn(...rows);
     this.onSeen(this.seen + this.reading);
+    return complete;
   }
 }

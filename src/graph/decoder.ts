@@ -78,9 +78,13 @@ export const contractNames = {
   newKey: (layer: number) => `new_key.${layer}`,
   /** float32 [B, kvHeads, S, headDim]. */
   newValue: (layer: number) => `new_value.${layer}`,
-  /** float32 [B, kvHeads, P + S]: attention received, summed over the new queries, averaged over the query heads of a key head. */
+  /** int64 [1]: how many of the last new queries `attention` is asked of, 0 to S. */
+  attentionQueries: 'attention_queries',
+  /** int64 [1]: how many of them `peak` is asked of. */
+  peakQueries: 'peak_queries',
+  /** float32 [B, kvHeads, P + S]: attention received, summed over the new queries asked for, averaged over the query heads of a key head; [1, kvHeads, 0] for none. */
   attention: (layer: number) => `attention.${layer}`,
-  /** float32 [B, kvHeads, P + S]: the most attention received from one of the new queries, itself left out, averaged over the query heads of a key head. */
+  /** float32 [B, kvHeads, P + S]: the most attention received from one of the new queries asked for, itself left out, averaged over the query heads of a key head. */
   peak: (layer: number) => `attention_peak.${layer}`,
 } as const;
 

@@ -160,6 +160,8 @@ function contractTensors(layers: readonly AttentionLayer[]): string[] {
   const perLayer = [...ofPast, newKey, newValue, attention, peak];
   return [
     contractNames.newBias,
+    contractNames.attentionQueries,
+    contractNames.peakQueries,
     contractNames.newPosition,
     contractNames.textLength,
     ...layers.flatMap(({ index }) => perLayer.map((name) => name(index))),

@@ -1,24 +1,14 @@
 import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry } from '../cache/budget.js';
 import { checkPolicy } from '../cache/checked-policy.js';
-import { type Part, partsOf, windowedParts } from '../cache/parts.js';
+import { type Part, partsFor } from '../cache/parts.js';
 import type { Allowance, CachePolicy, PolicyState } from '../cache/policy.js';
 import { Lanes, laneSettings, type PastRows } from './lanes.js';
+import { mostSimilar } from './rows/most-similar.js';
 import type { KeyRotation } from './rows/rotation.js';
 import type { RowBlock } from './rows/row-block.js';
 import { type Snapshot, snapshotOf } from './saving/snapshot.js';
-import {
-  type AppendOptions,
-  bytesPerEntry,
-  type CacheShape,
-  checkRows,
-  checkSameModel,
-  checkShape,
-  type EntryRows,
-  invalidShape,
-  type LayerRows,
-  type ModelShape,
-  wholeShape,
-} from './shape.js';
+import type { AppendOptions, CacheShape, EntryRows, LayerRows, ModelShape } from './shape.js';
+import { bytesPerEntry, checkRows, checkSameModel, checkShape, invalidShape, wholeShape } from './shape.js';
 import { type CacheStats, collectStats } from './stats.js';
 import { Turn } from './turn.js';
 
@@ -124,11 +114,9 @@ export class KVCache {
     return this.#bound.held(layer);
   }
 
-  /** The parts of at most `most` tokens in which to read a turn; it is parted where the policy's window begins. */
+  /** The parts of at most `most` tokens in which to read a turn, and the attention that each must bring. */
   parts(tokens: number, most: number): Part[] {
-    const { attention, window, peak = false } = this.policy;
-    if (window !== undefined) return windowedParts(tokens, most, window, peak);
-    return partsOf(tokens, most, attention !== 'never');
+    return partsFor(this.policy, tokens, most);
   }
 
   /** Tells, before a turn, which of its tokens stand for a part of an image: [tokens], 1 for those. */
@@ -155,19 +143,31 @@ export class KVCache {
    * Reads a part of a turn of one sequence; the part without `turnContinues` completes it, and the policy then brings every layer down to the budget. The first tokens of a
    * sequence, and whatever comes as several tokens later, are turns.
    * @param layers [layers] keys, values [1, kvHeads, tokens, headDim]
+   * @returns a promise where `similar` is asked and takes its time: the turn is complete when it is kept
    * @throws ElasticCacheError 'invalid-shape' or 'invalid-policy'; the sequence then holds what it held before the turn
    */
-  appendTurn(layers: readonly LayerRows[], tokens: number, options: AppendOptions = {}, row = 0): void {
+  appendTurn(
+    layers: readonly LayerRows[],
+    tokens: number,
+    { turnContinues = false, observed = tokens, similar = mostSimilar }: AppendOptions = {},
+    row = 0,
+  ): void | Promise<void> {
     const turn = this.#turn(row);
-    try {
-      turn.add(layers, tokens, options.turnContinues ?? false);
-      if (options.turnContinues) return;
-      const made = turn.complete(this.#allowed(this.seenBy(row)), this.#rotations);
+    const end = (made?: readonly RowBlock[]) => {
       this.#turns[row] = undefined;
-      this.#bound.install(row, made);
-    } catch (cause) {
-      this.#turns[row] = undefined;
+      if (made) this.#bound.install(row, made);
+    };
+    const fail = (cause: unknown) => {
+      end();
       throw cause;
+    };
+    try {
+      turn.add(layers, tokens, observed, turnContinues);
+      if (turnContinues) return undefined;
+      const made = turn.complete(this.#allowed(this.seenBy(row)), this.#rotations, similar);
+      return made instanceof Promise ? made.then(end).catch(fail) : end(made);
+    } catch (cause) {
+      return fail(cause);
     }
   }
 

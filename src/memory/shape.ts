@@ -1,5 +1,6 @@
 import { ElasticCacheError } from '../errors.js';
 import { bytesPerHead, KV_FORMATS, type KVFormat } from './rows/formats.js';
+import type { FindSimilar } from './rows/most-similar.js';
 
 /** The shape of a model's cache. */
 export interface CacheShape {
@@ -33,6 +34,10 @@ export interface LayerRows {
 export interface AppendOptions {
   /** These rows are a part of a longer turn: hold everything until the append without it. */
   readonly turnContinues?: boolean;
+  /** How many of these tokens, the last ones, `attention` is of; all of them unless told. */
+  readonly observed?: number;
+  /** Answers whose keys are alike, where a policy merges by that; without it, slowly. */
+  readonly similar?: FindSimilar;
 }
 
 /** What a layer holds for one sequence, in ascending position. */

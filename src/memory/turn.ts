@@ -1,10 +1,11 @@
 import { WindowCounter } from '../cache/parts.js';
-import type { Allowance } from '../cache/policy.js';
+import type { Allowance, TurnEdit, TurnView } from '../cache/policy.js';
 import type { Sequence } from '../cache/sequence.js';
 import type { Lanes, PastRows } from './lanes.js';
 import { receivedBy, together } from './received.js';
 import { Candidates } from './rows/candidates.js';
 import type { KeySketcher } from './rows/key-sketch.js';
+import { type FindSimilar, mostSimilar, type SimilarKeys } from './rows/most-similar.js';
 import { rebuild } from './rows/rebuild.js';
 import type { KeyRotation } from './rows/rotation.js';
 import { type FloatRows, RowBlock } from './rows/row-block.js';
@@ -67,21 +68,22 @@ export class Turn {
   /**
    * Takes in the next part.
    * @param layers [layers] rows of this sequence alone
+   * @param queries how many of its last tokens attention is of, where it comes with attention
    * @param continues whether another part follows
    * @throws ElasticCacheError 'invalid-shape' when it does not fit, or is not what the policy needs; the turn is then as it was
    */
-  add(layers: readonly LayerRows[], tokens: number, continues: boolean): void {
+  add(layers: readonly LayerRows[], tokens: number, queries: number, continues: boolean): void {
     const { policy, shape } = this.held.settings;
     const observed = this.#observed;
     const needed =
       policy.attention !== 'never' && (!observed || !continues || layers[0]?.attention !== undefined);
     checkRows(layers, tokens, { ...shape, batch: 1 }, needed ? (layer) => this.fed(layer) : undefined);
-    observed?.check(this.tokens, tokens, needed, !continues);
+    observed?.check(this.tokens, tokens, needed ? queries : 0, !continues);
     if (!continues) this.#checkImage(this.sequence.seen + this.tokens + tokens);
     this.#receive(layers, tokens, needed);
     if (needed) {
-      observed?.add(tokens);
-      this.#counted += tokens;
+      observed?.add(queries);
+      this.#counted += queries;
     }
     this.tokens += tokens;
     if (continues) this.#keep(layers, tokens);
@@ -114,10 +116,15 @@ export class Turn {
   /**
    * Lets the policy choose, and makes what is held anew: [layers] blocks of one lane. The sequence holds them from then on.
    * @param rotations [layers] how keys are turned where the policy turns those that it merges
+   * @param similar answers whose keys are alike, where it merges by that; a promise where it takes its time
    */
-  complete(allowed: Allowance, rotations: readonly KeyRotation[] | undefined): RowBlock[] {
+  complete(
+    allowed: Allowance,
+    rotations: readonly KeyRotation[] | undefined,
+    similar: FindSimilar,
+  ): RowBlock[] | Promise<RowBlock[]> {
     const { sequence } = this;
-    const { policy, shape, biases, windows, sketcher, roomFor } = this.held.settings;
+    const { policy, windows, sketcher } = this.held.settings;
     if (policy.turnMergedKeys && !rotations) {
       throw invalidShape(
         'this policy turns keys to other positions: run the cache through generate(), or call noteRotation() first.',
@@ -140,6 +147,50 @@ export class Turn {
       keys: sketcher && this.#sketches(candidates, sketcher),
     });
     const edits = sequence.policy.compress(views);
+    const asking = edits.flatMap((heads, layer) =>
+      heads.flatMap((edit, list) => {
+        const question = this.#questionOf(candidates[layer]!, edit, heads.length > 1 ? list : undefined);
+        return question ? [{ edit, question }] : [];
+      }),
+    );
+    const carryOut = (answers: readonly Int32Array[]) => {
+      const merges = new Map(
+        asking.map(({ edit, question }, index) => [edit, { from: question.from, into: answers[index]! }]),
+      );
+      const settled = edits.map((heads) => heads.map((edit) => ({ ...edit, ...merges.get(edit) })));
+      return this.#carryOut(candidates, views, settled, rotations);
+    };
+    const questions = asking.map(({ question }) => question);
+    if (similar === mostSimilar) return carryOut(questions.map(mostSimilar));
+    return answersOf(questions, similar).then(carryOut);
+  }
+
+  /** @param head the one that the edit is of; undefined for all */
+  #questionOf(
+    candidates: Candidates,
+    { keep, similar }: TurnEdit,
+    head: number | undefined,
+  ): SimilarKeys | undefined {
+    if (!similar || similar.anchors.length === 0) return undefined;
+    const { kvHeads, headDim } = this.held.settings.shape;
+    const kept = new Uint8Array(candidates.count);
+    for (const candidate of keep) kept[candidate] = 1;
+    const heads = head === undefined ? Array.from({ length: kvHeads }, (_, each) => each) : [head];
+    return {
+      keys: () => heads.map((each) => candidates.rows('keys', each)),
+      headDim,
+      from: Int32Array.from(kept.keys()).filter((candidate) => kept[candidate] === 0),
+      anchors: similar.anchors,
+    };
+  }
+
+  #carryOut(
+    candidates: readonly Candidates[],
+    views: readonly (readonly TurnView[])[],
+    edits: readonly (readonly TurnEdit[])[],
+    rotations: readonly KeyRotation[] | undefined,
+  ): RowBlock[] {
+    const { policy, shape, biases, roomFor } = this.held.settings;
     const { kvHeads, headDim, format } = shape;
     const made = candidates.map((each, layer) => {
       const choices = edits[layer]!.map((edit, list) => ({ ...views[layer]![list]!, ...edit }));
@@ -150,7 +201,7 @@ export class Turn {
         rotation,
       });
     });
-    sequence.commit(
+    this.sequence.commit(
       this.tokens,
       this.#counted,
       views,
@@ -215,4 +266,11 @@ export class Turn {
       return sketch;
     };
   }
+}
+
+/** One question after the other: each holds keys of its own. */
+async function answersOf(questions: readonly SimilarKeys[], find: FindSimilar): Promise<Int32Array[]> {
+  const answers: Int32Array[] = [];
+  for (const question of questions) answers.push(await find(question));
+  return answers;
 }

@@ -7,7 +7,8 @@ import type { Batch } from '../memory/lane-pool.js';
 import type { KeyRotation } from '../memory/rows/rotation.js';
 import type { LayerRows } from '../memory/shape.js';
 import { Feeder, type Pass } from './feeds.js';
-import { measureKeyRotations } from './key-rotation.js';
+import { measureKeyRotations } from './keys/rotation.js';
+import { SimilarKeyFinder } from './keys/similar.js';
 import { type DecoderInput, realTokens, refuseNone, type StepInput, shifted } from './new-tokens.js';
 import { type InferenceSession, Tensor } from './ort.js';
 import { refusedPass, refuseNonFinite } from './refused-steps.js';
@@ -43,6 +44,8 @@ export class Decoder {
     readonly chunk: number,
     /** What tells the model from others of its shape. */
     private readonly model = '',
+    /** Finds whom a policy merges. */
+    private readonly similar = new SimilarKeyFinder(),
   ) {
     this.feeder = new Feeder(signature);
     this.windows = signature.layers.map(({ window }) => window);
@@ -130,7 +133,7 @@ export class Decoder {
 
   /** Frees the session's memory. */
   async release(): Promise<void> {
-    await this.session.release();
+    await Promise.all([this.session.release(), this.similar.release()]);
   }
 
   /** Each sequence reads its new tokens. */
@@ -166,7 +169,7 @@ export class Decoder {
     const parts = cache.parts(length, this.chunk);
     cache.reserve(length, parts.at(-1)!.tokens, row);
     let start = 0;
-    for (const { tokens, attention } of parts) {
+    for (const { tokens, observed } of parts) {
       refuseAborted(signal);
       const end = start + tokens;
       const last = end === length;
@@ -174,11 +177,12 @@ export class Decoder {
         newTokens: sliceSequence(newTokens, 1, start, end),
         positionIds: sliceSequence(positions, positions.dims.length - 1, start, end),
         textLength,
-        attention,
+        observed,
         logits: logits === 'all' ? 'all' : last ? 'last' : 'none',
         row,
       });
-      cache.appendTurn(layers, tokens, { turnContinues: !last }, row);
+      const { find } = this.similar;
+      await cache.appendTurn(layers, tokens, { turnContinues: !last, observed, similar: find }, row);
       if (given) kept.push(given);
       start = end;
       if (!last) yield;
@@ -213,7 +217,7 @@ export class Decoder {
       newTokens,
       positionIds: positions,
       textLength: Math.max(...lengths),
-      attention: cache.policy.attention === 'always',
+      observed: cache.policy.attention === 'always' ? 1 : 0,
       logits: 'last',
     });
     cache.appendStep(layers);
@@ -226,7 +230,7 @@ export class Decoder {
       newTokens,
       positionIds: shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]),
       textLength: cache.nextPosition(row) + 1,
-      attention: cache.policy.attention === 'always',
+      observed: cache.policy.attention === 'always' ? 1 : 0,
       logits: 'last',
       row,
     });
@@ -243,7 +247,7 @@ export class Decoder {
     const fetches: string[] = pass.logits === 'none' ? [] : [names.logits];
     for (const { index } of this.signature.layers) {
       fetches.push(names.newKey(index), names.newValue(index));
-      if (pass.attention) fetches.push(received(index));
+      if (pass.observed > 0) fetches.push(received(index));
     }
     const seen = Math.max(...Array.from({ length: batch }, (_, row) => cache.seenBy(pass.row ?? row)));
     const outputs = await this.session.run(this.feeder.of(cache, pass), fetches).catch((cause: unknown) => {
@@ -253,7 +257,7 @@ export class Decoder {
     const layers = this.signature.layers.map(({ index }) => ({
       keys: floats(names.newKey(index)),
       values: floats(names.newValue(index)),
-      ...(pass.attention ? { attention: floats(received(index)) } : {}),
+      ...(pass.observed > 0 ? { attention: floats(received(index)) } : {}),
     }));
     const logits = pass.logits === 'none' ? undefined : (outputs[names.logits] as Tensor);
     // Before the rows go in: a cache is never left with such numbers.

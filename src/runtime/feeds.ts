@@ -11,7 +11,8 @@ export interface Pass {
   positionIds: Tensor;
   /** Tokens seen when the turn is read. */
   textLength: number;
-  attention: boolean;
+  /** How many of the last new tokens the attention is asked of. */
+  observed: number;
   logits: 'none' | 'last' | 'all';
   /** The sequence that is run alone; undefined for all. */
   row?: number;
@@ -55,11 +56,21 @@ export class Feeder {
   }
 
   /** The inputs that are not the past. */
-  private newTokens(cache: Batch, { newTokens, positionIds, logits, textLength, row }: Pass): Feeds {
+  private newTokens(
+    cache: Batch,
+    { newTokens, positionIds, logits, textLength, observed, row }: Pass,
+  ): Feeds {
     const { signature } = this;
     const [batch, tokens] = newTokens.dims as [number, number];
     if (this.mask.dims[0] !== batch || this.mask.dims[2] !== tokens) this.mask = causalBias(batch, tokens);
-    const feeds: Feeds = { [signature.tokenInput]: readable(newTokens), [names.newBias]: this.mask };
+    const queries = (count: number) => new Tensor('int64', [BigInt(count)], [1]);
+    const { peak = false } = cache.policy;
+    const feeds: Feeds = {
+      [signature.tokenInput]: readable(newTokens),
+      [names.newBias]: this.mask,
+      [names.attentionQueries]: queries(peak ? 0 : observed),
+      [names.peakQueries]: queries(peak ? observed : 0),
+    };
     if (signature.positionIds !== 'absent') feeds[names.positionIds] = positionIds;
     if (signature.layers.some(({ window }) => window !== undefined)) {
       const places = Int32Array.from(

@@ -9,6 +9,7 @@ import { KV_FORMATS, type KVFormat } from '../memory/rows/formats.js';
 import { Decoder } from './decoder.js';
 import { settleExternalWeights, weightSamples } from './external-weights.js';
 import { FileSource } from './file-source.js';
+import { SimilarKeyFinder } from './keys/similar.js';
 import { InferenceSession, type SessionOptions } from './ort.js';
 import { type SessionSettings, sessionOptions } from './session-options.js';
 
@@ -52,7 +53,12 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
     ...options,
     extra: withWeightsFolder(options.extra, folder),
   });
-  return new Decoder(opened, decoder, chunk, identity);
+  const { intraOpNumThreads } = options;
+  const finder = new SimilarKeyFinder({
+    logSeverityLevel: 4,
+    ...(intraOpNumThreads !== undefined && { intraOpNumThreads }),
+  });
+  return new Decoder(opened, decoder, chunk, identity, finder);
 }
 
 async function rewrittenFrom(

@@ -130,6 +130,8 @@ function feedsWithin(window: number, cache: KVCache, embeds: Float32Array): Reco
     inputs_embeds: new Tensor('float32', embeds, [1, 1, HIDDEN]),
     [contractNames.positionIds]: new Tensor('int64', [BigInt(cache.seen)], [1, 1]),
     [contractNames.newBias]: new Tensor('float32', [0], [1, 1, 1, 1]),
+    [contractNames.attentionQueries]: new Tensor('int64', [0n], [1]),
+    [contractNames.peakQueries]: new Tensor('int64', [0n], [1]),
   };
   for (let layer = 0; layer < DEFAULTS.layers; layer++) {
     const { keys, values, positions } = cache.entries(layer);
@@ -174,7 +176,8 @@ async function run(
   const held: number[][] = [];
   for (const tokens of [PROMPT, ...new Array<number>(DECODED).fill(1)]) {
     const embeds = Float32Array.from({ length: tokens * HIDDEN }, random);
-    const pass = (samePasses ? CHUNK : tokens) * HIDDEN;
+    const [first] = ours.cache.parts(tokens, CHUNK);
+    const pass = (samePasses ? first!.tokens : tokens) * HIDDEN;
     for (let start = 0; start < embeds.length; start += pass)
       expected.push((await stock.step(embeds.slice(start, start + pass))).logits);
     actual.push(await ours.step(embeds));

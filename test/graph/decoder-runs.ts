@@ -43,7 +43,8 @@ export class OriginalRun {
     }
   }
 
-  async step(embeds: Float32Array): Promise<Step> {
+  /** @param observed how many of the last new queries attention is asked of */
+  async step(embeds: Float32Array, observed = embeds.length / this.hidden): Promise<Step> {
     const tokens = embeds.length / this.hidden;
     const total = this.seen + tokens;
     const feeds: Record<string, Tensor> = {
@@ -60,33 +61,37 @@ export class OriginalRun {
     this.seen = total;
     return {
       logits: numbers(outputs.logits!),
-      attention: this.received(outputs, tokens, total, (given) => given.reduce((sum, each) => sum + each, 0)),
-      peak: this.received(outputs, tokens, total, (given, own) =>
+      attention: this.received(outputs, tokens, total, observed, (given) =>
+        given.reduce((sum, each) => sum + each, 0),
+      ),
+      peak: this.received(outputs, tokens, total, observed, (given, own) =>
         Math.max(0, ...given.toSpliced(own, own < 0 ? 0 : 1)),
       ),
     };
   }
 
-  /** @param of what a token is said to have received, of what each new query gave it; `own` is the query that it is itself, -1 for none */
+  /** @param of what a token is said to have received, of what each query asked for gave it; `own` is the query that it is itself, -1 for none */
   private received(
     outputs: Record<string, Tensor>,
     tokens: number,
     total: number,
+    observed: number,
     of: (given: number[], own: number) => number,
   ): Float32Array[] {
     return this.decoder.layers.flatMap(({ index, queryHeads, kvHeads }) => {
       const probabilities = outputs[`probabilities.${index}`];
       if (!probabilities) return [];
+      if (observed === 0) return [new Float32Array(0)];
       const values = numbers(probabilities);
       const group = queryHeads / kvHeads;
       const received = new Float32Array(kvHeads * total);
       for (let head = 0; head < queryHeads; head++) {
         for (let t = 0; t < total; t++) {
           const given = Array.from(
-            { length: tokens },
-            (_, query) => values[(head * tokens + query) * total + t]!,
+            { length: observed },
+            (_, query) => values[(head * tokens + tokens - observed + query) * total + t]!,
           );
-          const own = Math.max(-1, t - (total - tokens));
+          const own = Math.max(-1, t - (total - observed));
           received[Math.floor(head / group) * total + t]! += of(given, own) / group;
         }
       }
@@ -111,11 +116,13 @@ export class RewrittenRun {
     this.values = decoder.layers.map(() => new Float32Array(0));
   }
 
-  async step(embeds: Float32Array): Promise<Step> {
+  async step(embeds: Float32Array, observed = embeds.length / this.hidden): Promise<Step> {
     const tokens = embeds.length / this.hidden;
     const feeds: Record<string, Tensor> = {
       [this.decoder.tokenInput]: floats(embeds, [1, tokens, this.hidden], this.half),
       [contractNames.newBias]: new Tensor('float32', causal(tokens), [1, 1, tokens, tokens]),
+      [contractNames.attentionQueries]: new Tensor('int64', [BigInt(observed)], [1]),
+      [contractNames.peakQueries]: new Tensor('int64', [BigInt(observed)], [1]),
     };
     if (this.decoder.otherInputs.includes('attention_mask')) {
       const total = this.seen + tokens;

@@ -105,10 +105,18 @@ describe('a rewritten GroupQueryAttention decoder', () => {
         { windows: [6, 0], sink: true, inputs: 12 },
         { kvHeads: 4, softcap: 2 },
       ] as const) {
-        await compare(options, [9, 7], tolerance, past);
+        await compare(options, [9, 7], tolerance, { past });
       }
     },
   );
+
+  it.each([
+    ['grouped heads', {}],
+    ['as many key heads as query heads, a window', { kvHeads: 4, windows: [6, 0] }],
+    ['one key head, a sink, softcap', { kvHeads: 1, sink: true, inputs: 12, softcap: 2 }],
+  ] as const)('gives the attention of the last queries alone: %s', async (_, options) => {
+    for (const observed of [0, 3]) await compare(options, [20, 30, 2], 1e-4, { observed });
+  });
 
   it.each([
     ['a bias for each key head', {}],
@@ -225,6 +233,8 @@ function tensors(feeds: readonly Feed[], batch: number): Record<string, Tensor> 
   const positions = BigInt64Array.from({ length: batch * tokens }, (_, i) => BigInt(20 + (i % tokens)));
   return {
     [contractNames.positionIds]: new Tensor('int64', positions, [batch, tokens]),
+    [contractNames.attentionQueries]: new Tensor('int64', [BigInt(tokens)], [1]),
+    [contractNames.peakQueries]: new Tensor('int64', [BigInt(tokens)], [1]),
     ...Object.fromEntries(
       feeds.map(({ type, name, dims, data }) => [name, new Tensor(type, data, [batch, ...dims])]),
     ),
@@ -235,7 +245,7 @@ async function compare(
   options: Partial<GqaDecoderOptions>,
   chunks: readonly number[],
   tolerance: number,
-  past?: PastFormat,
+  { past, observed = Number.POSITIVE_INFINITY }: { past?: PastFormat; observed?: number } = {},
 ) {
   const half = options.float === 'float16';
   const { model, decoder } = rewriteDecoder(buildGqaDecoder({ hidden: HIDDEN, ...options }), { past });
@@ -249,8 +259,8 @@ async function compare(
   const random = gaussian(7);
   for (const tokens of [...chunks, ...new Array<number>(DECODED).fill(1)]) {
     const embeds = Float32Array.from({ length: tokens * HIDDEN }, random);
-    const want = await expected.step(embeds);
-    const got = await actual.step(embeds);
+    const want = await expected.step(embeds, Math.min(observed, tokens));
+    const got = await actual.step(embeds, Math.min(observed, tokens));
     expect(largestDifference(got.logits, want.logits)).toBeLessThan(tolerance);
     for (const name of ['attention', 'peak'] as const) {
       expect(got[name].length).toBe(want[name].length);

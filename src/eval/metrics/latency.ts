@@ -59,9 +59,10 @@ export async function measureLatency(
 class PeakCache extends KVCache {
   peak = 0;
 
-  override appendTurn(...part: Parameters<KVCache['appendTurn']>): void {
-    super.appendTurn(...part);
+  override appendTurn(...part: Parameters<KVCache['appendTurn']>): void | Promise<void> {
+    const complete = super.appendTurn(...part);
     this.#note();
+    return complete?.then(() => this.#note());
   }
 
   override appendStep(...rows: Parameters<KVCache['appendStep']>): void {

@@ -68,6 +68,7 @@ export class GraphBuilder {
   branch(name: string): GraphBuilder {
     const inner = GraphBuilder.create(this.fresh(name), {});
     inner.taken = this.taken;
+    inner.model.opsetImport.push(...this.model.opsetImport);
     return inner;
   }
 

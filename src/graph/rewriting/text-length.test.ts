@@ -14,9 +14,7 @@ async function expectTold(original: Model): Promise<void> {
   expect(decoder.otherInputs).toEqual([]);
   const { input, node } = graphOf(model);
   expect(input.filter(({ name }) => name === 'text_length')).toHaveLength(1);
-  const counted = node.filter(({ opType }) => opType === 'ReduceMax');
-  // But for those of what entries received.
-  expect(counted).toHaveLength(decoder.layers.length);
+  expect(node.filter(({ opType }) => opType === 'ReduceMax')).toEqual([]);
   await (await openModel(model)).release();
 }
 

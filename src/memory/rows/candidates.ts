@@ -58,42 +58,54 @@ export class Candidates {
   valueNorms(head: number | undefined): Float64Array {
     const { kvHeads, headDim } = this.held.shape;
     const norms = new Float64Array(this.count);
-    const value = new Float64Array(headDim);
     const heads = head === undefined ? Array.from({ length: kvHeads }, (_, each) => each) : [head];
     for (const each of heads) {
-      for (let candidate = 0; candidate < norms.length; candidate++) {
-        this.read('values', each, candidate, value);
-        norms[candidate]! += Math.hypot(...value) / heads.length;
+      const values = this.rows('values', each);
+      for (let candidate = 0, at = 0; candidate < norms.length; candidate++) {
+        let sum = 0;
+        for (const end = at + headDim; at < end; at++) sum += values[at]! * values[at]!;
+        norms[candidate]! += Math.sqrt(sum) / heads.length;
       }
     }
     return norms;
   }
 
-  /** [candidates, headDim] the keys of a head, each of length 1. */
-  directions(head: number): Float32Array {
+  /** [candidates, headDim] the keys or values of a head, in order. Shares memory where they lie like that. */
+  rows(name: 'keys' | 'values', head: number): Float32Array {
     const { headDim } = this.held.shape;
-    const keys = new Float32Array(this.count * headDim);
-    for (let candidate = 0; candidate < this.count; candidate++) {
-      const start = candidate * headDim;
-      this.read('keys', head, candidate, keys, start);
-      let sum = 0;
-      for (let i = start; i < start + headDim; i++) sum += keys[i]! ** 2;
-      const scale = sum > 0 ? 1 / Math.sqrt(sum) : 0;
-      for (let i = start; i < start + headDim; i++) keys[i]! *= scale;
+    const whole = this.staged === 0 && this.last.part(name, 0, head, 0, this.count);
+    if (whole) return whole;
+    const rows = new Float32Array(this.count * headDim);
+    for (let candidate = 0; candidate < this.count; ) {
+      const { block, lane, row } = this.at(head, candidate);
+      const count = this.#run(head, candidate, this.count - candidate, (index) => index);
+      const part = block.part(name, lane, head, row, count);
+      if (part) rows.set(part, candidate * headDim);
+      else
+        for (let i = 0; i < count; i++)
+          block.read(name, lane, head, row + i, rows, (candidate + i) * headDim);
+      candidate += count;
     }
-    return keys;
+    return rows;
   }
 
   /** Copies a run of candidates into the rows of a new block, as they are held; returns how many it took of the `most` that follow each other from `keep[index]`. */
   copyRun(to: RowBlock, head: number, keep: Int32Array, index: number): number {
     const first = this.at(head, keep[index]!);
+    const count = this.#run(head, index, keep.length - index, (at) => keep[at]!);
+    to.copy(0, head, index, first.block, first.lane, first.row, count);
+    return count;
+  }
+
+  /** How many of `most` candidates, the one at `index` and the following ones, lie one behind the other. */
+  #run(head: number, index: number, most: number, candidateAt: (index: number) => number): number {
+    const first = this.at(head, candidateAt(index));
     let count = 1;
-    while (index + count < keep.length) {
-      const next = this.at(head, keep[index + count]!);
+    while (count < most) {
+      const next = this.at(head, candidateAt(index + count));
       if (next.block !== first.block || next.row !== first.row + count) break;
       count++;
     }
-    to.copy(0, head, index, first.block, first.lane, first.row, count);
     return count;
   }
 }

@@ -1,42 +1,56 @@
+/** A question of one choice: which of the anchors has the key that is most like that of each of some candidates. */
+export interface SimilarKeys {
+  /** [heads] of [candidates, headDim] as they are held; shares memory where it can. */
+  keys(): readonly Float32Array[];
+  readonly headDim: number;
+  readonly from: Int32Array;
+  /** One at least. */
+  readonly anchors: Int32Array;
+}
+
 /**
- * For each of `from` the one of `anchors` whose key is most like its own: the largest cosine, summed over the heads; of equal ones the first.
- * @param directions [heads] of [candidates, headDim], each of length 1
+ * For each of `from` the one of `anchors` whose key is most like its own: the largest cosine, summed over the heads; of equal ones the first. A key of zeros is like
+ * nothing: its cosines are 0.
+ * @returns [from] candidates
  */
-export function mostSimilar(
-  directions: readonly Float32Array[],
-  headDim: number,
-  from: Int32Array,
-  anchors: Int32Array,
-): Int32Array {
-  const width = directions.length * headDim;
-  // Side by side, so that the inner loop reads memory in order.
-  const [own, others] = [packed(directions, headDim, from), packed(directions, headDim, anchors)];
+export type FindSimilar = (question: SimilarKeys) => Int32Array | Promise<Int32Array>;
+
+/** A {@link FindSimilar} without help: right, and slow where there are many. */
+export function mostSimilar({ keys, headDim, from, anchors }: SimilarKeys): Int32Array {
+  const heads = keys();
+  const width = heads.length * headDim;
+  const [own, others] = [from, anchors].map((candidates) => directions(heads, headDim, candidates)) as [
+    Float32Array,
+    Float32Array,
+  ];
   return from.map((_, index) => {
     const start = index * width;
     let best = 0;
     let most = Number.NEGATIVE_INFINITY;
     for (let anchor = 0, at = 0; anchor < anchors.length; anchor++, at += width) {
-      let even = 0;
-      let odd = 0;
-      for (let i = 0; i + 1 < width; i += 2) {
-        even += own[start + i]! * others[at + i]!;
-        odd += own[start + i + 1]! * others[at + i + 1]!;
-      }
-      if (width % 2 === 1) even += own[start + width - 1]! * others[at + width - 1]!;
-      if (even + odd > most) [most, best] = [even + odd, anchor];
+      let sum = 0;
+      for (let i = 0; i < width; i++) sum += own[start + i]! * others[at + i]!;
+      if (sum > most) [most, best] = [sum, anchor];
     }
     return anchors[best]!;
   });
 }
 
-/** [rows, heads x headDim] the directions of some candidates. */
-function packed(directions: readonly Float32Array[], headDim: number, candidates: Int32Array): Float32Array {
-  const width = directions.length * headDim;
-  const rows = new Float32Array(candidates.length * width);
-  candidates.forEach((candidate, row) => {
-    directions.forEach((keys, head) => {
-      rows.set(keys.subarray(candidate * headDim, (candidate + 1) * headDim), row * width + head * headDim);
-    });
-  });
+/** [candidates, heads x headDim] some candidates' keys, each of length 1 in each head. */
+function directions(heads: readonly Float32Array[], headDim: number, candidates: Int32Array): Float32Array {
+  const rows = new Float32Array(candidates.length * heads.length * headDim);
+  let at = 0;
+  for (const candidate of candidates) {
+    for (const keys of heads) {
+      const key = keys.subarray(candidate * headDim, (candidate + 1) * headDim);
+      const length = Math.hypot(...key);
+      if (length > 0)
+        rows.set(
+          key.map((value) => value / length),
+          at,
+        );
+      at += headDim;
+    }
+  }
   return rows;
 }

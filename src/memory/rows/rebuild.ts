@@ -1,6 +1,5 @@
 import type { TurnEdit } from '../../cache/policy.js';
 import type { Candidates } from './candidates.js';
-import { mostSimilar } from './most-similar.js';
 import { type KeyRotation, KeyTurn } from './rotation.js';
 import { type BlockShape, RowBlock } from './row-block.js';
 
@@ -12,8 +11,8 @@ export interface MergeOptions {
   readonly rotation?: KeyRotation | undefined;
 }
 
-/** An edit, and what it is an edit of: [candidates] where each stands and how many tokens it stands for. */
-export interface Choice extends TurnEdit {
+/** An edit whose merges are named, and what it is an edit of: [candidates] where each stands and how many tokens it stands for. */
+export interface Choice extends Omit<TurnEdit, 'similar'> {
   readonly positions: Int32Array;
   readonly counts: Int32Array;
 }
@@ -40,7 +39,7 @@ export function rebuild(
   const heads = Array.from({ length: shape.kvHeads }, (_, head) => head);
   const counts = choices.map((choice, list) => {
     const own = choices.length > 1 ? [list] : heads;
-    const merges = mergesOf(candidates, own, choice, shape.headDim);
+    const merges = mergesOf(choice);
     for (const head of own) {
       for (let row = 0; row < choice.keep.length; ) row += candidates.copyRun(block, head, choice.keep, row);
       average(block, candidates, head, choice, merges, rotation);
@@ -60,18 +59,12 @@ export function rebuild(
   return { block, counts };
 }
 
-function mergesOf(candidates: Candidates, heads: readonly number[], choice: Choice, headDim: number): Merges {
-  const { keep, from = new Int32Array(), into = new Int32Array(), similar, positions } = choice;
-  const rowOf = new Int32Array(positions.length).fill(-1);
+function mergesOf({ keep, from = new Int32Array(), into = new Int32Array(), positions }: Choice): Merges {
+  const rowOf = new Int32Array(positions.length);
   keep.forEach((candidate, row) => {
     rowOf[candidate] = row;
   });
-  if (!similar) return { from, rows: into.map((anchor) => rowOf[anchor]!) };
-  if (similar.anchors.length === 0) return { from: new Int32Array(), rows: new Int32Array() };
-  const others = positions.map((_, candidate) => candidate).filter((candidate) => rowOf[candidate]! < 0);
-  const directions = heads.map((head) => candidates.directions(head));
-  const anchors = mostSimilar(directions, headDim, others, similar.anchors);
-  return { from: others, rows: anchors.map((anchor) => rowOf[anchor]!) };
+  return { from, rows: into.map((anchor) => rowOf[anchor]!) };
 }
 
 /** [kept] how many tokens each entry stands for. */

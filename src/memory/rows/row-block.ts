@@ -1,13 +1,5 @@
-import {
-  decode,
-  encode,
-  encodeRows,
-  formatOf,
-  type Held,
-  type KVFormat,
-  type Numbers,
-  type Rows,
-} from './formats.js';
+import type { Held, KVFormat, Numbers, Rows } from './formats.js';
+import { decode, encode, encodeRows, formatOf } from './formats.js';
 
 /** Lanes of rows of keys and values of one layer. */
 export interface BlockShape {
@@ -278,6 +270,14 @@ export class RowBlock {
   /** Reads the key (or value) of a row as numbers into `to`, from `start` on. */
   read(name: 'keys' | 'values', lane: number, head: number, row: number, to: Numbers, start = 0): void {
     decode(this[name], this.#index(lane, head, row), this.shape.headDim, to, start);
+  }
+
+  /** [count, headDim] the keys (or values) of some rows, where they are held as float32. Shares memory. */
+  part(name: 'keys' | 'values', lane: number, head: number, row: number, count: number) {
+    const { numbers } = this[name];
+    const { headDim } = this.shape;
+    const start = this.#index(lane, head, row) * headDim;
+    return numbers instanceof Float32Array ? numbers.subarray(start, start + count * headDim) : undefined;
   }
 
   /** Writes the key (or value) of a row. */

@@ -79,14 +79,14 @@ export class SharedPrompts {
     if (this.reads.some((read) => !samePrompt(read.input, input))) this.reads = [];
     const known = this.reads.find((read) => read.parts === parts);
     if (known) {
-      for (const append of known.appends) cache.appendTurn(...append);
+      for (const append of known.appends) await cache.appendTurn(...append);
       return known.logits;
     }
     const appends: Append[] = [];
     const append = cache.appendTurn.bind(cache);
     cache.appendTurn = (...rows) => {
       appends.push(rows);
-      append(...rows);
+      return append(...rows);
     };
     try {
       const logits = await run(cache, input);
