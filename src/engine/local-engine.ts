@@ -1,4 +1,5 @@
 import { allowance } from '../cache/budget.js';
+import type { CachePolicy } from '../cache/policy.js';
 import { ElasticCacheError } from '../errors.js';
 import { KVCache } from '../memory/kv-cache.js';
 import { kindOf } from '../memory/lane-pool.js';
@@ -12,6 +13,7 @@ import { ElasticSession } from '../runtime/elastic-session.js';
 import { Admission, type Need } from './admission.js';
 import { answered } from './answered.js';
 import { messageInputs } from './messages.js';
+import { Parking } from './parking.js';
 import { Passes } from './passes.js';
 import {
   ENGINE_OPTIONS,
@@ -24,6 +26,9 @@ import {
 } from './request.js';
 
 const LANES = 8;
+const PARK = 128e6;
+/** Policies that are remembered by name. */
+const MOST_POLICIES = 100;
 const LONGEST = 256;
 /** Milliseconds of waiting that one more of priority is worth. */
 const PER_PRIORITY = 10_000;
@@ -33,6 +38,9 @@ export class LocalEngine implements Engine {
   readonly #session: ElasticSession;
   readonly #passes: Passes;
   readonly #admission: Admission;
+  readonly #parking: Parking;
+  /** By what they were named. */
+  readonly #policies = new Map<string, CachePolicy>();
   readonly #ended = new AbortController();
   readonly #serving = new Set<Promise<void>>();
   /** Requests that run or wait, at most. */
@@ -44,11 +52,18 @@ export class LocalEngine implements Engine {
     private readonly options: EngineOptions = {},
   ) {
     refuseUnknown('createEngine', options, ENGINE_OPTIONS);
-    const { lanes = LANES, memory = Number.POSITIVE_INFINITY, waiting = Number.POSITIVE_INFINITY } = options;
+    const {
+      lanes = LANES,
+      memory = Number.POSITIVE_INFINITY,
+      waiting = Number.POSITIVE_INFINITY,
+      park = PARK,
+    } = options;
     checkNumber('lanes', lanes, 1);
     if (memory !== Number.POSITIVE_INFINITY) checkNumber('memory', memory, 1);
     if (waiting !== Number.POSITIVE_INFINITY) checkNumber('waiting', waiting, 0);
+    checkNumber('park', park, 0);
     this.#session = sessionOf(loaded);
+    this.#parking = new Parking(loaded, park);
     this.#passes = new Passes(this.#session.decoder);
     this.#cacheFor({});
     const shape = checkShape(this.#session.decoder.shape);
@@ -81,7 +96,13 @@ export class LocalEngine implements Engine {
 
   get stats(): EngineStats {
     const { waiting, running, promised } = this.#admission;
-    return { waiting, running, bytesPromised: promised, bytesAllocated: this.#passes.bytes };
+    return {
+      waiting,
+      running,
+      bytesPromised: promised,
+      bytesAllocated: this.#passes.bytes,
+      bytesParked: this.#parking.bytes,
+    };
   }
 
   async drain(): Promise<void> {
@@ -110,10 +131,10 @@ export class LocalEngine implements Engine {
     const { messages, inputs: given, policy: _policy, budget: _budget, priority = 0, ...settings } = request;
     const start = performance.now();
     const rank = start - priority * PER_PRIORITY;
-    const cache = this.#cacheFor(request);
+    const fresh = this.#cacheFor(request);
     const inputs = await this.#inputsOf(messages, given);
     const promptTokens = inputs.input_ids.dims[1]!;
-    const need = this.#needOf(cache, promptTokens, settings.maxNewTokens ?? LONGEST);
+    const need = this.#needOf(fresh, promptTokens, settings.maxNewTokens ?? LONGEST);
     this.#admission.refuseNever(need);
     onPrepared();
     let release: () => void;
@@ -123,18 +144,25 @@ export class LocalEngine implements Engine {
       return tell({ type: 'finish', reason: 'aborted', text: '' });
     }
     const waitedMs = performance.now() - start;
+    let cache = fresh;
     try {
+      cache = (await this.#parking.forkFor(inputs, fresh)) ?? fresh;
       this.#session.runBy(cache, this.#passes);
       this.#passes.enter(cache, { rank, rows: need.rows });
       const cachedTokens = cache.seen;
       tell({ type: 'started', promptTokens, cachedTokens });
-      const { reply } = await replyTo(this.loaded, inputs, cache, settings, (text) =>
+      const { reply, said } = await replyTo(this.loaded, inputs, cache, settings, (text) =>
         tell({ type: 'text', text }),
       );
       const stats = cache.stats();
       const { prefillMs, msPerToken, tokens, finishReason: reason, text } = reply;
       const newTokens = tokens.length;
       const usage = { promptTokens, cachedTokens, newTokens, waitedMs, prefillMs, msPerToken, stats };
+      // Before the end is told: what goes on from here may be asked at once.
+      if (newTokens > 0 && this.#parking.takes(cache)) {
+        await this.#passes.leave(cache, true);
+        this.#parking.park(cache, messages && { messages, text, said });
+      }
       tell({ type: 'usage', usage });
       tell({ type: 'finish', reason, text });
     } finally {
@@ -147,10 +175,18 @@ export class LocalEngine implements Engine {
     policy = this.options.policy ?? DEFAULT_POLICY,
     budget = this.options.budget ?? 0.2,
   }): KVCache {
-    const cache = new KVCache({ policy: typeof policy === 'string' ? createPolicy(policy) : policy, budget });
+    const cache = new KVCache({ policy: typeof policy === 'string' ? this.#named(policy) : policy, budget });
     const { shape, windows } = this.#session.decoder;
     cache.bind(shape, windows);
     return cache;
+  }
+
+  /** The same policy for the same name: its sequences may go on from one another. */
+  #named(name: string): CachePolicy {
+    const policy = this.#policies.get(name) ?? createPolicy(name);
+    if (this.#policies.size >= MOST_POLICIES) this.#policies.clear();
+    this.#policies.set(name, policy);
+    return policy;
   }
 
   #inputsOf(messages: EngineRequest['messages'], given: Inputs | undefined): Promise<Inputs> {
@@ -160,7 +196,9 @@ export class LocalEngine implements Engine {
         'a request is messages or inputs, one of these; give either.',
       );
     }
-    return given ? Promise.resolve(given) : messageInputs(this.loaded, messages!);
+    return given
+      ? Promise.resolve(given)
+      : messageInputs(this.loaded, messages!, (before, text) => this.#parking.saidTo(before, text));
   }
 
   #needOf(cache: KVCache, promptTokens: number, newTokens: number): Need {

@@ -1,6 +1,7 @@
 import { ElasticCacheError } from '../errors.js';
 import { nextInputs } from '../models/conversation/next-inputs.js';
 import { type Inputs, prepareInputs } from '../models/conversation/prepare-inputs.js';
+import type { Said } from '../models/conversation/reply.js';
 import { refuseReserved } from '../models/conversation/template/reserved-tokens.js';
 import type { ImageSource } from '../models/images/image-source.js';
 import type { LoadedModel } from '../models/loaded-model.js';
@@ -16,24 +17,33 @@ export interface Message {
 
 /**
  * The inputs of a conversation that is given as messages: one of the system or none, then users and answers in turn, a user's last. Its tokens are those that `chat()` has for
- * the same turns, where an answer's text has the tokens that the model said.
+ * the same turns, where it is known what the model said; an answer that is not known has the tokens of its text.
+ * @param saidTo the tokens of an answer that was given to messages
  * @throws ElasticCacheError `invalid-prompt` for messages in another order, and as {@link prepareInputs}
  */
-export async function messageInputs(loaded: LoadedModel, messages: readonly Message[]): Promise<Inputs> {
+export async function messageInputs(
+  loaded: LoadedModel,
+  messages: readonly Message[],
+  saidTo: (messages: readonly Message[], answer: string) => Said | undefined = () => undefined,
+): Promise<Inputs> {
   const { system, turns } = turnsOf(messages);
   const [first, ...later] = turns as [UserTurn, ...UserTurn[]];
   let inputs = await prepareInputs(loaded, { ...first.question, system });
-  for (const { answer = '', question } of later) {
+  for (const { answer = '', place = 0, question } of later) {
     refuseReserved(loaded, answer);
-    const said = { tokens: loaded.tokenizer.encode(answer, { add_special_tokens: false }), rest: '' };
+    const said = saidTo(messages.slice(0, place), answer) ?? {
+      tokens: loaded.tokenizer.encode(answer, { add_special_tokens: false }),
+      rest: '',
+    };
     inputs = await nextInputs(loaded, inputs, said, question);
   }
   return inputs;
 }
 
-/** A user's turn, and the answer before it. */
+/** A user's turn, and the answer before it with its place among the messages. */
 interface UserTurn {
   answer?: string;
+  place?: number;
   question: { prompt: string; images: readonly ImageSource[] };
 }
 
@@ -55,7 +65,10 @@ function turnsOf(messages: readonly Message[]): { system: string | undefined; tu
     }
     if (role === 'assistant') answer = content;
     else {
-      turns.push({ ...(answer !== undefined && { answer }), question: { prompt: content, images } });
+      turns.push({
+        ...(answer !== undefined && { answer, place: index - 1 }),
+        question: { prompt: content, images },
+      });
       answer = undefined;
     }
   }

@@ -50,6 +50,8 @@ export interface EngineStats {
   /** Bytes that those who run may come to hold, and those allocated for them while they are answered. */
   readonly bytesPromised: number;
   readonly bytesAllocated: number;
+  /** Bytes of sequences that were answered and are kept. */
+  readonly bytesParked: number;
 }
 
 export interface Engine {
@@ -72,6 +74,8 @@ export interface EngineOptions {
   readonly lanes?: number | undefined;
   /** Bytes for the caches of all that run; as many as they need unless told. A request that could never fit is refused. */
   readonly memory?: number | undefined;
+  /** Bytes for sequences that were answered, beside those for what runs: a prompt that goes on from one need not be read again. 128 MB unless told; 0 for none. */
+  readonly park?: number | undefined;
   /** Requests that wait, at most; any number unless told. More are refused as 'overloaded'. */
   readonly waiting?: number | undefined;
   /** What the caches of requests keep, and how much of it, where these do not say: 'snapkv' and 0.2 unless told. */
@@ -79,4 +83,4 @@ export interface EngineOptions {
   readonly budget?: Budget | undefined;
 }
 
-export const ENGINE_OPTIONS = ['lanes', 'memory', 'waiting', 'policy', 'budget'];
+export const ENGINE_OPTIONS = ['lanes', 'memory', 'park', 'waiting', 'policy', 'budget'];

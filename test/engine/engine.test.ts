@@ -69,7 +69,13 @@ describe('an answer does not depend on who else runs', () => {
             return { request, answer, aborted: abort.signal.aborted };
           }),
         );
-        expect(engine.stats).toEqual({ waiting: 0, running: 0, bytesPromised: 0, bytesAllocated: 0 });
+        expect(engine.stats).toEqual({
+          waiting: 0,
+          running: 0,
+          bytesPromised: 0,
+          bytesAllocated: 0,
+          bytesParked: expect.any(Number),
+        });
         await engine.close();
         for (const { request, answer, aborted } of answers) {
           expect(answer.error).toBeUndefined();

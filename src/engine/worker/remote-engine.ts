@@ -32,7 +32,7 @@ export class RemoteEngine implements Engine {
   #isOpen = false;
   #opened!: { resolve: () => void; reject: (error: Error) => void };
   #closing: (() => void) | undefined;
-  #last: EngineStats = { waiting: 0, running: 0, bytesPromised: 0, bytesAllocated: 0 };
+  #last: EngineStats = { waiting: 0, running: 0, bytesPromised: 0, bytesAllocated: 0, bytesParked: 0 };
   #next = 0;
 
   private constructor(

@@ -60,7 +60,7 @@ export class SeenPictures {
 }
 
 /** Hashes of the pictures of each prompt of a batch, in order; undefined where nobody knows. */
-function picturesSeen(cache: KVCache): string[][] | undefined {
+export function picturesSeen(cache: KVCache): string[][] | undefined {
   return cache.memo.get(MEMO) as string[][] | undefined;
 }
 

@@ -12,7 +12,7 @@ export class SeenTokens {
     const fresh = ids && rowsOf(ids);
     const length = fresh?.[0]?.length ?? 0;
     const before = cache.seen - length;
-    const rows = before === 0 ? fresh?.map((): number[] => []) : tokensOf(cache);
+    const rows = before === 0 ? fresh?.map((): number[] => []) : tokensSeen(cache);
     if (!fresh || !rows || rows[0]?.length !== before) {
       cache.memo.delete(MEMO);
       return;
@@ -49,7 +49,7 @@ export class SeenTokens {
   }
 
   private refuseOther(cache: KVCache, rows: readonly bigint[][]): void {
-    const known = tokensOf(cache);
+    const known = tokensSeen(cache);
     if (known?.[0]?.length !== cache.seen || known.length !== rows.length) return;
     for (const [row, tokens] of known.entries()) {
       const at = tokens.findIndex((token, index) => token !== Number(rows[row]![index]));
@@ -63,7 +63,7 @@ export class SeenTokens {
 }
 
 /** [B] of [tokens] that a cache has seen; undefined where nobody knows. */
-function tokensOf(cache: KVCache): number[][] | undefined {
+export function tokensSeen(cache: KVCache): number[][] | undefined {
   return cache.memo.get(MEMO) as number[][] | undefined;
 }
 
