@@ -10,7 +10,8 @@ const context = createContext({ render: undefined });
 const script = new Script('render()');
 
 /**
- * Renders a chat template, which comes with a model and is a program: one with an endless loop is ended.
+ * Renders a chat template, which comes with a model and is a program: one with an endless loop is ended. What it holds is not bounded: V8 ends the process when
+ * there is no more memory, also where a template runs in a worker thread with `resourceLimits` (seen on Node 20.20, with a list that is doubled).
  * @param render renders the template that it is given, with the variables beside its own
  * @throws ElasticCacheError 'invalid-model' where it takes too long or too much; what `render` throws, as it is
  */
