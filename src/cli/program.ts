@@ -26,6 +26,7 @@ import {
   parsePolicy,
   parsePrompt,
   parseQuestion,
+  parseSplit,
 } from './options/option-values.js';
 import { CHAT_COMMANDS } from './terminal/chat-commands.js';
 import { version } from './version.js';
@@ -194,6 +195,16 @@ export function createProgram(): Command {
     )
     .addOption(
       parsed('--budgets <budgets>', 'budgets and ranges, from..to[:step]', '0.1,0.2,0.5', parseBudgetRanges),
+    )
+    .option(
+      '--split <dev|report>',
+      'half of the seeds or records: options are chosen on dev (default: all)',
+      parseSplit,
+    )
+    .option(
+      '--prompt-tokens <count>',
+      'tokens read of a text that is gone on with (default: 1024)',
+      countOf('prompt-tokens'),
     )
     .option(
       '--question <known|unknown>',

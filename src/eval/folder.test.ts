@@ -15,6 +15,8 @@ const manifest: Manifest = {
   data: 'scenes:1000',
   dataHash: '',
   images: '',
+  split: '',
+  promptTokens: 0,
   question: 'known',
   metrics: 'ppl',
   maxNewTokens: 256,

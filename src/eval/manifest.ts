@@ -17,6 +17,10 @@ const Manifest = z.object({
   data: z.string(),
   dataHash: z.string(),
   images: z.string(),
+  /** Half of the data; empty for all. */
+  split: z.string(),
+  /** Of texts that are gone on with; 0 unless told. */
+  promptTokens: z.int(),
   /** What is known when the cache is compressed. */
   question: z.enum(PROTOCOLS),
   metrics: z.string(),
@@ -34,6 +38,8 @@ const NAMES: Record<keyof Manifest, string> = {
   data: 'data',
   dataHash: 'state of the data',
   images: '--images',
+  split: '--split',
+  promptTokens: '--prompt-tokens',
   question: '--question',
   metrics: '--metrics',
   maxNewTokens: '--max-new-tokens',

@@ -1,6 +1,7 @@
 import { ElasticCacheError } from '../../errors.js';
-import type { Dataset, Sample, Task } from '../../eval/data/dataset.js';
+import type { DataOptions, Dataset, Sample, Task } from '../../eval/data/dataset.js';
 import { openDataset } from '../../eval/data/open-dataset.js';
+import { seedIn } from '../../eval/data/split.js';
 import { openTasks } from '../../eval/data/tasks/open-tasks.js';
 import { imageOf } from '../../models/images/read-image.js';
 import { Random } from '../../random.js';
@@ -18,20 +19,24 @@ const QUESTIONS = 4;
 /** Short answers are a few words; what goes on beyond this is wrong anyway. */
 const ANSWER_TOKENS = 16;
 
+/** Seeds below are for development where the halves are kept apart. */
+const HALF = 50_000;
+
 /**
- * The first `count` records of a data set for `eval`.
+ * The first records of a data set for `eval`.
  * @param source `scenes`, `scenes:FROM` (seeds of held-out scenes of the embedded model), a task that `openTasks` takes, or a file that `openDataset` takes
  * @throws ElasticCacheError as `openDataset`, and 'invalid-data' for scenes that the model was trained on
  */
-export async function openScenesOrFile(source: string, count: number, images?: string): Promise<Dataset> {
+export async function openScenesOrFile(source: string, options: DataOptions): Promise<Dataset> {
   const scenes = /^scenes(?::(.*))?$/.exec(source);
-  if (scenes) return heldOutScenes(source, scenes[1], count);
-  return openTasks(source, count) ?? openDataset(source, count, images);
+  if (scenes) return heldOutScenes(source, scenes[1], options);
+  return openTasks(source, options) ?? openDataset(source, options);
 }
 
-function heldOutScenes(source: string, from: string | undefined, count: number): Dataset {
-  const first = from === undefined ? FIRST_SCENE : Number(from || Number.NaN);
-  if (!Number.isSafeInteger(first) || !isHeldOut(first) || !isHeldOut(first + count - 1)) {
+function heldOutScenes(source: string, from: string | undefined, { count, split }: DataOptions): Dataset {
+  const seed = from === undefined ? FIRST_SCENE : Number(from || Number.NaN);
+  const first = seedIn(split, seed, count, HALF, source);
+  if (!Number.isSafeInteger(seed) || ![seed, first, first + count - 1].every(isHeldOut)) {
     throw new ElasticCacheError(
       'invalid-data',
       `data "${source}" with ${count} samples are no held-out scenes; their seeds go from 0 to 99999, for example scenes:${FIRST_SCENE}.`,

@@ -3,6 +3,7 @@ import { ElasticCacheError } from '../../errors.js';
 import { cellsOf } from '../../eval/cells.js';
 import type { BrokenRecord, Dataset } from '../../eval/data/dataset.js';
 import type { Protocol } from '../../eval/data/protocol.js';
+import type { Split } from '../../eval/data/split.js';
 import { claimFolder, hashModel } from '../../eval/manifest.js';
 import type { Shape } from '../../eval/metrics/latency.js';
 import { missing } from '../../eval/metrics/measurable.js';
@@ -24,6 +25,8 @@ import { version } from '../version.js';
 export interface EvalOptions extends ModelOptions {
   data: string;
   images?: string;
+  split?: Split;
+  promptTokens?: number;
   policies: string[];
   budgets: NamedBudget[];
   question: Protocol;
@@ -42,9 +45,9 @@ export interface EvalOptions extends ModelOptions {
  * command goes on where an earlier run stopped.
  */
 export async function evaluate(options: EvalOptions): Promise<void> {
-  const { data, images, samples, out, json } = options;
+  const { data, images, split, promptTokens, samples, out, json } = options;
   const model = options.model ?? embeddedModel();
-  const dataset = await openScenesOrFile(data, samples, images);
+  const dataset = await openScenesOrFile(data, { count: samples, images, split, promptTokens });
   const skipped: BrokenRecord[] = [];
   const onBroken = (record: BrokenRecord) => {
     const name = /^(record|scene) /.test(record.name) ? record.name : `record ${record.name}`;
@@ -71,6 +74,8 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     data: dataset.source,
     dataHash: dataset.fingerprint,
     images: images === undefined ? '' : resolve(images),
+    split: split ?? '',
+    promptTokens: promptTokens ?? 0,
     question: options.question,
     metrics: options.metrics.toSorted().join(),
     maxNewTokens: options.maxNewTokens,

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { Budget } from '../../cache/budget.js';
 import { ElasticCacheError } from '../../errors.js';
-import { PROTOCOLS, type Protocol } from '../../eval/data/protocol.js';
+import { PROTOCOLS } from '../../eval/data/protocol.js';
+import { SPLITS } from '../../eval/data/split.js';
 import { METRICS, type Metric } from '../../eval/metrics/names.js';
 import { createPolicy } from '../../policies/registry.js';
 import { isPolicyFile } from './policy-file.js';
@@ -92,15 +93,18 @@ export function parseBatchSizes(value: string): number[] {
   return distinct(listOf(value, 'batch-sizes').map(countOf('batch-sizes')));
 }
 
-export function parseQuestion(value: string): Protocol {
-  const protocol = PROTOCOLS.find((known) => known === value);
-  if (protocol) return protocol;
-  throw invalid(`--question "${value}" is not ${PROTOCOLS.join(' or ')}.`);
-}
+export const parseQuestion = oneOf('question', PROTOCOLS);
+export const parseSplit = oneOf('split', SPLITS);
 
-export function parseOnError(value: string): 'skip' | 'stop' {
-  if (value === 'skip' || value === 'stop') return value;
-  throw invalid(`--on-error "${value}" is not skip or stop.`);
+export const parseOnError = oneOf('on-error', ['skip', 'stop'] as const);
+
+/** An option that is one of some words. */
+function oneOf<T extends string>(option: string, words: readonly T[]): (value: string) => T {
+  return (value) => {
+    const word = words.find((known) => known === value);
+    if (word !== undefined) return word;
+    throw invalid(`--${option} "${value}" is not ${words.join(' or ')}.`);
+  };
 }
 
 /** Checks a name; a file is opened by the command. */

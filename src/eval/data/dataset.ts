@@ -1,4 +1,5 @@
 import type { Image } from '../../models/images/read-image.js';
+import type { Split } from './split.js';
 
 /** One thing to ask, about an image or a text, or a text to go on with. */
 export interface Task {
@@ -46,6 +47,18 @@ export interface Dataset {
   readonly fingerprint: string;
   readonly samples: readonly Sample[];
   readonly broken: readonly BrokenRecord[];
+}
+
+/** Which records are read, and how. */
+export interface DataOptions {
+  /** At most so many, the first ones. */
+  readonly count: number;
+  /** Folder of the images; beside the file or in `images` there unless told. */
+  readonly images?: string | undefined;
+  /** Tokens that are read of a text that is gone on with, where it does not say itself. */
+  readonly promptTokens?: number | undefined;
+  /** Only the records of one half; all without it. */
+  readonly split?: Split | undefined;
 }
 
 /** A record as a format reads it: its image not found yet. */

@@ -28,7 +28,7 @@ afterAll(() => rm(folder, { recursive: true }));
 async function open(content: unknown, count = 100, images?: string) {
   const path = join(folder, 'data.json');
   await writeFile(path, typeof content === 'string' ? content : JSON.stringify(content));
-  return openDataset(path, count, images);
+  return openDataset(path, { count, images });
 }
 
 describe("LLaVA's conversations", () => {
@@ -99,7 +99,7 @@ describe('JSON Lines', () => {
     const path = join(folder, 'data.jsonl');
     const text = lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line)));
     await writeFile(path, `${text.join('\n')}\n\n`);
-    return openDataset(path, 100);
+    return openDataset(path, { count: 100 });
   };
 
   it('ask about an image or about none, or are a text to go on with', async () => {
@@ -191,16 +191,42 @@ describe('JSON Lines', () => {
 describe('a folder of texts', () => {
   it('gives each text in the order of their names, and is refused without any', async () => {
     const texts = await mkdtemp(join(folder, 'texts-'));
-    await expect(openDataset(texts, 5)).rejects.toThrow(/holds no \.txt or \.md files/);
+    await expect(openDataset(texts, { count: 5 })).rejects.toThrow(/holds no \.txt or \.md files/);
     for (const name of ['b.txt', 'a.md', 'c.png'])
       await writeFile(join(texts, name), ` ${name} says this.\n`);
-    const { samples, fingerprint } = await openDataset(texts, 5);
+    const { samples, fingerprint } = await openDataset(texts, { count: 5 });
     expect(samples.map(({ name, tasks }) => [name, tasks[0]!.prompt])).toEqual([
       ['a.md', 'a.md says this.'],
       ['b.txt', 'b.txt says this.'],
     ]);
     await writeFile(join(texts, 'a.md'), 'other');
-    expect((await openDataset(texts, 5)).fingerprint).not.toBe(fingerprint);
+    expect((await openDataset(texts, { count: 5 })).fingerprint).not.toBe(fingerprint);
+  });
+});
+
+describe('splits', () => {
+  it('part records and texts by their names, and count their own', async () => {
+    const texts = await mkdtemp(join(folder, 'split-'));
+    const names = Array.from({ length: 20 }, (_, index) => `${index}.txt`);
+    for (const name of names) await writeFile(join(texts, name), 'text');
+    await writeFile(join(folder, 'split.json'), JSON.stringify(names.map((id) => ({ ...good, id }))));
+    const of = async (split: 'dev' | 'report', count: number) => {
+      const both = [texts, join(folder, 'split.json')].map((source) => openDataset(source, { count, split }));
+      const [a, b] = (await Promise.all(both)).map(({ samples }) => samples.map(({ name }) => name).sort());
+      if (count > names.length) expect(a).toEqual(b);
+      return a!;
+    };
+    const [dev, report] = [await of('dev', 100), await of('report', 100)];
+    expect([...dev, ...report].sort()).toEqual(names.sort());
+    expect(Math.min(dev.length, report.length)).toBeGreaterThan(4);
+    expect(await of('dev', 3)).toHaveLength(3);
+  });
+
+  it('of texts are as long as is said', async () => {
+    const path = join(folder, 'long.jsonl');
+    await writeFile(path, '{"text":"a b c"}\n{"text":"a b c","promptTokens":2}\n');
+    const { samples } = await openDataset(path, { count: 9, promptTokens: 512 });
+    expect(samples.map(({ tasks }) => tasks[0]!.continuation!.promptTokens)).toEqual([512, 2]);
   });
 });
 
@@ -214,7 +240,9 @@ describe('files', () => {
   });
 
   it('that are missing are refused, and folders of images too', async () => {
-    await expect(openDataset(join(folder, 'none.json'), 1)).rejects.toThrow(/none\.json cannot be opened/);
+    await expect(openDataset(join(folder, 'none.json'), { count: 1 })).rejects.toThrow(
+      /none\.json cannot be opened/,
+    );
     await expect(open([good], 1, join(folder, 'nowhere'))).rejects.toThrow(/nowhere is not a folder/);
   });
 

@@ -31,7 +31,7 @@ const Summed = z.strictObject({
 const Long = z.strictObject({
   ...Id,
   text: Text,
-  promptTokens: Count.default(PROMPT_TOKENS),
+  promptTokens: Count.optional(),
   tokens: Count.default(TOKENS),
 });
 
@@ -40,13 +40,14 @@ const Long = z.strictObject({
  * accuracy, one of which must be among the answer's words; about an `image`, a `context` (a text that comes before the question), both or neither. With `questions`, a list of such, it asks
  * several about one. `{ "text", "summary" }` has a true summary. `{ "text", "promptTokens"?, "tokens"? }` is a long text, whose first tokens are read and whose next ones perplexity
  * is measured on. Throws what is wrong with it, for people.
+ * @param promptTokens of a long text that does not say it
  */
-export function parseLine(record: unknown, name: string): ParsedRecord {
+export function parseLine(record: unknown, name: string, promptTokens?: number): ParsedRecord {
   const has = (key: string) => record !== null && typeof record === 'object' && key in record;
   if (has('summary')) return parseSummary(record, name);
   if (has('text')) {
-    const { text, promptTokens, tokens } = Long.parse(record);
-    return { name, tasks: [longText(text, promptTokens, tokens)] };
+    const { text, promptTokens: own = promptTokens, tokens } = Long.parse(record);
+    return { name, tasks: [longText(text, own, tokens)] };
   }
   if (has('questions')) {
     const { image, context, questions } = AskedMuch.parse(record);

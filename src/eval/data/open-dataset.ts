@@ -3,11 +3,12 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { readImage } from '../../models/images/read-image.js';
-import type { BrokenRecord, Dataset, ParsedRecord, Sample } from './dataset.js';
+import type { BrokenRecord, DataOptions, Dataset, ParsedRecord, Sample } from './dataset.js';
 import { parseLine } from './json-lines.js';
 import { parseLlava } from './llava.js';
 import { parseMmVet } from './mm-vet.js';
 import { reasonOf } from './record.js';
+import { inSplit } from './split.js';
 import { openTexts } from './texts.js';
 
 /** A record with the name that the file gives it. */
@@ -17,12 +18,12 @@ interface RawRecord {
 }
 
 /**
- * The first `count` records of a JSON file in LLaVA's or MM-Vet's format, of a JSON Lines file, or of the texts of a folder.
- * @param images folder of the images; beside the file or in `images` there unless told
+ * The first records of a JSON file in LLaVA's or MM-Vet's format, of a JSON Lines file, or of the texts of a folder.
  * @throws ElasticCacheError 'missing-file' or 'invalid-data'; a broken record is no error but named in `broken`
  */
-export async function openDataset(source: string, count: number, images?: string): Promise<Dataset> {
-  if ((await stat(source).catch(() => undefined))?.isDirectory()) return openTexts(source, count);
+export async function openDataset(source: string, options: DataOptions): Promise<Dataset> {
+  const { count, images, promptTokens, split } = options;
+  if ((await stat(source).catch(() => undefined))?.isDirectory()) return openTexts(source, options);
   const bytes = await readFile(source).catch((cause: unknown) => {
     throw new ElasticCacheError(
       'missing-file',
@@ -35,9 +36,9 @@ export async function openDataset(source: string, count: number, images?: string
   const folders = await imageFolders(source, images);
   const samples: Sample[] = [];
   const broken: BrokenRecord[] = [];
-  for (const { name, record } of records.slice(0, count)) {
+  for (const { name, record } of records.filter((each) => inSplit(each.name, split)).slice(0, count)) {
     try {
-      samples.push(await withImage(parse(record, name), folders));
+      samples.push(await withImage(parse(record, name, promptTokens), folders));
     } catch (error) {
       broken.push({ name, reason: reasonOf(error) });
     }
@@ -50,7 +51,7 @@ export async function openDataset(source: string, count: number, images?: string
 function recordsOf(
   source: string,
   text: string,
-): { records: RawRecord[]; parse: (record: unknown, name: string) => ParsedRecord } {
+): { records: RawRecord[]; parse: (record: unknown, name: string, promptTokens?: number) => ParsedRecord } {
   if (/\.(jsonl|ndjson)$/i.test(source)) return { records: linesOf(source, text), parse: parseLine };
   let content: unknown;
   try {

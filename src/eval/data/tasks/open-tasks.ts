@@ -1,6 +1,7 @@
 import { ElasticCacheError } from '../../../errors.js';
 import { unknown } from '../../../options.js';
-import type { Dataset, Sample } from '../dataset.js';
+import type { DataOptions, Dataset, Sample } from '../dataset.js';
+import { seedIn } from '../split.js';
 import { MOST_FACTS } from './facts.js';
 import { lookups } from './lookups.js';
 import { MOST_KEYS, passkey } from './passkey.js';
@@ -33,20 +34,24 @@ type Option = (typeof OPTIONS)[number];
 /** The fewest words that leave a place for every item: a sentence between two of them has up to 26. */
 const fewestWords = (items: number) => Math.max(100, 30 * items);
 
+/** Seeds below are for development where the halves are kept apart. */
+const HALF = 500_000;
+
 /**
- * `count` samples of a generated task: `passkey`, `lookups:words=1500:items=3:depth=50:seed=7`. Samples of one seed and size are always the same; the second
+ * The first samples of a generated task: `passkey`, `lookups:words=1500:items=3:depth=50:seed=7`. Samples of one seed and size are always the same; the second
  * of seed 7 is the first of seed 8.
  * @returns undefined when the source names none
  * @throws ElasticCacheError 'invalid-option'
  */
-export function openTasks(source: string, count: number): Dataset | undefined {
+export function openTasks(source: string, { count, split }: DataOptions): Dataset | undefined {
   const [name = '', ...given] = source.split(':');
   const task = Object.hasOwn(TASKS, name) ? TASKS[name] : undefined;
   if (!task) return undefined;
-  const { words = task.words, items = task.items, depth, seed = 1 } = optionsOf(source, given, task);
+  const { words = task.words, items = task.items, depth, ...rest } = optionsOf(source, given, task);
   checkRange(source, 'items', items, 1, task.mostItems);
   checkRange(source, 'words', words, fewestWords(items), 1_000_000);
   if (depth !== undefined) checkRange(source, 'depth', depth, 0, 100);
+  const seed = seedIn(split, rest.seed ?? 1, count, HALF, source);
   const at = depth === undefined ? '' : `:depth=${depth}`;
   return {
     source: `${name}:words=${words}:items=${items}${at}:seed=${seed}`,

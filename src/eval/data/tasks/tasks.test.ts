@@ -5,7 +5,7 @@ import { openTasks, taskNames } from './open-tasks.js';
 
 const seeds = fc.integer({ min: 0, max: 1e6 });
 const lengths = fc.integer({ min: 400, max: 1500 });
-const sampleOf = (source: string) => openTasks(source, 1)!.samples[0]!;
+const sampleOf = (source: string) => openTasks(source, { count: 1 })!.samples[0]!;
 /** Hundredths of a text before a statement in it. */
 const depthOf = (context: string, stated: string) => (100 * context.indexOf(stated)) / context.length;
 
@@ -40,10 +40,10 @@ describe.each(taskNames)('%s', (name) => {
   });
 
   it('is the same for a seed, and another for the next', () => {
-    const [first, second] = openTasks(`${name}:seed=7`, 2)!.samples;
-    expect(openTasks(`${name}:seed=8`, 1)!.samples).toEqual([second]);
+    const [first, second] = openTasks(`${name}:seed=7`, { count: 2 })!.samples;
+    expect(openTasks(`${name}:seed=8`, { count: 1 })!.samples).toEqual([second]);
     expect(first!.context).not.toBe(second!.context);
-    expect(openTasks(name, 1)!.source).toMatch(/^\w+:words=\d+:items=\d+:seed=1$/);
+    expect(openTasks(name, { count: 1 })!.source).toMatch(/^\w+:words=\d+:items=\d+:seed=1$/);
   });
 });
 
@@ -76,11 +76,24 @@ describe('options', () => {
     ['passkey:depth=101', /depth=101 is out of range/],
     ['lookups:seed', /seed is a whole number/],
   ])('refuses %s', (source, says) => {
-    expect(() => openTasks(source, 1)).toThrow(says);
+    expect(() => openTasks(source, { count: 1 })).toThrow(says);
+  });
+
+  it('the split of the report has seeds that the one for development cannot reach', () => {
+    const [dev, report] = (['dev', 'report'] as const).map(
+      (split) => openTasks('passkey:seed=7', { count: 1, split })!.source,
+    );
+    expect([dev, report]).toEqual([
+      'passkey:words=750:items=1:seed=7',
+      'passkey:words=750:items=1:seed=500007',
+    ]);
+    expect(() => openTasks('passkey:seed=499999', { count: 2, split: 'dev' })).toThrow(
+      /goes beyond seed 499999, and with --split seeds are below 500000; give a smaller seed\.$/,
+    );
   });
 
   it('leaves what is no task to others', () => {
-    expect(openTasks('data.json', 1)).toBeUndefined();
-    expect(openTasks('constructor', 1)).toBeUndefined();
+    expect(openTasks('data.json', { count: 1 })).toBeUndefined();
+    expect(openTasks('constructor', { count: 1 })).toBeUndefined();
   });
 });
