@@ -238,7 +238,8 @@ export class Decoder {
     return logits!;
   }
 
-  private async pass(
+  /** One pass over the graph, whose rows are not in the cache yet. */
+  async pass(
     cache: KVCache | Batch,
     pass: Pass,
   ): Promise<{ layers: LayerRows[]; logits: Tensor | undefined }> {

@@ -15,6 +15,7 @@ import { imageOf } from '../../src/models/images/read-image.js';
 import { SharedPrompts } from '../../src/models/measuring/shared-prompts.js';
 import { answerSurprise } from '../../src/models/measuring/teacher-forcing.js';
 import { lengthened, repeated, timeGeneration } from '../../src/models/measuring/timed-generation.js';
+import { ElasticSession } from '../../src/runtime/elastic-session.js';
 import { writeTinyLlava } from '../runtime/tiny-llava.js';
 
 const ANSWER = [7, 8, 9, 20, 31, 5, 6, 40];
@@ -40,6 +41,9 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
+const decoderOf = ({ model }: LoadedModel) =>
+  Object.values<unknown>(model.sessions).find((session) => session instanceof ElasticSession)!.decoder;
+
 const surprise = (of: Inputs, policy: PolicyName) =>
   answerSurprise(loaded, of, ANSWER, new ElasticCache({ policy, budget: 0.4 }));
 
@@ -47,10 +51,27 @@ describe('prompts that are shared', () => {
   it.each(policyNames)('are, to the last bit, those of runs of their own: %s', async (policy) => {
     const own = await surprise(inputs, policy);
     const shared = new SharedPrompts(loaded);
-    for (const name of ['full', policy, policy, 'elastic', policy] as const) {
+    for (const name of ['full', policy, policy, 'snapkv', 'elastic-heads', 'elastic', policy] as const) {
       const given = await shared.during(() => surprise(inputs, name));
       if (name === policy) expect(given).toEqual(own);
     }
+  });
+
+  it('are run once, part by part', async () => {
+    const decoder = decoderOf(loaded);
+    const run = vi.spyOn(decoder['session'], 'run');
+    const parts = async (names: readonly PolicyName[]) => {
+      run.mockClear();
+      const shared = new SharedPrompts(loaded);
+      for (const name of names) await shared.during(() => surprise(inputs, name));
+      return run.mock.calls.length - names.length * (ANSWER.length - 1);
+    };
+    const all = Math.ceil(inputs.input_ids.dims[1]! / 10);
+    expect(await parts(['full', 'local', 'full'])).toBe(all);
+    expect(await parts(['full', 'h2o', 'elastic', 'local'])).toBe(2 * all);
+    // The last 8 queries are in the last part, which alone is run again for their attention.
+    expect(await parts(['full', 'pyramidkv', 'local', 'pyramidkv'])).toBe(all + 1);
+    run.mockRestore();
   });
 
   it('are let go for another prompt with the same image, and the image is encoded once', async () => {

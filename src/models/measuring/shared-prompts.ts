@@ -5,16 +5,22 @@ import { ElasticSession } from '../../runtime/elastic-session.js';
 import type { DecoderInput } from '../../runtime/new-tokens.js';
 import type { LoadedModel } from '../loaded-model.js';
 
-type Append = Parameters<KVCache['appendTurn']>;
 type Logits = Awaited<ReturnType<Decoder['run']>>;
+type Pass = Parameters<Decoder['pass']>[1];
+type Passed = Awaited<ReturnType<Decoder['pass']>>;
 
-/** A prompt that was read, and what went into the cache piece by piece. */
-interface Read {
+/** A prompt whose parts are kept. */
+interface Prompt {
   input: DecoderInput;
-  /** How it was parted and which parts brought attention: depends on the policy. */
+  /** What the decoder gave for a part, by all parts up to it. */
+  passed: Map<string, Passed>;
+}
+
+/** A cache that reads a prompt, as far as it came. */
+interface Reading {
+  cache: KVCache;
+  /** The parts so far: how long each was and what attention it brought, which changes the last bits of all rows behind it. */
   parts: string;
-  appends: Append[];
-  logits: Logits;
 }
 
 /** What `encode_image` is given: besides the pixels, what the family adds. */
@@ -23,14 +29,15 @@ interface Pixels {
 }
 
 /**
- * Spares a sweep the work that is the same whatever the cache: the last image is encoded once, and the last prompt is read
- * once for each way in which policies have it parted. A cache that comes next gets the very rows that the decoder gave, so
+ * Spares a sweep the work that is the same whatever the cache: the last image is encoded once, and of the last prompt each part is run
+ * once, for all policies that have asked alike up to its end. A cache that comes next gets the very rows that the decoder gave, so
  * its results are those of a run of its own. Only within {@link during}; one at a time.
  */
 export class SharedPrompts {
   private active = false;
   private image: { pixels: object; features: unknown } | undefined;
-  private reads: Read[] = [];
+  private prompt: Prompt | undefined;
+  private reading: Reading | undefined;
 
   constructor({ model }: LoadedModel) {
     const session = Object.values<unknown>(model.sessions).find((each) => each instanceof ElasticSession);
@@ -42,8 +49,11 @@ export class SharedPrompts {
     // A cache that turns keys is told by the decoder how: it reads for itself.
     decoder.run = (cache, input) =>
       this.active && cache.seen === 0 && !cache.rotationNeeded
-        ? this.readOnce(decoder.chunk, run, cache, input)
+        ? this.readShared(run, cache, input)
         : run(cache, input);
+    const pass = decoder.pass.bind(decoder);
+    decoder.pass = (cache, part) =>
+      this.reading?.cache === cache ? this.passOnce(pass, this.reading, part) : pass(cache, part);
     // A model of text alone has nothing to encode.
     if (!model.encode_image) return;
     const encode: (inputs: Pixels) => Promise<unknown> = model.encode_image.bind(model);
@@ -67,34 +77,26 @@ export class SharedPrompts {
     return this.image.features;
   }
 
-  private async readOnce(
-    chunk: number,
-    run: Decoder['run'],
-    cache: KVCache,
-    input: DecoderInput,
-  ): Promise<Logits> {
-    const { peak } = cache.policy;
-    const parts = JSON.stringify([input.logits, peak, cache.parts(input.newTokens.dims[1]!, chunk)]);
+  private async readShared(run: Decoder['run'], cache: KVCache, input: DecoderInput): Promise<Logits> {
     // The rows of a long prompt are large: those of another are let go.
-    if (this.reads.some((read) => !samePrompt(read.input, input))) this.reads = [];
-    const known = this.reads.find((read) => read.parts === parts);
-    if (known) {
-      for (const append of known.appends) await cache.appendTurn(...append);
-      return known.logits;
-    }
-    const appends: Append[] = [];
-    const append = cache.appendTurn.bind(cache);
-    cache.appendTurn = (...rows) => {
-      appends.push(rows);
-      return append(...rows);
-    };
+    if (!this.prompt || !samePrompt(this.prompt.input, input)) this.prompt = { input, passed: new Map() };
+    this.reading = { cache, parts: '' };
     try {
-      const logits = await run(cache, input);
-      this.reads.push({ input, parts, appends, logits });
-      return logits;
+      return await run(cache, input);
     } finally {
-      Reflect.deleteProperty(cache, 'appendTurn');
+      this.reading = undefined;
     }
+  }
+
+  private async passOnce(pass: Decoder['pass'], reading: Reading, part: Pass): Promise<Passed> {
+    const { cache } = reading;
+    const { passed } = this.prompt!;
+    const received = part.observed > 0 ? ` ${cache.policy.peak ? 'peak' : 'sum'} of ${part.observed}` : '';
+    reading.parts += `${part.newTokens.dims[1]}${received}, `;
+    const name = `${reading.parts}${part.logits}`;
+    const given = passed.get(name) ?? (await pass(cache, part));
+    passed.set(name, given);
+    return given;
   }
 }
 
