@@ -110,43 +110,27 @@ export class Sequence {
       lists.map((list, head) => {
         const order = list.order();
         const all = order.length + tokens;
-        const of =
-          (held: (row: number) => number, fresh: (index: number) => number) => (_: unknown, i: number) =>
-            i < order.length ? held(order[i]!) : fresh(i - order.length);
-        const length = { length: all };
-        const positions = Int32Array.from(
-          length,
-          of(
-            (row) => list.position(row),
-            (index) => this.seen + index,
-          ),
-        );
+        const held = order.length;
+        const positions = new Int32Array(all);
+        const counts = new Int32Array(all).fill(1);
         const own = received[layer]![head]!;
-        const now = Float64Array.from(
-          length,
-          of(
-            (row) => own[row]!,
-            (index) => own[order.length + index]!,
-          ),
-        );
+        const now = new Float64Array(all);
+        for (let i = 0; i < all; i++) {
+          const row = i < held ? order[i]! : i;
+          positions[i] = i < held ? list.position(row) : this.seen + i - held;
+          if (i < held) counts[i] = list.count(row);
+          now[i] = own[row]!;
+        }
         const carried = this.#method.window === undefined;
         const slidingWindow = windows[layer];
         return {
           tokens: all,
           fresh: tokens,
           positions,
-          counts: Int32Array.from(
-            length,
-            of(
-              (row) => list.count(row),
-              () => 1,
-            ),
-          ),
+          counts,
           slidingWindow,
           received: now,
-          importance: carried
-            ? now.map((value, i) => value + (i < order.length ? list.scores[order[i]!]! : 0))
-            : now,
+          importance: carried ? now.map((value, i) => value + (i < held ? list.scores[order[i]!]! : 0)) : now,
           queries: positions.map((position) => seenBy(queries, position, slidingWindow)),
           image:
             this.#image.length === end

@@ -71,13 +71,12 @@ export function pooledShares(
   const layers = ranked.length;
   const heads = ranked[0]!.length;
   const most = ranked.map(([scores]) => scores!.length);
-  const all = ranked.flatMap((layer, index) =>
-    layer.flatMap((scores) => Array.from(scores.subarray(free), (score) => ({ score, layer: index }))),
-  );
-  all.sort((a, b) => b.score - a.score || a.layer - b.layer);
-  const wanted = new Float64Array(layers).fill(Math.min(free, mean));
-  for (const { layer } of all.slice(0, Math.max(0, mean - free) * layers * heads))
-    wanted[layer]! += 1 / heads;
+  const wanted = highestByLayer(ranked, free, Math.max(0, mean - free) * layers * heads).map((count) => {
+    // One by one: rounding decides which layer gets what is left over.
+    let each = Math.min(free, mean);
+    for (let i = 0; i < count; i++) each += 1 / heads;
+    return each;
+  });
   // What a layer must have, or cannot have, is taken from or given to the others in proportion to what they are above their least.
   const floor = Math.min(least, mean);
   const above = wanted.map((count, layer) => Math.max(0, Math.min(count, most[layer]!) - floor));
@@ -94,6 +93,39 @@ export function pooledShares(
     left--;
   }
   return entries;
+}
+
+/** How many of the `count` highest scores lie in each layer, those before `free` left out; of equal ones the first layer's come first. */
+function highestByLayer(
+  ranked: readonly (readonly Float64Array[])[],
+  free: number,
+  count: number,
+): Float64Array {
+  const of = (layer: readonly Float64Array[]) => layer.map((scores) => scores.subarray(free));
+  const all = new Float64Array(ranked.flatMap(of).reduce((length, scores) => length + scores.length, 0));
+  let end = 0;
+  for (const scores of ranked.flatMap(of)) {
+    all.set(scores, end);
+    end += scores.length;
+  }
+  all.sort();
+  const last = count > 0 && end > 0 ? all[Math.max(0, end - count)]! : Number.POSITIVE_INFINITY;
+  const counts = new Float64Array(ranked.length);
+  const equal = new Float64Array(ranked.length);
+  ranked.forEach((layer, index) => {
+    for (const scores of of(layer)) {
+      for (const score of scores) {
+        if (score > last) counts[index]!++;
+        else if (score === last) equal[index]!++;
+      }
+    }
+  });
+  let left = Math.min(count, end) - sum(counts);
+  return counts.map((above, layer) => {
+    const more = Math.min(left, equal[layer]!);
+    left -= more;
+    return above + more;
+  });
 }
 
 /**

@@ -81,37 +81,55 @@ function average(
   block: RowBlock,
   candidates: Candidates,
   head: number,
-  { keep, weights, counts, positions, valuesOnly }: Choice,
+  choice: Choice,
   { from, rows }: Merges,
   rotation: KeyRotation | undefined,
 ): void {
   if (from.length === 0) return;
+  const { keep, positions, valuesOnly } = choice;
   const { headDim } = block.shape;
-  const members: number[][] = Array.from(keep, () => []);
-  rows.forEach((row, index) => void members[row]!.push(from[index]!));
-  const sum = new Float64Array(headDim);
-  const row_ = new Float64Array(headDim);
-  members.forEach((merged, row) => {
-    if (merged.length === 0) return;
-    const anchor = keep[row]!;
-    const all = [anchor, ...merged];
-    // An entry that stands for several tokens counts as all of them.
-    const wanted = all.map((candidate) => (weights ? weights[candidate]! : counts[candidate]!));
-    const given = wanted.some((weight) => weight > 0) ? wanted : wanted.map(() => 1);
-    const total = given.reduce((a, b) => a + b, 0);
-    for (const name of valuesOnly ? (['values'] as const) : (['keys', 'values'] as const)) {
-      sum.fill(0);
-      all.forEach((candidate, index) => {
-        candidates.read(name, head, candidate, row_);
-        const turned =
-          name === 'keys' && rotation && candidate !== anchor
-            ? new KeyTurn(rotation, positions[anchor]! - positions[candidate]!).turned(row_)
-            : row_;
-        for (let i = 0; i < headDim; i++) sum[i]! += given[index]! * turned[i]!;
-      });
+  const { weights, totals } = weightsOf(choice, { from, rows });
+  const anchors = Int32Array.from(new Set(rows));
+  for (const name of valuesOnly ? (['values'] as const) : (['keys', 'values'] as const)) {
+    const all = candidates.rows(name, head);
+    const sums = new Float64Array(keep.length * headDim);
+    const add = (candidate: number, row: number) => {
+      const anchor = keep[row]!;
+      const start = candidate * headDim;
+      const moved = name === 'keys' && rotation && candidate !== anchor;
+      const numbers = moved
+        ? new KeyTurn(rotation, positions[anchor]! - positions[candidate]!).turned(
+            all.subarray(start, start + headDim),
+          )
+        : all;
+      const weight = weights(candidate, row);
+      for (let i = 0, at = moved ? 0 : start, to = row * headDim; i < headDim; i++, at++, to++) {
+        sums[to]! += weight * numbers[at]!;
+      }
+    };
+    for (const row of anchors) add(keep[row]!, row);
+    rows.forEach((row, index) => void add(from[index]!, row));
+    for (const row of anchors) {
+      const sum = sums.subarray(row * headDim, (row + 1) * headDim);
       // One division: shares that are rounded each would make no mean of what is all the same.
-      for (let i = 0; i < headDim; i++) sum[i]! /= total;
+      for (let i = 0; i < headDim; i++) sum[i]! /= totals[row]!;
       block.write(name, 0, head, row, sum);
     }
+  }
+}
+
+/** How much a candidate counts in the mean of a row, and [kept] the sum of that. An entry that stands for several tokens counts as all of them; a mean of zeros counts all the same. */
+function weightsOf({ keep, weights, counts }: Choice, { from, rows }: Merges) {
+  const wanted = weights ?? counts;
+  const totals = Float64Array.from(keep, (candidate) => wanted[candidate]!);
+  const members = new Int32Array(keep.length).fill(1);
+  rows.forEach((row, index) => {
+    totals[row]! += wanted[from[index]!]!;
+    members[row]!++;
   });
+  const none = totals.map((total) => (total > 0 ? 0 : 1));
+  return {
+    weights: (candidate: number, row: number) => (none[row] ? 1 : wanted[candidate]!),
+    totals: totals.map((total, row) => (none[row] ? members[row]! : total)),
+  };
 }
