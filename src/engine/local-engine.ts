@@ -6,6 +6,7 @@ import { kindOf } from '../memory/lane-pool.js';
 import { bytesPerEntry, checkShape } from '../memory/shape.js';
 import type { Inputs } from '../models/conversation/prepare-inputs.js';
 import { replyTo } from '../models/conversation/reply.js';
+import type { TokenLogprobs } from '../models/generation/log-probabilities.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { refuseUnknown } from '../options.js';
 import { createPolicy, DEFAULT_POLICY } from '../policies/registry.js';
@@ -128,7 +129,15 @@ export class LocalEngine implements Engine {
         `${this.#most} requests run or wait already; try again later.`,
       );
     }
-    const { messages, inputs: given, policy: _policy, budget: _budget, priority = 0, ...settings } = request;
+    const {
+      messages,
+      inputs: given,
+      policy: _policy,
+      budget: _budget,
+      priority = 0,
+      logprobs,
+      ...settings
+    } = request;
     const start = performance.now();
     const rank = start - priority * PER_PRIORITY;
     const fresh = this.#cacheFor(request);
@@ -151,9 +160,9 @@ export class LocalEngine implements Engine {
       this.#passes.enter(cache, { rank, rows: need.rows });
       const cachedTokens = cache.seen;
       tell({ type: 'started', promptTokens, cachedTokens });
-      const { reply, said } = await replyTo(this.loaded, inputs, cache, settings, (text) =>
-        tell({ type: 'text', text }),
-      );
+      const likely = logprobs === undefined ? undefined : { top: logprobs, onToken: this.#likelihoods(tell) };
+      const onText = (text: string) => tell({ type: 'text', text });
+      const { reply, said } = await replyTo(this.loaded, inputs, cache, settings, onText, likely);
       const stats = cache.stats();
       const { prefillMs, msPerToken, tokens, finishReason: reason, text } = reply;
       const newTokens = tokens.length;
@@ -199,6 +208,17 @@ export class LocalEngine implements Engine {
     return given
       ? Promise.resolve(given)
       : messageInputs(this.loaded, messages!, (before, text) => this.#parking.saidTo(before, text));
+  }
+
+  #likelihoods(tell: (event: EngineEvent) => void): (logprobs: TokenLogprobs) => void {
+    const { tokenizer } = this.loaded;
+    const likelihood = ({ token, logprob }: Pick<TokenLogprobs, 'token' | 'logprob'>) => ({
+      id: token,
+      text: tokenizer.decode([token], { skip_special_tokens: false }),
+      logprob,
+    });
+    return (logprobs) =>
+      tell({ type: 'logprobs', token: likelihood(logprobs), top: logprobs.top.map(likelihood) });
   }
 
   #needOf(cache: KVCache, promptTokens: number, newTokens: number): Need {

@@ -11,6 +11,8 @@ export interface EngineRequest extends ReplySettings {
   readonly messages?: readonly Message[] | undefined;
   /** Instead of messages: what `prepareInputs()` makes. */
   readonly inputs?: Inputs | undefined;
+  /** Tells how likely each new token was, and so many of the likeliest instead: 0 to 20. Nothing is told without it. */
+  readonly logprobs?: number | undefined;
   /** What its cache keeps, and how much of it: the engine's own unless told. */
   readonly policy?: PolicySpec | CachePolicy | undefined;
   readonly budget?: Budget | undefined;
@@ -18,14 +20,31 @@ export interface EngineRequest extends ReplySettings {
   readonly priority?: number | undefined;
 }
 
-export const REQUEST_OPTIONS = ['messages', 'inputs', 'policy', 'budget', 'priority', ...REPLY_SETTINGS];
+export const REQUEST_OPTIONS = [
+  'messages',
+  'inputs',
+  'policy',
+  'budget',
+  'priority',
+  'logprobs',
+  ...REPLY_SETTINGS,
+];
 
 /** What comes of a request: that it runs; text, piece by piece; what it cost; last how it ended. */
 export type EngineEvent =
   | { type: 'started'; promptTokens: number; cachedTokens: number }
   | { type: 'text'; text: string }
+  /** Of one new token, before its text; each with what it is as text. */
+  | { type: 'logprobs'; token: Likelihood; top: readonly Likelihood[] }
   | { type: 'usage'; usage: EngineUsage }
   | { type: 'finish'; reason: FinishReason; text: string };
+
+/** A token, what it is as text, and the natural logarithm of its probability by the model's own scores. */
+export interface Likelihood {
+  readonly id: number;
+  readonly text: string;
+  readonly logprob: number;
+}
 
 export interface EngineUsage {
   /** Tokens of the prompt, the conversation before it included. */

@@ -20,6 +20,8 @@ export type GenerateOptions = Omit<Named<Parameters<Generate>[0]>, 'past_key_val
   past_key_values?: KVCache | DynamicCache | null;
   /** With `do_sample`: the same seed draws the same tokens, whatever else runs; row by row in a batch. */
   seed?: number;
+  /** With `do_sample`: only tokens with at least this share of the likeliest one's probability are drawn from. */
+  min_p?: number;
 } & Ends & { [input: string]: unknown };
 
 /** What `generate()` returns with `return_dict_in_generate`: the tokens are its `sequences`. */

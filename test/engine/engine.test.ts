@@ -33,6 +33,8 @@ describe('an answer does not depend on who else runs', () => {
       budget: fc.constantFrom(0.2, 0.5, 1),
       maxNewTokens: fc.integer({ min: 1, max: 40 }),
       temperature: fc.constantFrom(0, 0.8, 1.5),
+      minP: fc.constantFrom(0, 0.1),
+      presencePenalty: fc.constantFrom(0, 0.7),
       priority: fc.constantFrom(0, 5),
       /** Events of the others that come first. */
       after: fc.integer({ min: 0, max: 60 }),
@@ -103,6 +105,33 @@ describe('engine', () => {
     const usage = events.find((event) => event.type === 'usage')!;
     expect(usage).toMatchObject({ usage: { cachedTokens: 0, newTokens: 12, stats: { policy: 'snapkv' } } });
     expect(events.at(-1)).toEqual({ type: 'finish', reason: 'length', text });
+    await engine.close();
+  });
+
+  it('tells how likely tokens were, and takes penalties and biases', async () => {
+    const engine = await createEngine(loaded);
+    const plain = await heard(engine.add(asking(words(20, 4), { logprobs: 2, maxNewTokens: 4 })));
+    const told = plain.events.filter((event) => event.type === 'logprobs');
+    expect(told.length).toBe(4);
+    for (const { token, top } of told) {
+      expect(token).toEqual(top[0]);
+      expect(top[0]!.logprob).toBeGreaterThanOrEqual(top[1]!.logprob);
+    }
+    const never = { [told[0]!.token.id]: -100 };
+    const biased = await heard(engine.add(asking(words(20, 4), { logprobs: 0, logitBias: never })));
+    const [first] = biased.events.filter((event) => event.type === 'logprobs');
+    expect(first!.token).toEqual(told[0]!.top[1]);
+    const { error } = await heard(engine.add(asking('w1', { logprobs: 30 })));
+    expect(error).toMatchObject({ code: 'invalid-option' });
+    await engine.close();
+  });
+
+  it('ends an answer at a stop string that comes in several tokens', async () => {
+    const engine = await createEngine(loaded);
+    const whole = await alone(loaded, asking(words(30, 6)));
+    const stop = whole.slice(3, 9);
+    const { text, reason } = await heard(engine.add(asking(words(30, 6), { stop })));
+    expect([text, reason]).toEqual([whole.slice(0, whole.indexOf(stop)).trimEnd(), 'stop-string']);
     await engine.close();
   });
 

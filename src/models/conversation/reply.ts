@@ -6,12 +6,14 @@ import { imageTokenId } from '../families/image-token.js';
 import { Detokenizer } from '../generation/detokenizer.js';
 import { endTokensOf } from '../generation/end-tokens.js';
 import { checkStops, Until } from '../generation/ended-generation.js';
+import { LogProbabilities, type TokenLogprobs } from '../generation/log-probabilities.js';
+import { PENALTIES, type Penalties, penalizing } from '../generation/penalties.js';
 import { StopStrings } from '../generation/stop-strings.js';
 import type { LoadedModel } from '../loaded-model.js';
 import type { Inputs } from './prepare-inputs.js';
 
 /** How an answer is made. */
-export interface ReplySettings {
+export interface ReplySettings extends Penalties {
   /** Longest answer, in tokens; 256 unless told. */
   maxNewTokens?: number | undefined;
   /** 0 (the default) always takes the likeliest token. */
@@ -20,6 +22,8 @@ export interface ReplySettings {
   topP?: number | undefined;
   /** Only so many of the likeliest tokens are drawn from, 0 for all; 50, as in transformers, unless the model's own settings say otherwise. */
   topK?: number | undefined;
+  /** Only tokens with at least this share of the likeliest one's probability are drawn from; all (0) unless told. */
+  minP?: number | undefined;
   /** The same seed gives the same answer, whatever else runs. */
   seed?: number | undefined;
   /** Strings that end the answer, which is then what comes before them. */
@@ -34,9 +38,11 @@ export const REPLY_SETTINGS = [
   'temperature',
   'topP',
   'topK',
+  'minP',
   'seed',
   'stop',
   'signal',
+  ...PENALTIES,
 ] as const satisfies (keyof ReplySettings)[];
 
 /** What ended an answer: the model, the longest length or the end of its context, a stop string, or a signal. */
@@ -61,12 +67,20 @@ export interface Said {
   rest: string;
 }
 
+/** Who wants to know how likely tokens were. */
+export interface Likely {
+  /** How many of the likeliest are told beside the one that was taken. */
+  readonly top: number;
+  readonly onToken: (logprobs: TokenLogprobs) => void;
+}
+
 const LONGEST = 256;
 
 /**
  * Lets a model answer inputs of one prompt. A signal ends it in good order: what was said so far is returned. Tokens of a stop string are taken out of the
  * cache again, unless its policy is one of the user's own that does not say what it remembers.
  * @param onText called with each piece of text as soon as it is known; the pieces joined are the text
+ * @param likely told how likely each new token was, before its text
  * @throws ElasticCacheError 'invalid-option', and what `generate()` throws, but for 'aborted'
  */
 export async function replyTo(
@@ -75,28 +89,35 @@ export async function replyTo(
   cache: KVCache,
   settings: ReplySettings = {},
   onText?: (text: string) => void,
+  likely?: Likely,
 ): Promise<{ reply: Reply; said: Said }> {
-  const { maxNewTokens = LONGEST, temperature = 0, topP, topK, seed, stop = [], signal } = settings;
+  const { maxNewTokens = LONGEST, temperature = 0, topP, topK, minP = 0, seed, stop = [], signal } = settings;
   if (!(Number.isSafeInteger(maxNewTokens) && maxNewTokens >= 1)) {
     throw new ElasticCacheError(
       'invalid-option',
       `maxNewTokens is ${maxNewTokens}; it must be a whole number from 1.`,
     );
   }
-  const stream = new ReplyStream(loaded, cache, checkStops(stop), onText);
+  const processors = penalizing(settings, inputs.input_ids.dims[1]!);
+  const logprobs = likely && new LogProbabilities(likely.top);
+  // The scores as the model gave them.
+  if (logprobs) processors.processors.unshift(logprobs);
+  const onToken = logprobs && ((token: number) => likely.onToken(logprobs.of(token)));
+  const stream = new ReplyStream(loaded, cache, checkStops(stop), onText, onToken);
   const start = performance.now();
   const options = {
     ...inputs,
     past_key_values: cache,
     max_new_tokens: maxNewTokens,
     do_sample: temperature !== 0,
-    ...(temperature === 0 ? {} : { temperature }),
+    ...(temperature === 0 ? {} : { temperature, min_p: minP }),
     ...(topP === undefined ? {} : { top_p: topP }),
     ...(topK === undefined ? {} : { top_k: topK }),
     ...(seed === undefined ? {} : { seed }),
     ...(signal ? { signal } : {}),
     ...suppressed(loaded),
     stopping_criteria: stream.criterion,
+    logits_processor: processors,
     // A base class will do; its type says otherwise.
     streamer: stream as BaseStreamer as TextStreamer,
   };
@@ -171,6 +192,7 @@ class ReplyStream extends BaseStreamer {
     private readonly cache: KVCache,
     private readonly strings: readonly string[],
     private readonly onText: ((text: string) => void) | undefined,
+    private readonly onToken: ((token: number) => void) | undefined,
   ) {
     super();
     this.reader = new Detokenizer(loaded.tokenizer);
@@ -203,6 +225,7 @@ class ReplyStream extends BaseStreamer {
     else this.waits.push(now - this.resumed);
     const before = new Settled(this.tokens.length, this.text + this.space);
     this.tokens.push(token);
+    this.onToken?.(token);
     this.say(this.stops.push(this.reader.push(token)));
     // A special token is no part of the text, and may be asked for by its name.
     const { tokenizer } = this.loaded;

@@ -7,7 +7,7 @@ const ARGUMENTS = [
   ...['input_ids', 'inputs', 'inputs_embeds', 'attention_mask', 'position_ids', 'token_type_ids'],
   ...['pixel_values', 'pixel_attention_mask', 'image_grid_thw', 'image_sizes', 'past_key_values'],
   ...['generation_config', 'logits_processor', 'stopping_criteria', 'streamer'],
-  ...['seed', 'signal', 'stop_strings'],
+  ...['seed', 'min_p', 'signal', 'stop_strings'],
 ];
 const SETTINGS: readonly string[] = Object.keys(new GenerationConfig({} as GenerationConfig));
 const KNOWN = [...ARGUMENTS, ...SETTINGS];

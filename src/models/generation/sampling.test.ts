@@ -3,15 +3,18 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DrawnToken, draw, type Sampling, withSampling } from './sampling.js';
 
-const all: Omit<Sampling, 'seed'> = { temperature: 1, topK: 0, topP: 1 };
+const all: Omit<Sampling, 'seed'> = { temperature: 1, topK: 0, topP: 1, minP: 0 };
 
 /** Which tokens may be drawn and how likely each is, by sorting all of them: the obvious version. */
 function distribution(
   scores: readonly number[],
-  { temperature, topK, topP }: Omit<Sampling, 'seed'>,
+  { temperature, topK, topP, minP }: Omit<Sampling, 'seed'>,
 ): number[] {
   const weights = scores.map((score) => Math.exp(score / temperature));
-  const order = [...scores.keys()].sort((a, b) => weights[b]! - weights[a]! || a - b);
+  const least = minP * Math.max(...weights) * (1 - 1e-12);
+  const order = [...scores.keys()]
+    .filter((token) => weights[token]! >= least)
+    .sort((a, b) => weights[b]! - weights[a]! || a - b);
   const first = topK > 0 ? order.slice(0, topK) : order;
   const total = first.reduce((sum, token) => sum + weights[token]!, 0);
   const kept = first.filter(
@@ -29,10 +32,11 @@ const settings = fc.record({
   temperature: fc.constantFrom(0.3, 0.7, 1, 2),
   topK: fc.integer({ min: 0, max: 8 }),
   topP: fc.constantFrom(0.1, 0.5, 0.83, 0.95, 1),
+  minP: fc.constantFrom(0, 0.07, 0.31, 1),
 });
 
 describe('draw', () => {
-  it('falls on each token as often as temperature, top-k and top-p say', () => {
+  it('falls on each token as often as temperature, top-k, top-p and min-p say', () => {
     fc.assert(
       fc.property(settings, ({ scores, ...rest }) => {
         const expected = distribution(scores, rest);
@@ -103,6 +107,7 @@ describe('withSampling', () => {
     [{ top_k: 1.5 }, 'top_k is 1.5; it must be a whole number from 1, or 0 for all tokens.'],
     [{ top_p: 0 }, 'top_p is 0; it must be a number above 0 and at most 1.'],
     [{ top_p: 1.1 }, 'top_p is 1.1'],
+    [{ min_p: 2 }, 'min_p is 2; it must be a number from 0, for all, to 1.'],
     [{ seed: -1 }, 'seed is -1; it must be a whole number from 0.'],
     [{ seed: '1' }, 'seed is 1'],
   ])('refuses %j', (options, message) => {

@@ -9,6 +9,8 @@ export interface Sampling {
   topK: number;
   /** Only the fewest likeliest tokens that have this probability together are drawn from: above 0, 1 for all. */
   topP: number;
+  /** Only tokens with at least this share of the likeliest one's probability are drawn from: from 0, for all, to 1. */
+  minP: number;
   /** The same seed draws the same tokens from the same scores: a whole number from 0. */
   seed: number;
 }
@@ -19,6 +21,7 @@ interface Given {
   temperature?: unknown;
   top_k?: unknown;
   top_p?: unknown;
+  min_p?: unknown;
   seed?: unknown;
   generation_config?: unknown;
   logits_processor?: unknown;
@@ -26,14 +29,14 @@ interface Given {
 
 /**
  * The options of a `generate()` call with its sampling done by ours where transformers.js cannot: it draws from one stream of chance for all
- * generations of a process, and leaves out `top_p`. What comes back is then greedy over scores that leave one token.
+ * generations of a process, and leaves out `top_p` and `min_p`. What comes back is then greedy over scores that leave one token.
  * @param model its `generation_config` says what the options do not
  * @throws ElasticCacheError 'invalid-option'
  */
 export function withSampling<Options extends Given>(
   model: { generation_config?: unknown },
-  { seed, ...options }: Options,
-): Omit<Options, 'seed'> {
+  { seed, min_p, ...options }: Options,
+): Omit<Options, 'seed' | 'min_p'> {
   const asked = Object.entries(options).filter(([, value]) => value !== undefined && value !== null);
   const settings: Given = {
     do_sample: false,
@@ -46,8 +49,8 @@ export function withSampling<Options extends Given>(
     ...Object.fromEntries(asked),
   };
   const { temperature, top_k, top_p } = settings;
-  const sampling = checkSampling({ temperature, topK: top_k, topP: top_p, seed });
-  const isTheirs = seed === undefined && top_p === 1;
+  const sampling = checkSampling({ temperature, topK: top_k, topP: top_p, minP: min_p ?? 0, seed });
+  const isTheirs = seed === undefined && min_p === undefined && top_p === 1;
   if (settings.do_sample !== true || temperature === 0 || isTheirs) return options;
   const processors = new LogitsProcessorList();
   for (const processor of (options.logits_processor ?? []) as Iterable<LogitsProcessor>)
@@ -62,7 +65,7 @@ type Asked = Omit<Sampling, 'seed'> & { seed: number | undefined };
 
 /** @throws ElasticCacheError 'invalid-option' */
 function checkSampling(given: { [Name in keyof Sampling]: unknown }): Asked {
-  const { temperature, topK, topP, seed } = given;
+  const { temperature, topK, topP, minP, seed } = given;
   const number = (value: unknown) => typeof value === 'number' && Number.isFinite(value);
   if (!(number(temperature) && (temperature as number) >= 0)) {
     throw refused('temperature', temperature, 'a number from 0 (always the likeliest token)');
@@ -73,10 +76,13 @@ function checkSampling(given: { [Name in keyof Sampling]: unknown }): Asked {
   if (!(number(topP) && (topP as number) > 0 && (topP as number) <= 1)) {
     throw refused('top_p', topP, 'a number above 0 and at most 1');
   }
+  if (!(number(minP) && (minP as number) >= 0 && (minP as number) <= 1)) {
+    throw refused('min_p', minP, 'a number from 0, for all, to 1');
+  }
   if (seed !== undefined && !(Number.isSafeInteger(seed) && (seed as number) >= 0)) {
     throw refused('seed', seed, 'a whole number from 0');
   }
-  return { temperature, topK, topP, seed } as Asked;
+  return { temperature, topK, topP, minP, seed } as Asked;
 }
 
 function refused(name: string, value: unknown, wanted: string): ElasticCacheError {
@@ -108,19 +114,22 @@ export class DrawnToken extends LogitsProcessor {
 }
 
 /**
- * The token that chance falls on: scores over `temperature`, of those the `topK` highest, of those the fewest that have `topP` of the
+ * The token that chance falls on: scores over `temperature`, of those the ones with `minP` of the probability of the highest, of those the `topK` highest, of those the fewest that have `topP` of the
  * probability. Of equal scores the lower id comes first.
  * @param scores [vocabulary]
  * @param chance in [0, 1)
  */
 export function draw(
   scores: Float32Array,
-  { temperature, topK, topP }: Omit<Sampling, 'seed'>,
+  { temperature, topK, topP, minP }: Omit<Sampling, 'seed'>,
   chance: number,
 ): number {
   let most = Number.NEGATIVE_INFINITY;
   for (const score of scores) most = Math.max(most, score);
-  const weights = Float64Array.from(scores, (score) => Math.exp((score - most) / temperature));
+  const weights = Float64Array.from(scores, (score) => {
+    const weight = Math.exp((score - most) / temperature);
+    return weight < minP ? 0 : weight;
+  });
   const tokens = candidates(weights, topK, topP);
   const drawn = chance * tokens.reduce((sum, token) => sum + weights[token]!, 0);
   let sum = 0;
