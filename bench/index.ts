@@ -1,64 +1,111 @@
 /**
- * Milliseconds per generated token, side by side: unmodified transformers.js, ours with the full cache, ours with a fifth.
+ * Unmodified transformers.js, ours with the full cache and ours with a fifth, side by side: reading a prompt, and writing tokens.
  *
- * Run: npm run bench -- [--model DIR] [--rounds 6] [--block-size 32]
+ * Run: npm run bench -- [--model DIR] [--text-decoder FILE] [--rounds 6] [--block-size 32] [--weights int4|int8] [--only prefill|decode]
  *
  * 1. Whole generate() calls on the embedded model (or --model), with transformers.js's own class against ours.
- * 2. Four layers of LLaVA-1.5-7B's shape with random int4 weights, at 1,024 and 2,048 cached tokens. Here transformers.js is
- *    its loop and not its classes: the stock decoder session, each `present` output fed back as the next `past`.
+ * 2. Four layers of LLaVA-1.5-7B's shape with random weights: prompts of 1,024 tokens; tokens at 1,024 and 2,048 cached; steps of eight sequences at 1,280, the middle
+ *    of the paper's 1,024 and 512. Here transformers.js is its loop and not its classes: the stock decoder session, each `present` output fed back as the next `past`.
  *    The floor is our decoder with an empty cache.
+ * 3. With --text-decoder, the decoder of a text model (`model.onnx`): prompts of 1,024 tokens.
  *
- * Contenders take turns. A table and a chart in bench/results/; the last line on stdout is JSON.
+ * Contenders take turns; times are medians. `cpu` is the time of all threads, which other programs on the machine change less; `outside` what is
+ * not ONNX Runtime's. Tables and charts in bench/results/; the last line on stdout is JSON.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { cpus } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
 import { openDecoder } from '../src/runtime/open-decoder.js';
 import { chartSvg, type Panel } from './generation/chart.js';
-import { elasticLoop, emptyLoop, interleaved, transformersLoop } from './generation/contenders.js';
+import { interleaved, type Measured } from './generation/clocks.js';
+import { elasticLoop, emptyLoop, transformersLoop } from './generation/contenders.js';
 import { embedded } from './generation/embedded.js';
-import { writeFourLayers } from './generation/four-layers.js';
+import { SHAPE, type Weights, writeFourLayers } from './generation/four-layers.js';
+import { prefill } from './generation/prefill.js';
 
 const { values: options } = parseArgs({
   options: {
     model: { type: 'string', default: fileURLToPath(new URL('../demo-model/llava-scenes', import.meta.url)) },
     rounds: { type: 'string', default: '6' },
     'block-size': { type: 'string', default: '32' },
+    weights: { type: 'string', default: 'int4' },
+    'text-decoder': { type: 'string' },
+    only: { type: 'string' },
   },
 });
 const rounds = Number(options.rounds);
 const blockSize = Number(options['block-size']);
 const results = new URL('results/', import.meta.url);
 
-async function fourLayers(): Promise<Panel[]> {
-  console.error('writing four layers of random int4 weights');
-  const { path, remove } = await writeFourLayers(blockSize);
+const weights: Weights = options.weights === 'int8' ? { kind: 'int8' } : { kind: 'int4', blockSize };
+
+/** What contenders took in one setting. */
+interface Setting {
+  readonly title: string;
+  readonly contenders: Record<string, Measured>;
+}
+const PROMPT = 1024;
+const wants = (part: 'prefill' | 'decode') => (options.only ?? part) === part;
+
+async function fourLayers(): Promise<{ prompts: Setting[]; tokens: Setting[] }> {
+  console.error(`writing four layers of random ${weights.kind} weights`);
+  const { path, remove } = await writeFourLayers(weights);
+  const shape = `four layers of LLaVA-1.5-7B, ${weights.kind}`;
+  const [prompts, tokens]: [Setting[], Setting[]] = [[], []];
   try {
     const decoder = await openDecoder(path);
-    const panels: Panel[] = [];
-    for (const cached of [1024, 2048]) {
+    if (wants('prefill')) {
+      console.error('measuring prompts');
+      const contenders = await prefill(path, decoder, PROMPT, SHAPE.hidden, Math.ceil(rounds / 2));
+      prompts.push({ title: `${shape}, prompt of ${PROMPT} tokens`, contenders });
+    }
+    // The first step of a turn pays for what the contender before left to be collected.
+    const steps = { calls: 4, counted: 3 };
+    for (const cached of wants('decode') ? [1024, 2048] : []) {
       console.error(`measuring at ${cached} cached tokens`);
       const contenders = {
         'transformers.js': await transformersLoop(path, cached),
         'elastic-cache, full': elasticLoop(decoder, cached, 'full', 1),
-        'elastic-cache, budget 0.2': elasticLoop(decoder, cached, 'elastic', 0.2),
+        'elastic-cache, budget 0.2': elasticLoop(decoder, cached, 'elastic-heads', 0.2),
         'empty cache': emptyLoop(decoder),
       };
-      panels.push({
-        title: `four layers of LLaVA-1.5-7B, int4, ${cached} cached tokens`,
-        ms: await interleaved(contenders, rounds),
+      tokens.push({
+        title: `${shape}, ${cached} cached tokens`,
+        contenders: await interleaved(contenders, rounds, steps),
       });
     }
-    return panels;
+    if (wants('decode')) {
+      console.error('measuring eight sequences');
+      const contenders = {
+        'elastic-cache, full': elasticLoop(decoder, 1280, 'full', 1, 8),
+        'elastic-cache, budget 0.2': elasticLoop(decoder, 1280, 'elastic-heads', 0.2, 8),
+      };
+      tokens.push({
+        title: `${shape}, a step of eight sequences, 1280 cached tokens each`,
+        contenders: await interleaved(contenders, rounds, steps),
+      });
+    }
+    return { prompts, tokens };
   } finally {
     await remove();
   }
 }
 
-async function embeddedModel(): Promise<Panel[]> {
+async function textDecoder(): Promise<Setting[]> {
+  const path = options['text-decoder'];
+  if (path === undefined || !wants('prefill')) return [];
+  console.error(`measuring prompts on ${path}`);
+  const decoder = await openDecoder(path);
+  const contenders = await prefill(path, decoder, PROMPT, 0, Math.ceil(rounds / 2));
+  await decoder.release();
+  return [{ title: `${path.split('/').slice(-4).join('/')}, prompt of ${PROMPT} tokens`, contenders }];
+}
+
+async function embeddedModel(): Promise<{ title: string; ms: Record<string, number> }[]> {
+  if (!wants('decode')) return [];
   if (!existsSync(options.model)) {
     console.error(`left out: there is no model at ${options.model}`);
     return [];
@@ -68,28 +115,55 @@ async function embeddedModel(): Promise<Panel[]> {
   return [{ title: `embedded model, prompt of ${promptTokens} tokens`, ms }];
 }
 
-function table(panels: readonly Panel[]): string {
+function table(what: string, settings: readonly Setting[]): string {
   const result = new Table({
-    head: ['', 'ms per token', 'times as fast as transformers.js', 'times the empty cache'],
-    colAligns: ['left', 'right', 'right', 'right'],
+    head: ['', what, 'cpu', 'outside', 'times as fast as the first', 'by cpu', 'times the empty cache'],
+    colAligns: ['left', ...new Array<'right'>(6).fill('right')],
     style: { head: [], border: [] },
   });
-  for (const { title, ms } of panels) {
-    result.push([{ content: title, colSpan: 4 }]);
-    for (const [name, time] of Object.entries(ms)) {
-      const floor = ms['empty cache'];
-      const times = (ms['transformers.js']! / time).toFixed(2);
-      result.push([`  ${name}`, time.toFixed(2), times, floor ? (time / floor).toFixed(2) : '']);
+  for (const { title, contenders } of settings) {
+    result.push([{ content: title, colSpan: 7 }]);
+    const [first] = Object.values(contenders);
+    const floor = contenders['empty cache'];
+    for (const [name, { ms, cpuMs, outsideMs }] of Object.entries(contenders)) {
+      result.push([
+        `  ${name}`,
+        ms.toFixed(2),
+        cpuMs.toFixed(2),
+        `${((100 * outsideMs) / ms).toFixed(1)}%`,
+        (first!.ms / ms).toFixed(2),
+        (first!.cpuMs / cpuMs).toFixed(2),
+        floor ? (ms / floor.ms).toFixed(2) : '',
+      ]);
     }
   }
   return result.toString();
 }
 
-const panels = [...(await embeddedModel()), ...(await fourLayers())];
+async function write(name: string, title: string, settings: readonly Setting[], others: Panel[] = []) {
+  const panels = settings.map((setting) => ({
+    title: setting.title,
+    ms: Object.fromEntries(Object.entries(setting.contenders).map(([name, { ms }]) => [name, ms])),
+  }));
+  if (panels.length + others.length === 0) return;
+  await writeFile(new URL(name, results), chartSvg(title, [...others, ...panels]));
+  if (settings.length > 0) console.log(table(title, settings));
+}
+
+const loadBefore = loadavg()[0];
+const whole = await embeddedModel();
+const { prompts, tokens } = await fourLayers();
+prompts.push(...(await textDecoder()));
 const machine = `${cpus()[0]?.model}, ${cpus().length} cores`;
+const load = [loadBefore, loadavg()[0]];
 await mkdir(results, { recursive: true });
-await writeFile(new URL('decode.svg', results), chartSvg('Milliseconds per generated token', panels));
-console.log(table(panels));
+await write('prefill.svg', 'Milliseconds per prompt', prompts);
+await write('decode.svg', 'Milliseconds per generated token', tokens, whole);
+for (const { title, ms } of whole) console.log(title, ms);
 console.log(
-  JSON.stringify({ benchmark: 'generation', machine, node: process.version, blockSize, rounds, panels }),
+  JSON.stringify({
+    benchmark: 'generation',
+    ...{ machine, load, node: process.version, weights, rounds },
+    ...{ whole, prompts, tokens },
+  }),
 );

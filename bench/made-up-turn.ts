@@ -14,17 +14,19 @@ export function readMadeUpTurn(
   tokens: number,
   make: MakeRows,
   attention: () => number,
+  row = 0,
 ): void {
   const parts = cache.parts(tokens, 2048);
   parts.forEach((part, index) => {
     const rows = make(part.tokens);
-    const fed = cache.past(0, 0).capacity;
+    const fed = cache.past(0, row).capacity;
     const received = Float32Array.from({ length: kvHeads * (fed + part.tokens) }, attention);
     const layer = { keys: rows, values: rows, ...(part.observed > 0 && { attention: received }) };
     cache.appendTurn(
       Array.from({ length: layers }, () => layer),
       part.tokens,
       { turnContinues: index + 1 < parts.length, observed: part.observed },
+      row,
     );
   });
 }

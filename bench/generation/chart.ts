@@ -7,7 +7,7 @@ export interface Panel {
   ms: Readonly<Record<string, number>>;
 }
 
-const COLOURS = ['#8d99ae', '#5fa8d3', '#1b4965', '#cbd5e1'];
+const COLOURS = ['#8d99ae', '#5fa8d3', '#1b4965', '#cbd5e1', '#94a3b8'];
 const WIDTH = 760;
 /** What stands left and right of the bars. */
 const [NAMES, VALUES] = [190, 90];

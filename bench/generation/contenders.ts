@@ -1,13 +1,10 @@
 import { ElasticCache } from '../../src/elastic-cache.js';
-import { median } from '../../src/eval/intervals.js';
 import type { PolicyName } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
 import { InferenceSession, Tensor } from '../../src/runtime/ort.js';
 import { readMadeUpTurn } from '../made-up-turn.js';
+import type { Contender } from './clocks.js';
 import { randomNumbers, SHAPE } from './four-layers.js';
-
-/** One way to decode: each call is one token. */
-export type Step = () => Promise<unknown>;
 
 const { layers, hidden, kvHeads, headDim } = SHAPE;
 const embeds = new Tensor('float32', randomNumbers(hidden), [1, 1, hidden]);
@@ -18,7 +15,7 @@ const int64 = (values: bigint[] | BigInt64Array, dims: number[]) => new Tensor('
  * The unmodified decoder as transformers.js drives it in Node: all outputs of a step come back, and each `present` tensor
  * is the `past_key_values` tensor of the next.
  */
-export async function transformersLoop(path: string, cached: number): Promise<Step> {
+export async function transformersLoop(path: string, cached: number): Promise<Contender> {
   const session = await InferenceSession.create(path);
   const parts = Array.from({ length: layers }, (_, i) => [`${i}.key`, `${i}.value`]).flat();
   const past = randomNumbers(kvHeads * cached * headDim);
@@ -41,22 +38,24 @@ export async function transformersLoop(path: string, cached: number): Promise<St
   };
 }
 
-/** Our decoder over a cache that has seen `cached` tokens. */
-export function elasticLoop(decoder: Decoder, cached: number, policy: PolicyName, budget: number): Step {
-  const cache = new ElasticCache({ policy, budget, layers, kvHeads, headDim });
-  readMadeUpTurn(
-    cache,
-    layers,
-    kvHeads,
-    cached,
-    (tokens) => randomNumbers(kvHeads * tokens * headDim),
-    Math.random,
-  );
-  return () => step(decoder, cache);
+/** Our decoder over a cache of `batch` sequences that have seen `cached` tokens each. */
+export function elasticLoop(
+  decoder: Decoder,
+  cached: number,
+  policy: PolicyName,
+  budget: number,
+  batch = 1,
+): Contender {
+  const cache = new ElasticCache({ policy, budget, layers, kvHeads, headDim, batch });
+  const make = (tokens: number) => randomNumbers(kvHeads * tokens * headDim);
+  for (let row = 0; row < batch; row++) {
+    readMadeUpTurn(cache, layers, kvHeads, cached, make, Math.random, row);
+  }
+  return () => step(decoder, cache, batch);
 }
 
 /** Our decoder with nothing in the cache: what a token costs whatever the method. */
-export function emptyLoop(decoder: Decoder): Step {
+export function emptyLoop(decoder: Decoder): Contender {
   const cache = new ElasticCache({ policy: 'full', budget: 1, layers, kvHeads, headDim });
   return () => {
     cache.reset();
@@ -64,31 +63,8 @@ export function emptyLoop(decoder: Decoder): Step {
   };
 }
 
-function step(decoder: Decoder, cache: ElasticCache): Promise<unknown> {
-  const positionIds = int64([BigInt(cache.seen)], [1, 1]);
-  return decoder.run(cache, { newTokens: embeds, positionIds, logits: 'last' });
-}
-
-/** Steps of one turn. The first is not counted: it pays for what the contender before left to be collected. */
-const STEPS_PER_TURN = 4;
-
-/**
- * Milliseconds per step of each contender: they take turns of a few steps, so that whatever disturbs the machine
- * disturbs all of them; the median is reported.
- */
-export async function interleaved(
-  contenders: Record<string, Step>,
-  rounds: number,
-): Promise<Record<string, number>> {
-  const times = new Map(Object.keys(contenders).map((name) => [name, [] as number[]]));
-  for (let round = -1; round < rounds; round++) {
-    for (const [name, run] of Object.entries(contenders)) {
-      for (let count = 0; count < STEPS_PER_TURN; count++) {
-        const start = performance.now();
-        await run();
-        if (round >= 0 && count > 0) times.get(name)!.push(performance.now() - start);
-      }
-    }
-  }
-  return Object.fromEntries([...times].map(([name, values]) => [name, median(values)]));
+function step(decoder: Decoder, cache: ElasticCache, batch = 1): Promise<unknown> {
+  const positionIds = int64(new Array<bigint>(batch).fill(BigInt(cache.seen)), [batch, 1]);
+  const newTokens = new Tensor('float32', randomNumbers(batch * hidden), [batch, 1, hidden]);
+  return decoder.run(cache, { newTokens, positionIds, logits: 'last' });
 }

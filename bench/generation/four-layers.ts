@@ -9,12 +9,15 @@ import { OnnxFile } from '../../src/convert/graphs/onnx-file.js';
 /** LLaVA-1.5-7B's decoder layers, four of them, and a small vocabulary. */
 export const SHAPE = { layers: 4, hidden: 4096, kvHeads: 32, headDim: 128 };
 
+/** How weights are stored. */
+export type Weights = { readonly kind: 'int8' } | { readonly kind: 'int4'; readonly blockSize: number };
+
 /**
- * Writes a decoder of that shape with random int4 weights (about 400 MB) to a temporary directory, by the code that
+ * Writes a decoder of that shape with random weights (400 to 800 MB) to a temporary directory, by the code that
  * converts checkpoints.
  */
 export async function writeFourLayers(
-  blockSize: number,
+  weights: Weights,
 ): Promise<{ path: string; remove: () => Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), 'elastic-cache-bench-'));
   const remove = () => rm(directory, { recursive: true });
@@ -26,7 +29,7 @@ export async function writeFourLayers(
       const size = sizes.get(name)!;
       return name.includes('norm') ? new Float32Array(size).fill(1) : random.subarray(0, size);
     };
-    await buildDecoder(file, text, 'inputs_embeds', output, read, { kind: 'int4', blockSize });
+    await buildDecoder(file, text, 'inputs_embeds', output, read, weights);
     await file.finish();
     return { path: join(directory, file.name), remove };
   } catch (error) {

@@ -168,6 +168,10 @@ describe('a policy that makes no sense is refused by its name and by what it did
     ],
     [{ ...mine({}), window: 8 }, `policy "mine": window is 8 with attention 'never'`],
     [{ ...mine({}), attention: 'turn', peak: true }, 'policy "mine": peak is set without a window'],
+    [
+      { ...mine({}), turnMergedKeys: true, compactPositions: true },
+      'policy "mine": merged keys are turned by where tokens stand in the text, and compact positions rotate them by what was held',
+    ],
     [{ ...mine({}), heads: 'some' }, `policy "mine": heads is some; it must be 'shared' or 'each'`],
     [{ ...mine({}), begin: undefined }, 'policy "mine": it has no begin(layers)'],
   ])('%j', (policy, message) => {

@@ -13,7 +13,9 @@ const ATTENTION: readonly unknown[] = ['turn', 'always', 'never'] satisfies Cach
 
 /** Returns a policy that came from anywhere, or throws ElasticCacheError 'invalid-policy' with what is missing or wrong in it. */
 export function checkPolicy(policy: CachePolicy): CachePolicy {
-  const { name, attention, minimum, window, peak, heads, begin } = Object(policy) as Partial<CachePolicy>;
+  const { name, attention, minimum, window, peak, heads, begin, turnMergedKeys, compactPositions } = Object(
+    policy,
+  ) as Partial<CachePolicy>;
   if (typeof name !== 'string' || name === '') {
     throw new ElasticCacheError(
       'invalid-policy',
@@ -34,6 +36,13 @@ export function checkPolicy(policy: CachePolicy): CachePolicy {
   }
   if (peak && window === undefined) {
     throw invalidPolicy(name, 'peak is set without a window; give the number of last tokens to look at');
+  }
+  if (turnMergedKeys && compactPositions) {
+    // What is held of an earlier turn no longer stands where the text says, and nobody knows how far it would have to be turned.
+    throw invalidPolicy(
+      name,
+      'merged keys are turned by where tokens stand in the text, and compact positions rotate them by what was held; choose one of the two',
+    );
   }
   if (heads !== undefined && heads !== 'shared' && heads !== 'each') {
     throw invalidPolicy(name, `heads is ${said(heads)}; it must be 'shared' or 'each'`);

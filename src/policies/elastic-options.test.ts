@@ -58,6 +58,12 @@ function step(cache: ElasticCache): number[] {
 }
 
 describe('elastic with its options', () => {
+  it('turns no keys where positions are compact', () => {
+    expect(() => createPolicy('elastic', { mergedKeys: 'turned', positions: 'compact' })).toThrow(
+      /^mergedKeys "turned" turns keys by where .* choose one of the two\.$/,
+    );
+  });
+
   it('does what its slow version does, whatever the combination', () =>
     fc.assert(
       fc.property(settings, options, (setting, chosen) => {

@@ -4,7 +4,7 @@ import { AtPlace, type Evictor, fixedPointOf, HeldTurn, LowestFirst, RepeatedFir
 import { importanceOf } from './importance.js';
 import { equalShares, pooledShares, uniform } from './layer-budgets.js';
 import { rankByNovelty } from './novelty.js';
-import { type CheckedOptions, checkOptions, type PolicyOptions } from './options.js';
+import { type CheckedOptions, checkOptions, invalid, type PolicyOptions } from './options.js';
 import type { RankedTurn } from './ranked-tokens.js';
 import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
 import { nearest, once, range } from './ranking.js';
@@ -29,6 +29,11 @@ const WINDOW = 32;
 export function elastic(options: PolicyOptions = {}): CachePolicy {
   const checked = checkOptions(options);
   const { startSize, endSize, importance, window = WINDOW, logCountBias, mergedKeys, positions } = checked;
+  if (mergedKeys === 'turned' && positions === 'compact') {
+    throw invalid(
+      'mergedKeys "turned" turns keys by where their tokens stand in the text, and positions "compact" rotates them by what was held; choose one of the two.',
+    );
+  }
   return {
     name: 'elastic',
     attention: 'turn',

@@ -19,7 +19,7 @@ import { imageTokensOf } from '../../src/models/families/registry.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
 import { picture } from '../picture.js';
-import { decoderOf, followedBy, idsOf, positionsDuring, together } from './family-runs.js';
+import { decoderOf, followedBy, idsOf, padded, positionsDuring, together } from './family-runs.js';
 import { FAMILIES, writeTinyFamily } from './tiny-families.js';
 
 type Stock = Record<string, { from_pretrained(id: string, options: object): Promise<PreTrainedModel> }>;
@@ -89,6 +89,17 @@ describe.each(Object.entries(FAMILIES))('%s', (_name, family) => {
       const { logits } = await stock(inputs);
       const other = await stock(await ask(seeds.with(-1, 5)));
       expect(other.logits.data).not.toEqual(logits.data);
+    }
+  });
+
+  it('gives prompts of unequal length in one padded batch the tokens that each gets alone', async () => {
+    const prompts = [await ask([37]), await ask([91], 'w2 w3 w14 w5 w7 w8 w9 w2 w11')];
+    for (const budget of [1, 0.5]) {
+      const both = await generate(elastic.model, together(padded(prompts)), new ElasticCache({ budget }));
+      for (const [row, prompt] of prompts.entries()) {
+        const alone = await generate(elastic.model, prompt, new ElasticCache({ budget }));
+        expect(newTokensOf(both)[row]).toEqual(newTokensOf(alone)[0]);
+      }
     }
   });
 

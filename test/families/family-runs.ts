@@ -40,6 +40,20 @@ export function together(prompts: readonly Inputs[]): Inputs {
   return Object.fromEntries(joined);
 }
 
+/** Inputs of prompts of unequal length, each with zeros before it, as many as the longest is longer. */
+export function padded(prompts: readonly Inputs[]): Inputs[] {
+  const longest = Math.max(...prompts.map(({ input_ids }) => input_ids.dims[1]!));
+  return prompts.map((prompt) => {
+    const length = prompt.input_ids.dims[1]!;
+    const row = (name: 'input_ids' | 'attention_mask') => {
+      const data = new BigInt64Array(longest);
+      data.set((prompt[name] as Tensor).data as BigInt64Array, longest - length);
+      return new Tensor('int64', data, [1, longest]);
+    };
+    return { ...prompt, input_ids: row('input_ids'), attention_mask: row('attention_mask') };
+  });
+}
+
 type Run = (feeds: Record<string, OnnxTensor>) => ReturnType<InferenceSession['run']>;
 
 /** Positions of the new tokens at each run of a session while `task` runs, in one flat list for each run. */
