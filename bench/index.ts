@@ -1,13 +1,13 @@
 /**
  * Unmodified transformers.js, ours with the full cache and ours with a fifth, side by side: reading a prompt, and writing tokens.
  *
- * Run: npm run bench -- [--model DIR] [--text-decoder FILE] [--rounds 6] [--block-size 32] [--weights int4|int8] [--only prefill|decode]
+ * Run: npm run bench -- [--model DIR] [--text-decoder FILE] [--rounds 6] [--block-size 32] [--weights int4|int8] [--only prefill|decode|text]
  *
  * 1. Whole generate() calls on the embedded model (or --model), with transformers.js's own class against ours.
  * 2. Four layers of LLaVA-1.5-7B's shape with random weights: prompts of 1,024 tokens; tokens at 1,024 and 2,048 cached; steps of eight sequences at 1,280, the middle
  *    of the paper's 1,024 and 512. Here transformers.js is its loop and not its classes: the stock decoder session, each `present` output fed back as the next `past`.
  *    The floor is our decoder with an empty cache.
- * 3. With --text-decoder, the decoder of a text model (`model.onnx`): prompts of 1,024 tokens.
+ * 3. With --text-decoder, the decoder of a text model (`model.onnx`): prompts of 1,024 tokens, which --only text measures alone.
  *
  * Contenders take turns; times are medians. `cpu` is the time of all threads, which other programs on the machine change less; `outside` what is
  * not ONNX Runtime's. Tables and charts in bench/results/; the last line on stdout is JSON.
@@ -48,9 +48,10 @@ interface Setting {
   readonly contenders: Record<string, Measured>;
 }
 const PROMPT = 1024;
-const wants = (part: 'prefill' | 'decode') => (options.only ?? part) === part;
+const wants = (part: 'prefill' | 'decode' | 'text') => (options.only ?? part) === part;
 
 async function fourLayers(): Promise<{ prompts: Setting[]; tokens: Setting[] }> {
+  if (!wants('prefill') && !wants('decode')) return { prompts: [], tokens: [] };
   console.error(`writing four layers of random ${weights.kind} weights`);
   const { path, remove } = await writeFourLayers(weights);
   const shape = `four layers of LLaVA-1.5-7B, ${weights.kind}`;
@@ -96,7 +97,7 @@ async function fourLayers(): Promise<{ prompts: Setting[]; tokens: Setting[] }> 
 
 async function textDecoder(): Promise<Setting[]> {
   const path = options['text-decoder'];
-  if (path === undefined || !wants('prefill')) return [];
+  if (path === undefined || !(wants('text') || wants('prefill'))) return [];
   console.error(`measuring prompts on ${path}`);
   const decoder = await openDecoder(path);
   const contenders = await prefill(path, decoder, PROMPT, 0, Math.ceil(rounds / 2));
