@@ -7,6 +7,7 @@
  * 2. Four layers of LLaVA-1.5-7B's shape with random weights: prompts of 1,024 tokens; tokens at 1,024 and 2,048 cached; steps of eight sequences at 1,280, the middle
  *    of the paper's 1,024 and 512. Here transformers.js is its loop and not its classes: the stock decoder session, each `present` output fed back as the next `past`.
  *    The floor is our decoder with an empty cache.
+ *    With `npm install --prefix bench/peers`, llama.cpp too, on a GGUF of the same shape (q4_0 or q8_0) with its cache in half precision.
  * 3. With --text-decoder, the decoder of a text model (`model.onnx`): prompts of 1,024 tokens, which --only text measures alone.
  *
  * Contenders take turns; times are medians. `cpu` is the time of all threads, which other programs on the machine change less; `outside` what is
@@ -20,11 +21,12 @@ import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
 import { openDecoder } from '../src/runtime/open-decoder.js';
 import { chartSvg, type Panel } from './generation/chart.js';
-import { interleaved, type Measured } from './generation/clocks.js';
+import { type Contender, interleaved, type Measured } from './generation/clocks.js';
 import { elasticLoop, emptyLoop, transformersLoop } from './generation/contenders.js';
 import { embedded } from './generation/embedded.js';
 import { SHAPE, type Weights, writeFourLayers } from './generation/four-layers.js';
 import { prefill } from './generation/prefill.js';
+import { type LlamaCpp, llamaCpp } from './peers/llama-cpp.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -56,11 +58,17 @@ async function fourLayers(): Promise<{ prompts: Setting[]; tokens: Setting[] }> 
   const { path, remove } = await writeFourLayers(weights);
   const shape = `four layers of LLaVA-1.5-7B, ${weights.kind}`;
   const [prompts, tokens]: [Setting[], Setting[]] = [[], []];
+  const peers: (LlamaCpp | undefined)[] = [];
   try {
     const decoder = await openDecoder(path);
+    const llama = await llamaCpp(weights);
+    if (!llama) console.error('left out: llama.cpp (npm install --prefix bench/peers)');
+    peers.push(llama);
     if (wants('prefill')) {
       console.error('measuring prompts');
-      const contenders = await prefill(path, decoder, PROMPT, SHAPE.hidden, Math.ceil(rounds / 2));
+      const others: Record<string, Contender> = llama ? { 'llama.cpp': await llama.prompt(PROMPT) } : {};
+      const half = Math.ceil(rounds / 2);
+      const contenders = await prefill(path, decoder, PROMPT, SHAPE.hidden, half, others);
       prompts.push({ title: `${shape}, prompt of ${PROMPT} tokens`, contenders });
     }
     // The first step of a turn pays for what the contender before left to be collected.
@@ -69,6 +77,7 @@ async function fourLayers(): Promise<{ prompts: Setting[]; tokens: Setting[] }> 
       console.error(`measuring at ${cached} cached tokens`);
       const contenders = {
         'transformers.js': await transformersLoop(path, cached),
+        ...(llama && { 'llama.cpp': await llama.token(cached) }),
         'elastic-cache, full': elasticLoop(decoder, cached, 'full', 1),
         'elastic-cache, budget 0.2': elasticLoop(decoder, cached, 'elastic-heads', 0.2),
         'empty cache': emptyLoop(decoder),
@@ -91,6 +100,7 @@ async function fourLayers(): Promise<{ prompts: Setting[]; tokens: Setting[] }> 
     }
     return { prompts, tokens };
   } finally {
+    for (const peer of peers) await peer?.remove();
     await remove();
   }
 }

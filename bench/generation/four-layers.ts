@@ -7,7 +7,7 @@ import { buildDecoder } from '../../src/convert/graphs/decoder-graph.js';
 import { OnnxFile } from '../../src/convert/graphs/onnx-file.js';
 
 /** LLaVA-1.5-7B's decoder layers, four of them, and a small vocabulary. */
-export const SHAPE = { layers: 4, hidden: 4096, kvHeads: 32, headDim: 128 };
+export const SHAPE = { layers: 4, hidden: 4096, kvHeads: 32, headDim: 128, feedForward: 11008 };
 
 /** How weights are stored. */
 export type Weights = { readonly kind: 'int8' } | { readonly kind: 'int4'; readonly blockSize: number };
@@ -48,7 +48,7 @@ function specOf() {
     text_config: {
       model_type: 'llama',
       hidden_size: SHAPE.hidden,
-      intermediate_size: 11008,
+      intermediate_size: SHAPE.feedForward,
       num_hidden_layers: SHAPE.layers,
       num_attention_heads: SHAPE.hidden / SHAPE.headDim,
       num_key_value_heads: SHAPE.kvHeads,

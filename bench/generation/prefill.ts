@@ -10,6 +10,7 @@ const POLICIES = ['full', 'snapkv', 'elastic-heads', 'h2o'] as const satisfies P
 /**
  * A prompt from its embeddings (or ids) to the logits of its last token and to a cache of a fifth: the unmodified decoder, which reads it in one pass, and ours under
  * several policies.
+ * @param others contenders of the same shape
  * @param hidden size of an embedding; 0 where the decoder takes ids
  */
 export async function prefill(
@@ -18,6 +19,7 @@ export async function prefill(
   tokens: number,
   hidden: number,
   rounds: number,
+  others: Readonly<Record<string, Contender>> = {},
 ): Promise<Record<string, Measured>> {
   const stock = await InferenceSession.create(path);
   const int64 = (length: number, of: (index: number) => number) =>
@@ -57,7 +59,7 @@ export async function prefill(
     };
   };
   try {
-    const contenders = { 'transformers.js': unmodified };
+    const contenders = { 'transformers.js': unmodified, ...others };
     for (const policy of POLICIES) Object.assign(contenders, { [`elastic-cache, ${policy}`]: ours(policy) });
     return await interleaved(contenders, rounds);
   } finally {
