@@ -1,9 +1,11 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Tensor } from '@huggingface/transformers';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { run } from '../cli/run-cli.js';
+import { chat, ElasticCache, loadElastic } from '../../src/index.js';
+import { finished, run, start } from '../cli/run-cli.js';
 import { TEXT_MODELS, writeTinyText } from './tiny-text.js';
 
 let directory: string;
@@ -24,6 +26,40 @@ describe('a model of text alone on the command line', () => {
     const { text, newTokens, promptTokens, stats } = JSON.parse(stdout);
     expect(text).not.toBe('');
     expect(stats.tokensHeld).toBe(Math.floor(0.5 * (promptTokens + newTokens - 1)));
+  });
+
+  it('is talked with, turn by turn, on one cache', async () => {
+    const child = start('chat', '--model', question[1]!, '--max-new-tokens', '4', '--budget', '0.5');
+    child.stdin.end('w2 w3 w14\nw5 w6\n/stats\n/image x.png\n');
+    const { stdout, stderr, code } = await finished(child);
+    expect(stdout).toMatch(/^.+\n.+\n$/);
+    const [, prompt, seen] = /prompt {2}(\d+) tokens, (\d+) of them seen before/.exec(stderr)!.map(Number);
+    expect(seen).toBeGreaterThan(3 + 3);
+    expect(prompt).toBeGreaterThan(seen!);
+    expect(stderr).toContain('error: image x.png cannot be opened');
+    expect(code).toBe(1);
+  });
+
+  it('says in a later turn what it would if all were read at once', async () => {
+    const loaded = await loadElastic(question[1]!, { threads: 1 });
+    const { ask, tokens: _none, ...conversation } = chat(loaded, { cache: new ElasticCache({ budget: 1 }) });
+    const known = () => chat(loaded, { cache: conversation.cache }).tokens;
+    for (const prompt of ['w2 w3 w14', 'w5 w6', 'w17']) {
+      for await (const event of ask({ prompt, maxNewTokens: 5 })) {
+        if (event.type === 'usage') expect(event.usage.newTokens).toBeGreaterThan(0);
+      }
+      const all = known().map(BigInt);
+      const read = all.slice(0, -4);
+      const input_ids = new Tensor('int64', read, [1, read.length]);
+      const attention_mask = new Tensor(
+        'int64',
+        read.map(() => 1n),
+        [1, read.length],
+      );
+      const anew = await loaded.model.generate({ input_ids, attention_mask, max_new_tokens: 4 });
+      expect((anew.tolist() as bigint[][])[0]).toEqual(all);
+    }
+    await loaded.model.dispose();
   });
 
   it('is compared', async () => {

@@ -97,7 +97,9 @@ describe('withSampling', () => {
     // What transformers.js can do is left to it.
     expect(withSampling(model, { top_k: 5 })).toEqual({ top_k: 5 });
     expect(withSampling<Record<string, unknown>>(model, { top_p: 0.5 }).do_sample).toBe(false);
-    expect(withSampling(model, { temperature: 0 })).toEqual({ temperature: 0 });
+    for (const temperature of [0, 1e-320]) {
+      expect(withSampling(model, { temperature })).toEqual({ temperature, do_sample: false });
+    }
     expect(withSampling({}, { seed: 1 })).toEqual({});
   });
 

@@ -15,6 +15,9 @@ export interface Sampling {
   seed: number;
 }
 
+/** Below it the likeliest token has all of the probability, and scores over it leave float32. */
+const LEAST_TEMPERATURE = 1e-4;
+
 /** transformers.js's names for these. */
 interface Given {
   do_sample?: unknown;
@@ -51,7 +54,10 @@ export function withSampling<Options extends Given>(
   const { temperature, top_k, top_p } = settings;
   const sampling = checkSampling({ temperature, topK: top_k, topP: top_p, minP: min_p ?? 0, seed });
   const isTheirs = seed === undefined && min_p === undefined && top_p === 1;
-  if (settings.do_sample !== true || temperature === 0 || isTheirs) return options;
+  if (settings.do_sample !== true) return options;
+  // transformers.js would divide by it and draw from what is no number any more.
+  if (sampling.temperature < LEAST_TEMPERATURE) return { ...options, do_sample: false };
+  if (isTheirs) return options;
   const processors = new LogitsProcessorList();
   for (const processor of (options.logits_processor ?? []) as Iterable<LogitsProcessor>)
     processors.push(processor);
