@@ -181,7 +181,7 @@ export function createProgram(): Command {
     )
     .option(
       '--data <source>',
-      'scenes or scenes:SEED; passkey, lookups, questions or summaries (of text alone); a JSON (LLaVA, MM-Vet) or JSON Lines file; a folder of texts',
+      'scenes or scenes:SEED; passkey, lookups, questions or summaries (of text alone); a JSON (LLaVA, MM-Vet, VQAv2, TextVQA) or JSON Lines file; a folder of texts',
       'scenes',
     )
     .option('--images <folder>', 'the images of a JSON file (default: beside it, or in images there)')

@@ -111,6 +111,26 @@ describe.each(Object.keys(samples))('a question that is not known: %s', (kind) =
   });
 });
 
+it('an image stands where a record has it, and first where the question is not known', async () => {
+  const { image } = samples.image!;
+  const placed = {
+    name: 'placed',
+    tasks: [{ name: 'one', prompt: 'w20', before: 'w11 w12' }],
+    ...(image && { image }),
+  };
+  const words = async (protocol: 'known' | 'unknown') => {
+    const { inputs, turns } = (await prepareSample(models.image!, placed, protocol)).tasks.get('one')!;
+    const text = (ids: bigint[]) => models.image!.tokenizer.decode(ids).replace(/(<image>\s*)+/, '<image> ');
+    const ids = inputs.input_ids.tolist()[0] as bigint[];
+    return [text(ids), text(ids.slice(0, turns[0]))];
+  };
+  expect((await words('known'))[0]).toMatch(/w11 w12.*<image>.*w20/s);
+  const [whole, first] = await words('unknown');
+  expect(whole).toMatch(/<image>.*w11 w12.*w20/s);
+  expect(first).toMatch(/<image>/);
+  expect(first).not.toContain('w11');
+});
+
 it('needs something that can be read before it', async () => {
   const alone = { name: 'alone', tasks };
   await expect(prepareSample(models.text!, alone, 'unknown')).rejects.toThrow(

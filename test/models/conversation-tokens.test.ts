@@ -143,6 +143,26 @@ it('a system prompt comes where the template has a place for it, else before the
   expect(first(undefined)).toBe('USER: Be brief.\n\nWho? ASSISTANT:');
 });
 
+it('an image stands behind what is said before it', () => {
+  const asked = (template: string | undefined, type = 'llava', prompt = 'Who?') => {
+    const { tokenizer, processor } = textsOf(byteLevel(SPECIAL, { chat_template: template }));
+    const loaded = {
+      tokenizer,
+      processor,
+      model: { config: { model_type: type } },
+    } as unknown as LoadedModel;
+    return promptText(loaded, 1, prompt, undefined, 'Look here:');
+  };
+  // This template puts the images of a list of parts first, so they are put into the text.
+  expect(asked(LLAVA)).toBe('USER: Look here:\n<image>\nWho? ASSISTANT:');
+  expect(asked(LLAVA, 'llava', '')).toBe('USER: Look here:\n<image> ASSISTANT:');
+  expect(asked(QWEN_VL, 'qwen2_vl')).toContain(
+    'user\nLook here:<|vision_start|><|image_pad|><|vision_end|>Who?<|im_end|>',
+  );
+  expect(asked(CHATML_TEXT)).toContain('user\nLook here:\n<image>\nWho?<|im_end|>');
+  expect(asked(undefined)).toBe('USER: Look here:\n<image>\nWho? ASSISTANT:');
+});
+
 it('an answer of a template with the word that stands for answers is told from the question', () => {
   const loaded = textsOf(byteLevel(SPECIAL, { chat_template: CHATML_TEXT }));
   const prompt = 'What is ElasticCacheAnswer?';

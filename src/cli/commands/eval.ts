@@ -51,7 +51,8 @@ export async function evaluate(options: EvalOptions): Promise<void> {
   const skipped: BrokenRecord[] = [];
   const onBroken = (record: BrokenRecord) => {
     const name = /^(record|scene) /.test(record.name) ? record.name : `record ${record.name}`;
-    const what = `${name} of ${data} is broken: ${record.reason}`;
+    const place = record.line === undefined ? data : `${data}:${record.line}`;
+    const what = `${name} of ${place} is broken: ${record.reason}`;
     if (options.onError === 'stop') {
       throw new ElasticCacheError(
         'invalid-data',

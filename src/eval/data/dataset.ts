@@ -6,6 +6,10 @@ export interface Task {
   /** What it is called in the results: `description`, `question 2`. */
   readonly name: string;
   readonly prompt: string;
+  /** What is said before the image, which then stands between this and the prompt; the image comes first without it. */
+  readonly before?: string;
+  /** What the model is told beforehand. */
+  readonly system?: string;
   /** Words that the answer is begun with: a small model then says what is asked for and nothing else. */
   readonly begun?: string;
   /**
@@ -29,6 +33,8 @@ export interface Sample {
   readonly name: string;
   /** The text that is asked about: it comes before each question. */
   readonly context?: string;
+  /** Line of its file, from 1, where a record is one. */
+  readonly line?: number | undefined;
   readonly tasks: readonly Task[];
   /** None for text alone. @throws ElasticCacheError 'invalid-image' or 'missing-file' */
   image?(): Promise<Image>;
@@ -38,6 +44,7 @@ export interface Sample {
 export interface BrokenRecord {
   readonly name: string;
   readonly reason: string;
+  readonly line?: number | undefined;
 }
 
 /** The first records of a data set. */

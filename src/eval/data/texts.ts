@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import type { DataOptions, Dataset, Sample } from './dataset.js';
-import { longText } from './json-lines.js';
+import { longText } from './formats/json-lines.js';
 import { inSplit } from './split.js';
 
 /**

@@ -68,10 +68,13 @@ async function asked(
   loaded: LoadedModel,
   images: readonly Image[],
   context: string | undefined,
-  { prompt, begun = '', reference }: Task,
+  { begun = '', reference, system, ...task }: Task,
   protocol: Protocol,
 ): Promise<PreparedTask> {
-  const whole = promptText(loaded, images.length, context === undefined ? prompt : `${context}\n\n${prompt}`);
+  // An image that is read before the question is known comes before it.
+  const { before, prompt } = protocol === 'unknown' ? imageFirst(task) : task;
+  const about = context === undefined ? prompt : `${context}\n\n${prompt}`;
+  const whole = promptText(loaded, images.length, about, system, before);
   const text = `${whole}${begun}`;
   const inputsOf = async (part: string) =>
     images.length > 0
@@ -82,14 +85,18 @@ async function asked(
   if (protocol === 'unknown') {
     if (images.length === 0 && context === undefined) throw nothingBefore();
     // Read up to the question, the text has the same tokens but for those that the question has a part in.
-    const before = await inputsOf(whole.slice(0, questionIn(whole, prompt)));
-    turns.unshift(inCommon(inputs, before));
+    const known = await inputsOf(whole.slice(0, questionIn(whole, prompt)));
+    turns.unshift(inCommon(inputs, known));
   }
   return {
     inputs,
     turns,
     reference: reference === undefined ? undefined : answerTokens(loaded, text, reference),
   };
+}
+
+function imageFirst({ before, prompt }: Pick<Task, 'before' | 'prompt'>): Pick<Task, 'before' | 'prompt'> {
+  return { prompt: [before, prompt].filter(Boolean).join('\n') };
 }
 
 /** Where the question stands in the text of a prompt. */

@@ -84,7 +84,7 @@ export async function sweep(options: SweepOptions): Promise<void> {
       }
     } catch (error) {
       if (!isOfSample(error)) throw error;
-      onBroken({ name: sample.name, reason: reasonOf(error) });
+      onBroken({ name: sample.name, reason: reasonOf(error), line: sample.line });
       total -= jobs.length - (done - before);
     }
   }

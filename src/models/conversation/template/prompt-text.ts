@@ -4,10 +4,11 @@ import type { LoadedModel } from '../../loaded-model.js';
 import { boundedly, templateFailed } from './bounded-template.js';
 import { refuseReserved } from './reserved-tokens.js';
 
-/** What a user says in one turn, with so many images before it. */
+/** What a user says in one turn, with so many images before it, or behind what is said `before` them. */
 interface UserTurn {
   images: number;
   prompt: string;
+  before?: string | undefined;
 }
 
 type Messages = Parameters<LoadedModel['tokenizer']['apply_chat_template']>[0];
@@ -18,18 +19,32 @@ interface Message {
   /** One for each image, in front of the text. */
   marks: readonly string[];
   text: string;
+  /** What is said in front of the images. */
+  before?: string | undefined;
 }
 
 /**
  * The text of the first turn of a conversation, with a mark in the place of each image.
  * @param system what the model is told beforehand; of a template that has no place for it, it comes before what the user says
+ * @param before what the user says in front of the images; the images come first without it
  * @throws ElasticCacheError `invalid-prompt` when the prompt holds such a mark itself, or a token with a meaning of its own; `invalid-model` when the template
  *   cannot be rendered
  */
-export function promptText(loaded: LoadedModel, images: number, prompt: string, system?: string): string {
-  const user = userMessage(loaded, { images, prompt });
-  const led = { ...user, text: system === undefined ? prompt : `${system}\n\n${prompt}` };
-  if (!templateOf(loaded)) return familyOf(loaded.model.config.model_type).plainPrompt(led.marks, led.text);
+export function promptText(
+  loaded: LoadedModel,
+  images: number,
+  prompt: string,
+  system?: string,
+  before?: string,
+): string {
+  const user = userMessage(loaded, { images, prompt, before });
+  const led = system === undefined ? user : ledBy(system, user);
+  if (!templateOf(loaded)) {
+    const family = familyOf(loaded.model.config.model_type);
+    return before === undefined
+      ? family.plainPrompt(led.marks, led.text)
+      : family.plainPrompt([], inLine(led));
+  }
   if (system !== undefined) {
     refuseMarks(loaded, system);
     const text = rendered(loaded, [{ role: 'system', marks: [], text: system }, user]);
@@ -40,6 +55,12 @@ export function promptText(loaded: LoadedModel, images: number, prompt: string, 
   } catch (cause) {
     throw templateFailed(cause);
   }
+}
+
+function ledBy(system: string, user: Message): Message {
+  return user.before === undefined
+    ? { ...user, text: `${system}\n\n${user.text}` }
+    : { ...user, before: `${system}\n\n${user.before}` };
 }
 
 /** Stands for an answer where a template is asked what comes behind one. No template changes it. */
@@ -78,10 +99,10 @@ function ended(text: string, { tokenizer: { eos_token } }: LoadedModel): string 
   return eos_token && end.startsWith(eos_token) ? end : text;
 }
 
-function userMessage(loaded: LoadedModel, { images, prompt }: UserTurn): Message {
-  refuseMarks(loaded, prompt);
+function userMessage(loaded: LoadedModel, { images, prompt, before }: UserTurn): Message {
+  for (const text of [before ?? '', prompt]) refuseMarks(loaded, text);
   const mark = familyOf(loaded.model.config.model_type).mark(loaded);
-  return { role: 'user', marks: new Array<string>(images).fill(mark ?? ''), text: prompt };
+  return { role: 'user', marks: new Array<string>(images).fill(mark ?? ''), text: prompt, before };
 }
 
 /** Refuses what is no text to the model: marks of images, and reserved tokens. */
@@ -119,7 +140,7 @@ function render({ processor, tokenizer }: LoadedModel, messages: readonly object
 }
 
 /** Templates take a content as a list of parts, or as a text; some take parts from users alone. */
-const FORMS = ['parts', 'parts of users', 'text'] as const;
+const FORMS = ['parts', 'parts of users', 'text', 'marks in a text'] as const;
 
 /** What a template makes of messages, in the first form in which all of them are there; undefined where there is none. */
 function rendered(loaded: LoadedModel, messages: readonly Message[]): string | undefined {
@@ -139,20 +160,34 @@ function rendered(loaded: LoadedModel, messages: readonly Message[]): string | u
   return undefined;
 }
 
-function inForm({ role, marks, text }: Message, form: (typeof FORMS)[number]): object {
+function inForm(message: Message, form: (typeof FORMS)[number]): object {
+  const { role, marks, text, before } = message;
+  const said = (part: string) => ({ type: 'text', text: part });
+  if (form === 'marks in a text') return { role, content: [said(inLine(message))] };
   const inParts = form === 'parts' || (form === 'parts of users' && role === 'user');
-  if (!inParts) return { role, content: marks.map((mark) => `${mark}\n`).join('') + text };
-  return { role, content: [...marks.map(() => ({ type: 'image' })), { type: 'text', text }] };
+  if (!inParts) return { role, content: inLine(message) };
+  const images = marks.map(() => ({ type: 'image' }));
+  if (before === undefined) return { role, content: [...images, said(text)] };
+  return { role, content: [said(before), ...images, ...(text === '' ? [] : [said(text)])] };
+}
+
+/** All of a message in one text. */
+function inLine({ marks, text, before }: Message): string {
+  const images = marks.map((mark) => `${mark}\n`).join('');
+  return before === undefined ? images + text : `${before}\n${images}${text}`.trimEnd();
 }
 
 /** Whether a text has every message in its order, with its images, as text and not as a list of parts. */
 function isWhole(text: string, messages: readonly Message[]): boolean {
   let end = 0;
-  for (const message of messages) {
-    const said = message.text.trim();
-    const at = text.indexOf(said, end);
-    if (at < 0) return false;
-    end = at + said.length;
+  for (const { before, marks, text: own } of messages) {
+    // What is said before the images must not have come behind them.
+    for (const part of before === undefined ? [own] : [before, ...marks, own]) {
+      const said = part.trim();
+      const at = text.indexOf(said, end);
+      if (at < 0) return false;
+      end = at + said.length;
+    }
   }
   const [mark] = messages.flatMap(({ marks }) => marks);
   const wanted = messages.reduce((sum, { marks }) => sum + marks.length, 0);

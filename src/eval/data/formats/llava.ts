@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import type { ParsedRecord } from './dataset.js';
-import { Text } from './record.js';
+import type { ParsedRecord } from '../dataset.js';
+import { Text } from '../record.js';
+import { placed } from './placed-image.js';
 
 const Turn = z.object({ from: z.string(), value: z.string() });
 const LlavaRecord = z.object({
@@ -8,13 +9,10 @@ const LlavaRecord = z.object({
   conversations: z.array(Turn).min(2, 'it has fewer than two turns'),
 });
 
-/** Stands for the image in a prompt; where it stands is up to the model. */
-const MARKER = /\n?<image>\n?/g;
-
 /**
  * A record of LLaVA's conversation format (`detail_1k.json`, LLaVA-Description): `[{ id, image, conversations: [{ from: 'human',
  * value: '<image>\n...' }, { from: 'gpt', value }] }]`. Of a conversation with several turns the first is taken: the question, and
- * the answer as the reference. Throws what is wrong with it, for people.
+ * the answer as the reference; the image stands where the question has it. Throws what is wrong with it, for people.
  */
 export function parseLlava(record: unknown, name: string): ParsedRecord {
   const { image, conversations } = LlavaRecord.parse(record);
@@ -24,9 +22,8 @@ export function parseLlava(record: unknown, name: string): ParsedRecord {
       `its first turns are from "${question.from}" and "${answer.from}", not "human" and "gpt"`,
     );
   }
-  const prompt = question.value.replace(MARKER, '').trim();
+  const asked = placed(question.value);
   const reference = answer.value.trim();
-  if (!prompt) throw new Error('its question is empty');
   if (!reference) throw new Error('its answer is empty');
-  return { name, image, tasks: [{ name: 'description', prompt, reference }] };
+  return { name, image, tasks: [{ name: 'description', ...asked, reference }] };
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { ParsedRecord, Task } from './dataset.js';
-import { Text } from './record.js';
+import type { ParsedRecord, Task } from '../dataset.js';
+import { Text } from '../record.js';
 
 const MmVetRecord = z.object({ imagename: Text, question: Text, answer: Text });
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { ParsedRecord, Task } from './dataset.js';
-import { Text } from './record.js';
+import type { ParsedRecord, Task } from '../dataset.js';
+import { Text } from '../record.js';
 
 /** Tokens that are read of a text, and that perplexity is measured on after them, where a record does not say. */
 const [PROMPT_TOKENS, TOKENS] = [1024, 64];

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parseLlava } from './llava.js';
-import { parseMmVet } from './mm-vet.js';
+import { parseLlava } from './formats/llava.js';
+import { parseMmVet } from './formats/mm-vet.js';
 import { openDataset } from './open-dataset.js';
 
 const turns = (question: string, answer: string) => [
@@ -38,14 +38,21 @@ describe("LLaVA's conversations", () => {
       image: 'a.png',
       tasks: [{ name: 'description', prompt: 'What is this?', reference: 'A dog.' }],
     });
-    const after = { ...good, conversations: turns('What is this?\n<image>', 'A dog.') };
-    expect(parseLlava(after, 'x')).toEqual(parseLlava(good, 'x'));
+    const placed = (question: string) =>
+      parseLlava({ ...good, conversations: turns(question, 'A dog.') }, 'x').tasks[0];
+    expect(placed('What is this?\n<image>')).toMatchObject({ before: 'What is this?', prompt: '' });
+    expect(placed('Is <image> a dog?')).toMatchObject({ before: 'Is', prompt: 'a dog?' });
+    expect(placed('What is this?')).not.toHaveProperty('before');
   });
 
   it.each([
     [{ ...good, image: undefined }, /^image: /],
     [{ ...good, conversations: [good.conversations[0]] }, /^conversations: it has fewer than two turns$/],
     [{ ...good, conversations: turns('<image>\n', 'A dog.') }, /^its question is empty$/],
+    [
+      { ...good, conversations: turns('<image><image>\nWhich?', 'A.') },
+      /^its question has 2 images, and one/,
+    ],
     [{ ...good, conversations: turns('What?', ' ') }, /^its answer is empty$/],
     [
       { ...good, conversations: [...good.conversations].reverse() },
@@ -94,97 +101,43 @@ describe('MM-Vet', () => {
   });
 });
 
-describe('JSON Lines', () => {
-  const openLines = async (lines: readonly unknown[]) => {
-    const path = join(folder, 'data.jsonl');
-    const text = lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line)));
-    await writeFile(path, `${text.join('\n')}\n\n`);
-    return openDataset(path, { count: 100 });
-  };
+describe('questions of VQA', () => {
+  const asked = (own: object) => ({ question_id: 7, question: 'What animal?', image_id: 42, ...own });
+  const said = (...answers: string[]) => answers.map((answer) => ({ answer, answer_confidence: 'yes' }));
 
-  it('ask about an image or about none, or are a text to go on with', async () => {
-    const { samples, broken } = await openLines([
-      { id: 'a', prompt: 'What is this?', image: 'a.png', answer: 'A dog.' },
-      { prompt: 'Where is Rome?', accepted: ['Italy', 'Europe'], begun: 'It is in', maxNewTokens: 4 },
-      { text: 'Once upon a time.', promptTokens: 3, tokens: 2 },
+  it('have their answers in a file of their own, and images by number', async () => {
+    const path = join(folder, 'v2_OpenEnded_mscoco_val2014_questions.json');
+    const questions = { data_subtype: 'val2014', questions: [asked({}), asked({ question_id: 8 })] };
+    await writeFile(path, JSON.stringify(questions));
+    const image = sharp({ create: { width: 4, height: 3, channels: 3, background: 'teal' } }).png();
+    await image.toFile(join(folder, 'images', 'COCO_val2014_000000000042.jpg'));
+    const without = await openDataset(path, { count: 9 });
+    expect(without.broken).toEqual([]);
+    expect(without.samples[0]!.tasks[0]).not.toHaveProperty('accepted');
+    const answers = said(...'dog dog dog dog puppy puppy puppy cat cat horse'.split(' '));
+    await writeFile(
+      join(folder, 'v2_mscoco_val2014_annotations.json'),
+      JSON.stringify({ annotations: [{ question_id: 7, answers }] }),
+    );
+    const { samples } = await openDataset(path, { count: 9 });
+    // Right is what three of ten people said.
+    expect(samples.map(({ name, tasks }) => [name, tasks[0]!.reference, tasks[0]!.accepted])).toEqual([
+      ['7', 'dog', [['dog'], ['puppy']]],
+      ['8', undefined, undefined],
     ]);
-    expect(broken).toEqual([]);
-    expect(samples.map(({ name, tasks }) => ({ name, tasks }))).toEqual([
-      { name: 'a', tasks: [{ name: 'question', prompt: 'What is this?', reference: 'A dog.' }] },
-      {
-        name: 'record 2',
-        tasks: [
-          {
-            name: 'question',
-            prompt: 'Where is Rome?',
-            accepted: [['Italy'], ['Europe']],
-            among: true,
-            begun: 'It is in',
-            maxNewTokens: 4,
-          },
-        ],
-      },
-      {
-        name: 'record 3',
-        tasks: [
-          {
-            name: 'continuation',
-            prompt: 'Once upon a time.',
-            continuation: { promptTokens: 3, tokens: 2 },
-          },
-        ],
-      },
-    ]);
-    expect((await samples[0]!.image!()).size).toEqual([4, 3]);
-    expect(samples[1]!.image).toBeUndefined();
+    await writeFile(join(folder, 'v2_mscoco_val2014_annotations.json'), '{}');
+    await expect(openDataset(path, { count: 9 })).rejects.toThrow(
+      /annotations\.json holds no annotations of VQAv2/,
+    );
   });
 
-  it('ask several things about one text, or have a true summary of it', async () => {
-    const { samples, broken } = await openLines([
-      {
-        context: 'Rome is old.',
-        questions: [{ prompt: 'What is old?', accepted: ['Rome'] }, { prompt: 'Is it?' }],
-      },
-      { id: 7, text: 'Rome is an old city.', summary: 'Rome is old.' },
-    ]);
-    expect(broken).toEqual([]);
-    expect(samples).toEqual([
-      {
-        name: 'record 1',
-        context: 'Rome is old.',
-        tasks: [
-          { name: 'question 1', prompt: 'What is old?', accepted: [['Rome']], among: true },
-          { name: 'question 2', prompt: 'Is it?' },
-        ],
-      },
-      {
-        name: '7',
-        context: 'Rome is an old city.',
-        tasks: [
-          { name: 'summary', prompt: 'Summarise the text in a few sentences.', reference: 'Rome is old.' },
-        ],
-      },
-    ]);
-  });
-
-  it.each([
-    ['{"prompt"', /expected object/],
-    [{ context: 'x', questions: [] }, /^questions: it is empty$/],
-    [{ context: 'x', questions: [{ prompt: 'y' }, { answer: 'z' }] }, /^questions\.1\.prompt: /],
-    [{ text: 'x', summary: ' ' }, /^summary: it is empty$/],
-    [{ prompt: ' ' }, /^prompt: it is empty$/],
-    [{ prompt: 'x', imgae: 'a.png' }, /imgae/],
-    [{ text: 'x', promptTokens: 0 }, /^promptTokens: /],
-    [{ prompt: 'x', image: 'a.png', begun: 'It' }, /"begun" is for text alone$/],
-    [{ prompt: 'x', image: 'none.png' }, /^its image none\.png is not in /],
-  ])('that are broken are named with the reason: %#', async (record, reason) => {
-    const { samples, broken } = await openLines([{ prompt: 'x' }, record]);
-    expect(samples).toHaveLength(1);
-    expect(broken).toEqual([{ name: 'record 2', reason: expect.stringMatching(reason) }]);
-  });
-
-  it('without a line are refused', async () => {
-    await expect(openLines([])).rejects.toThrow(/holds no records/);
+  it('of TextVQA have them beside', async () => {
+    const { samples, broken } = await open({
+      dataset_type: 'val',
+      data: [asked({ image_id: 'a.png', answers: ['nokia', 'Nokia '] }), asked({ image_id: undefined })],
+    });
+    expect(samples[0]!.tasks[0]).toMatchObject({ prompt: 'What animal?', accepted: [['nokia'], ['Nokia']] });
+    expect(broken).toEqual([{ name: '7, record 2', reason: 'it has no "image" and no "image_id"' }]);
   });
 });
 
