@@ -1,10 +1,12 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { llavaSpec } from '../../src/convert/checkpoint/llava-spec.js';
-import { decoderTensors } from '../../src/convert/checkpoint/text-tensors.js';
+import { decoderTensors, embeddingTensor } from '../../src/convert/checkpoint/text-tensors.js';
 import { buildDecoder } from '../../src/convert/graphs/decoder-graph.js';
+import type { WeightFormat } from '../../src/convert/graphs/layers.js';
 import { OnnxFile } from '../../src/convert/graphs/onnx-file.js';
+import { tokenizerFiles } from '../../test/families/tiny-parts.js';
 
 /** LLaVA-1.5-7B's decoder layers, four of them, and a small vocabulary. */
 export const SHAPE = { layers: 4, hidden: 4096, kvHeads: 32, headDim: 128, feedForward: 11008 };
@@ -20,44 +22,76 @@ export async function writeFourLayers(
   weights: Weights,
 ): Promise<{ path: string; remove: () => Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), 'elastic-cache-bench-'));
-  const remove = () => rm(directory, { recursive: true });
-  const file = new OnnxFile(directory, 'decoder_model_merged_q4.onnx');
+  const name = 'decoder_model_merged_q4.onnx';
+  await writeDecoder(directory, name, 'inputs_embeds', weights);
+  return { path: join(directory, name), remove: () => rm(directory, { recursive: true }) };
+}
+
+/** Writes a model of text alone with such a decoder, int8 (about 800 MB), that can be loaded: a tokenizer of words w0, w1 ... */
+export async function writeFourLayerModel(): Promise<{ directory: string; remove: () => Promise<void> }> {
+  const directory = await mkdtemp(join(tmpdir(), 'elastic-cache-bench-'));
+  await mkdir(join(directory, 'onnx'));
+  await writeDecoder(join(directory, 'onnx'), 'model.onnx', 'input_ids', { kind: 'int8' });
+  const json = {
+    'config.json': {
+      ...TEXT_CONFIG,
+      architectures: ['LlamaForCausalLM'],
+      'transformers.js_config': { use_external_data_format: true },
+    },
+    'generation_config.json': {},
+    ...tokenizerFiles(['<unk>', '<s>', '</s>'], [], { vocab: TEXT_CONFIG.vocab_size }),
+  };
+  for (const [name, content] of Object.entries(json))
+    await writeFile(join(directory, name), JSON.stringify(content));
+  return { directory, remove: () => rm(directory, { recursive: true }) };
+}
+
+async function writeDecoder(
+  directory: string,
+  name: string,
+  source: 'inputs_embeds' | 'input_ids',
+  format: WeightFormat,
+): Promise<void> {
+  const file = new OnnxFile(directory, name);
   try {
     const { text, sizes, output } = specOf();
     const random = randomNumbers(Math.max(...sizes.values()));
-    const read = async (name: string) => {
-      const size = sizes.get(name)!;
-      return name.includes('norm') ? new Float32Array(size).fill(1) : random.subarray(0, size);
+    const read = async (tensor: string) => {
+      const size = sizes.get(tensor)!;
+      return tensor.includes('norm') ? new Float32Array(size).fill(1) : random.subarray(0, size);
     };
-    await buildDecoder(file, text, 'inputs_embeds', output, read, weights);
+    await buildDecoder(file, text, source, output, read, format);
     await file.finish();
-    return { path: join(directory, file.name), remove };
   } catch (error) {
-    await remove();
+    await rm(directory, { recursive: true });
     throw error;
   } finally {
     await file.close();
   }
 }
 
+const TEXT_CONFIG = {
+  model_type: 'llama',
+  hidden_size: SHAPE.hidden,
+  intermediate_size: SHAPE.feedForward,
+  num_hidden_layers: SHAPE.layers,
+  num_attention_heads: SHAPE.hidden / SHAPE.headDim,
+  num_key_value_heads: SHAPE.kvHeads,
+  vocab_size: 256,
+  max_position_embeddings: 4096,
+};
+
 function specOf() {
   const spec = llavaSpec({
     model_type: 'llava',
     image_token_index: 3,
     vision_config: {},
-    text_config: {
-      model_type: 'llama',
-      hidden_size: SHAPE.hidden,
-      intermediate_size: SHAPE.feedForward,
-      num_hidden_layers: SHAPE.layers,
-      num_attention_heads: SHAPE.hidden / SHAPE.headDim,
-      num_key_value_heads: SHAPE.kvHeads,
-      vocab_size: 256,
-      max_position_embeddings: 4096,
-    },
+    text_config: TEXT_CONFIG,
   });
   const { all, output } = decoderTensors(spec.text, true);
-  const sizes = new Map(all.map(({ name, shape }) => [name, shape.reduce((a, b) => a * b, 1)]));
+  const sizes = new Map(
+    [...all, embeddingTensor(spec.text)].map(({ name, shape }) => [name, shape.reduce((a, b) => a * b, 1)]),
+  );
   return { text: spec.text, sizes, output };
 }
 

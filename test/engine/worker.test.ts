@@ -16,24 +16,19 @@ beforeAll(async () => {
 });
 afterAll(() => remove());
 
-/** Workers as they are built, each noted; `onCommand` may end one as a fault of its own would. */
+/** Workers as they are built, each noted; `onCommand` is told of what one is about to be sent, and may have it die first. */
 function workers(onCommand: (command: Command, kill: () => void) => void = () => {}) {
   const made: WorkerPort[] = [];
-  const spawnBuilt = nodeWorker(new URL('../../dist/engine/worker/node-main.js', import.meta.url));
+  const spawnBuilt = nodeWorker(new URL('dying-worker.mjs', import.meta.url));
   const spawn = () => {
     const port = spawnBuilt();
     made.push(port);
-    let die: (reason: string) => void = () => {};
-    const kill = () => void port.end().then(() => die('killed'));
+    const kill = () => port.send({ type: 'die' } as never);
     return {
       ...port,
       send(command: Command) {
-        port.send(command);
         onCommand(command, kill);
-      },
-      onDeath(listener: (reason: string) => void) {
-        die = listener;
-        port.onDeath(listener);
+        port.send(command);
       },
     };
   };

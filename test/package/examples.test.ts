@@ -48,6 +48,18 @@ describe('the examples run', () => {
     }
   });
 
+  it('many requests at once', async () => {
+    const lines = (await run('engine.mjs')).trim().split('\n');
+    for (const line of [
+      /^1: The picture shows 5 objects/,
+      /^2: \d$/,
+      /^3: (yes|no)$/,
+      /^3: \d+ tokens said, 17\d of/,
+    ])
+      expect(lines.some((each) => line.test(each))).toBe(true);
+    expect(lines.length).toBe(9);
+  });
+
   it('a policy of your own', async () => {
     expect(await run('own-policy.mjs')).toMatch(
       /^every-other, \d+ tokens held:\nThe picture .*\nsnapkv, \d+ tokens held:\nThe picture/s,
