@@ -89,6 +89,7 @@ export function checkedSequence(policy: CachePolicy, layers: number, saved?: Pol
     },
     added: (key) => told(name, 'added()', () => sequence.added?.(key)),
     observe: (entries, received) => told(name, 'observe()', () => sequence.observe?.(entries, received)),
+    trimmed: (seen) => told(name, 'trimmed()', () => sequence.trimmed?.(seen)),
     ...(sequence.save && { save: () => told(name, 'save()', () => sequence.save!()) }),
   };
 }

@@ -144,6 +144,8 @@ export interface SequencePolicy {
   observe?(layers: readonly (readonly Entries[])[], received: readonly (readonly Float64Array[])[]): void;
   /** Called after each new token until it returns -1: the row of the entry to evict, or -1 when nothing more has to go. */
   evict(entries: Entries, allowed: Allowance, layer: number, head: number): number;
+  /** After the entries that stood at `seen` or behind it in the text were taken back. */
+  trimmed?(seen: number): void;
   /** What it remembers, for a fork or a file. Without it, a cache under this policy cannot be forked or saved. */
   save?(): PolicyState;
 }

@@ -1,7 +1,15 @@
 import { ElasticCacheError } from '../errors.js';
 import { checkedSequence } from './checked-policy.js';
 import { EntryList } from './entry-list.js';
-import type { Allowance, CachePolicy, PolicyState, SequencePolicy, TurnEdit, TurnView } from './policy.js';
+import type {
+  Allowance,
+  CachePolicy,
+  Entries,
+  PolicyState,
+  SequencePolicy,
+  TurnEdit,
+  TurnView,
+} from './policy.js';
 
 /** Queries [start, end) whose attention counts, in tokens seen. */
 type Queries = readonly [start: number, end: number];
@@ -196,22 +204,27 @@ export class Sequence {
   }
 
   /**
-   * Forgets the tokens from `seen` on.
+   * Forgets the tokens from `seen` on. Heads that chose for themselves may then hold different numbers of entries: each comes down to as many as the one with the fewest, those of
+   * the least importance first.
    * @returns [layers] of [heads] rows that were moved, [from, to] one after the other, as the entries went
    */
   trim(seen: number): [from: number, to: number][][][] {
-    const moves = this.lists.map((lists) =>
-      lists.map((list) => {
-        const moved: [number, number][] = [];
-        while (list.length > 0 && list.position(list.last) >= seen) {
-          const row = list.last;
-          list.remove(row);
-          moved.push([list.length, row]);
-        }
+    const moves = this.lists.map((lists) => {
+      const moved = lists.map((): [number, number][] => []);
+      const remove = (head: number, row: number) => {
+        lists[head]!.remove(row);
+        moved[head]!.push([lists[head]!.length, row]);
+      };
+      lists.forEach((list, head) => {
+        while (list.length > 0 && list.position(list.last) >= seen) remove(head, list.last);
         list.seen = seen;
-        return moved;
-      }),
-    );
+      });
+      const fewest = Math.min(...lists.map(({ length }) => length));
+      lists.forEach((list, head) => {
+        while (list.length > fewest) remove(head, leastOf(list));
+      });
+      return moved;
+    });
     this.seen = seen;
     while (this.turns.length > 0 && this.turns.at(-1)! > seen) this.turns.pop();
     this.#observed = this.#observed
@@ -242,6 +255,15 @@ export class Sequence {
       policy: structuredClone(this.policy.save()),
     };
   }
+}
+
+/** The row of the entry with the lowest score, of equal ones the earliest. */
+function leastOf(list: Entries): number {
+  let least = list.first;
+  for (let row = list.next(least); row >= 0; row = list.next(row)) {
+    if (list.scores[row]! < list.scores[least]!) least = row;
+  }
+  return least;
 }
 
 /** How many of the queries see a token at `position`, through a window that ends with the query itself. */

@@ -144,6 +144,7 @@ export class Lanes {
       block.clear(lane, sequence.held(layer));
     });
     this.blocks = this.blocks.map((block, layer) => this.#fitted(block, layer));
+    sequence.policy.trimmed?.(seen);
   }
 
   /** What a layer holds for one sequence, or for one of its heads where they choose for themselves, in ascending position, as copies. */

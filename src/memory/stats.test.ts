@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { driven } from '../../test/cache/driven.js';
 import { type Event, ofOne, play } from '../../test/cache/play.js';
 import { elastic } from '../policies/elastic.js';
-import { elasticHeads } from '../policies/elastic-heads.js';
+import { elasticPlus } from '../policies/elastic-plus.js';
 import { local } from '../policies/local.js';
 import { KVCache, type KVCacheOptions } from './kv-cache.js';
 
@@ -72,7 +72,7 @@ describe('stats', () => {
 describe('the bias of merged entries', () => {
   it.each([
     ['elastic', { ...elastic({ distance: -5 }), logCountBias: 1 }, 1],
-    ['heads that choose for themselves', elasticHeads({ window: 10 }), 0.3],
+    ['heads that choose for themselves', elasticPlus({ window: 10 }), 0.3],
     ['none', elastic(), 0],
   ] as const)(
     'is log(count) times what the policy says, and follows them when rows move: %s',

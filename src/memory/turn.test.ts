@@ -3,9 +3,10 @@ import { driven } from '../../test/cache/driven.js';
 import { type Event, ofOne, play } from '../../test/cache/play.js';
 import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
 import { elastic } from '../policies/elastic.js';
-import { elasticHeads } from '../policies/elastic-heads.js';
+import { elasticPlus } from '../policies/elastic-plus.js';
 import { full } from '../policies/full.js';
 import { h2o } from '../policies/h2o.js';
+import { createPolicy, policyNames } from '../policies/registry.js';
 import { KVCache, type KVCacheOptions } from './kv-cache.js';
 import type { LayerRows } from './shape.js';
 
@@ -54,7 +55,8 @@ describe('trim', () => {
 
   it.each([
     ['elastic', elastic()],
-    ['elastic-heads', elasticHeads()],
+    ['elastic-plus', elasticPlus()],
+    ['elastic-novelty', createPolicy('elastic-novelty')],
     ['h2o', h2o()],
   ] as const)('%s goes on behind it', (_, policy) => {
     const cache = played(cacheWith({ policy }), ...ofOne([80, 20], ...steps(20)));
@@ -63,6 +65,19 @@ describe('trim', () => {
     expect(Math.max(...cache.entries(0).positions)).toBeLessThan(100);
     played(cache, ...steps(30));
     expect(cache.stats().tokensHeld).toBe(26);
+  });
+
+  it.each(policyNames)('%s goes back over a turn that was compressed with what came before', (name) => {
+    const cache = played(
+      cacheWith({ policy: createPolicy(name), budget: 0.4 }),
+      ...ofOne([60], ...steps(5), [40], ...steps(5)),
+    );
+    cache.trim(1);
+    const positions = [0, 1].map((layer) => Array.from(cache.entries(layer).positions));
+    expect(cache.seen).toBe(60);
+    expect(Math.max(...positions.flat())).toBeLessThan(60);
+    played(cache, ...steps(30), ...ofOne([20]), ...steps(3));
+    expect(cache.seen).toBe(113);
   });
 });
 

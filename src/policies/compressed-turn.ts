@@ -19,6 +19,8 @@ export interface Method {
   evictorAfter(turn: RankedTurn, keep: Int32Array): Evictor;
   /** What it makes of the keys that come after a turn, if anything. */
   added?: SequencePolicy['added'];
+  /** Forgets what it made of tokens at `seen` or behind it. */
+  trimmed?: SequencePolicy['trimmed'];
   /** What it remembers beside the evictors. */
   save?(): PolicyState;
 }
@@ -62,6 +64,10 @@ export function compressedTurn(make: (saved?: PolicyState) => Method, saved?: Po
       return entries.length > held ? evictors[layer]![head]!.next(entries, held) : -1;
     },
     ...(method.added && { added: method.added }),
+    trimmed(seen) {
+      budgets?.trimmed(seen);
+      method.trimmed?.(seen);
+    },
     save: () =>
       budgets
         ? {

@@ -143,7 +143,7 @@ describe('elastic with its options', () => {
 
   it('evicts the prompt to half of what is held, then what was said again', () => {
     const cache = new ElasticCache({
-      policy: 'elastic-plus',
+      policy: 'elastic-novelty',
       budget: { tokens: 6 },
       layers: 1,
       kvHeads: 1,

@@ -92,6 +92,7 @@ function methodOf(options: CheckedOptions, saved?: PolicyState): Method {
     evictorAfter: after,
     ...(eviction === 'repetition' && {
       added: (key: Float32Array) => repetition?.add(key),
+      trimmed: (seen: number) => repetition?.trimmed(seen),
       save: () => repetition?.save() ?? null,
     }),
   };

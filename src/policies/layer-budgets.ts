@@ -179,6 +179,11 @@ export class LayerBudgets {
     return budgets;
   }
 
+  /** What stood at `seen` or behind it is gone: with the next token, layers come down to what they may hold. */
+  trimmed(seen: number): void {
+    this.#seen = Math.min(this.#seen, seen);
+  }
+
   /** What a layer may hold after `seen` tokens, when the layers may hold `mean` on average. */
   of(layer: number, seen: number, mean: number): number {
     if (seen > this.#seen) this.#advance(seen, mean);

@@ -49,13 +49,13 @@ export interface PolicyOptions {
    * prompt until it is half of what is held, then the new entry most like those after it.
    */
   readonly eviction?: Choices['eviction'][number] | undefined;
-  /** elastic-heads: key heads share one choice, or each keeps its own. */
+  /** elastic-plus: key heads share one choice, or each keeps its own. */
   readonly heads?: Choices['heads'][number] | undefined;
-  /** elastic-heads: scores are averaged over so many neighbours, an odd number; 13 unless told. */
+  /** elastic-plus: scores are averaged over so many neighbours, an odd number; 13 unless told. */
   readonly kernel?: number | undefined;
-  /** elastic-heads: what counts is the most that one of the last tokens gives, not their sum. */
+  /** elastic-plus: what counts is the most that one of the last tokens gives, not their sum. */
   readonly peak?: boolean | undefined;
-  /** elastic-heads: attention counts times the length of the value. */
+  /** elastic-plus: attention counts times the length of the value. */
   readonly valueNorms?: boolean | undefined;
   /** elastic: new tokens are rotated to the number of tokens seen, or of entries held (as the released code). */
   readonly positions?: Choices['positions'][number] | undefined;

@@ -25,10 +25,10 @@ const without: Record<string, Parameters<typeof policyCases>[2]> = {
   },
   pyramidkv: sharedBudget,
   prefixkv: sharedBudget,
-  'elastic-heads': sharedBudget,
+  'elastic-plus': sharedBudget,
 };
 
 // The ablations are elastic with one option changed: elastic-options.test.ts plays all combinations.
-for (const name of policyNames.filter((name) => !isPreset(name) || name === 'elastic-plus')) {
+for (const name of policyNames.filter((name) => !isPreset(name) || name === 'elastic-novelty')) {
   policyCases(name, (options) => createPolicy(name, options), without[name]);
 }

@@ -8,9 +8,9 @@ interface Preset {
   readonly description: string;
 }
 
-/** The paper's ablations, one choice changed in each, and the best that was found. */
+/** The paper's ablations, one choice changed in each, and what goes furthest beyond it. */
 const presets = {
-  'elastic-plus': {
+  'elastic-novelty': {
     options: {
       importance: 'mean',
       selection: 'shared',
@@ -18,7 +18,7 @@ const presets = {
       merging: 'none',
       eviction: 'repetition',
     },
-    description: 'the best options found: keeps what is attended to and new, drops what was said again',
+    description: 'ablation of elastic: keeps what is attended to and new, the same in all layers',
   },
   'elastic-evict': {
     options: { merging: 'none' },

@@ -62,12 +62,12 @@ describe('a policy named with its options', () => {
   });
 
   it('changes a preset', () => {
-    expect(createPolicy('elastic-plus')).toMatchObject({ needsKeys: true });
-    expect(createPolicy('elastic-plus:protectText=true')).toMatchObject({
+    expect(createPolicy('elastic-novelty')).toMatchObject({ needsKeys: true });
+    expect(createPolicy('elastic-novelty:protectText=true')).toMatchObject({
       needsImage: true,
       needsKeys: true,
     });
-    expect(createPolicy('elastic-plus', { novelty: undefined })).toMatchObject({ needsKeys: true });
+    expect(createPolicy('elastic-novelty', { novelty: undefined })).toMatchObject({ needsKeys: true });
   });
 
   it.each([
@@ -86,13 +86,14 @@ describe('a policy named with its options', () => {
       /sets window, which makes no difference to it; it takes startSize, endSize, distance, novelty/,
     ],
     ['elastic-plus:distance=-3', /sets distance, which/],
-    ['elastic-plus:layerBudgets=adaptive', /sets layerBudgets, which/],
+    ['elastic-novelty:distance=-3', /sets distance, which/],
+    ['elastic-novelty:layerBudgets=adaptive', /sets layerBudgets, which/],
     ['elastic:heads=each', /sets heads, which/],
     ['elastic:merging=similar:mergedKeys=turned', /sets mergedKeys, which/],
-    ['elastic-heads:novelty=true', /sets novelty, which/],
-    ['elastic-heads:layerBudgets=adaptive', /does not do; choose one of pool, uniform/],
-    ['elastic-heads:merging=mean', /does not do; choose one of similar, none/],
-    ['elastic-heads:kernel=4', /kernel is 4; it must be an odd number/],
+    ['elastic-plus:selection=shared', /sets selection, which/],
+    ['elastic-plus:layerBudgets=adaptive', /does not do; choose one of pool, uniform/],
+    ['elastic-plus:merging=mean', /does not do; choose one of similar, none/],
+    ['elastic-plus:kernel=4', /kernel is 4; it must be an odd number/],
     ['elastic-evict:logCountBias=true', /sets logCountBias, which/],
     ['elastic:merging=none:mergedKeys=turned', /sets mergedKeys, which/],
     ['elastic:protectText=1', /protectText is "1"; it must be true or false/],

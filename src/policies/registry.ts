@@ -1,7 +1,7 @@
 import type { CachePolicy } from '../cache/policy.js';
 import { unknown } from '../options.js';
 import { elastic } from './elastic.js';
-import { elasticHeads, elasticHeadsOptions } from './elastic-heads.js';
+import { elasticPlus, elasticPlusOptions } from './elastic-plus.js';
 import { elasticReference } from './elastic-reference.js';
 import { full } from './full.js';
 import { h2o } from './h2o.js';
@@ -36,10 +36,10 @@ const policies = {
     reads: optionsInForce,
     description: 'merge into the most attended tokens, then remove at a fixed point (the paper)',
   },
-  'elastic-heads': {
-    create: elasticHeads,
-    reads: () => elasticHeadsOptions,
-    description: 'keep by head what the last tokens attend to, and merge the values of the rest',
+  'elastic-plus': {
+    create: elasticPlus,
+    reads: elasticPlusOptions,
+    description: 'keep by head what the last tokens attend to, cover images, merge the rest',
   },
   'elastic-reference': {
     create: elasticReference,
@@ -88,7 +88,7 @@ const policies = {
 /**
  * What is used unless told: of those that have been measured on a real language model, the one that answers most like the full cache there.
  */
-export const DEFAULT_POLICY = 'snapkv' satisfies PolicyName;
+export const DEFAULT_POLICY = 'elastic-plus' satisfies PolicyName;
 
 export type PolicyName = keyof typeof policies;
 

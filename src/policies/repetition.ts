@@ -25,7 +25,7 @@ export class Repetition {
    */
   constructor(
     private readonly layers: number,
-    private readonly first: number,
+    private first: number,
   ) {}
 
   /** @param key [channels] of the next token, length 1 */
@@ -60,16 +60,22 @@ export class Repetition {
     return repetition;
   }
 
-  /** How much of the token at `position`, held by one layer or more, came again. */
+  /** How much of the token at `position`, held by one layer or more, came again; of one from before nothing is known. */
   of(position: number): number {
-    return this.#said[position - this.first]!.repeated;
+    return this.#said[position - this.first]?.repeated ?? 0;
+  }
+
+  /** Forgets what stands at `seen` or behind it. What it repeated stays counted. */
+  trimmed(seen: number): void {
+    this.first = Math.min(this.first, seen);
+    this.#said.length = Math.min(this.#said.length, seen - this.first);
+    this.#held = this.#said.filter((said) => said !== undefined);
   }
 
   /** One more layer has let the token at `position` go. */
   letGo(position: number): void {
-    const said = this.#said[position - this.first]!;
-    said.gone++;
-    if (said.gone < this.layers) return;
+    const said = this.#said[position - this.first];
+    if (!said || ++said.gone < this.layers) return;
     this.#said[position - this.first] = undefined;
     this.#held = this.#held.filter((other) => other !== said);
   }

@@ -29,7 +29,7 @@ describe('an answer does not depend on who else runs', () => {
     fc.record({
       tokens: fc.integer({ min: 1, max: 120 }),
       image: fc.boolean(),
-      policy: fc.constantFrom('snapkv', 'elastic', 'h2o', 'full', 'elastic-heads', 'local'),
+      policy: fc.constantFrom('snapkv', 'elastic', 'h2o', 'full', 'elastic-plus', 'local'),
       budget: fc.constantFrom(0.2, 0.5, 1),
       maxNewTokens: fc.integer({ min: 1, max: 40 }),
       temperature: fc.constantFrom(0, 0.8, 1.5),

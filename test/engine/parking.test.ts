@@ -70,7 +70,7 @@ async function asChat(turns: readonly Turn[], options: object) {
 }
 
 describe('a prompt that goes on from what was answered', () => {
-  it.each(['snapkv', 'elastic', 'elastic-heads', 'h2o'])(
+  it.each(['snapkv', 'elastic', 'elastic-plus', 'h2o'])(
     '%s: is answered as chat() answers it',
     async (policy) => {
       engine = await createEngine(loaded, { budget: 0.3, policy: policy as never });

@@ -72,7 +72,7 @@ describe.each(Object.keys(samples))('a question that is not known: %s', (kind) =
     expect(ids.slice(0, one!.turns[0]).map(Number)).not.toContain(question[0]);
   });
 
-  it.each(['elastic', 'h2o', 'snapkv', 'elastic-heads', forgetful])(
+  it.each(['elastic', 'h2o', 'snapkv', 'elastic-plus', forgetful])(
     'is a turn of its own, through what was compressed before, as without sharing: %s',
     async (name) => {
       const policy = typeof name === 'string' ? createPolicy(name) : name();

@@ -1,5 +1,6 @@
 import { meanOf, type NaiveEntry, type NaivePolicy, times } from '../cache/naive-cache.js';
-import { fromOnePool, type NaiveOptions, naiveRanked } from './naive-ranked.js';
+import { plus } from './naive-plus.js';
+import { type NaiveOptions, naiveRanked } from './naive-ranked.js';
 
 /** The methods written over arrays of objects, in the words of their papers (or of the released code): oracles only. */
 export const naivePolicies: Record<string, (options: NaiveOptions) => NaivePolicy> = {
@@ -29,8 +30,8 @@ export const naivePolicies: Record<string, (options: NaiveOptions) => NaivePolic
   },
 
   elastic: (options) => naiveRanked(options),
-  'elastic-heads': (options) => naiveRanked(plus(options)),
-  'elastic-plus': (options) =>
+  'elastic-plus': (options) => naiveRanked(plus(options)),
+  'elastic-novelty': (options) =>
     naiveRanked({
       ...options,
       importance: 'mean',
@@ -173,36 +174,6 @@ function observed(options: NaiveOptions): NaiveOptions {
         index < before.length ? Math.max(...before.slice(Math.max(0, index - 3), index + 4)) : 1e6 + position,
       );
     },
-  };
-}
-
-/** The attention of the last queries times the length of the value, with the mean of its neighbours; values go to the entry with the likest key. */
-function plus(options: NaiveOptions): NaiveOptions {
-  const { startSize, kernel = 13, endSize = 8 } = options;
-  const least = startSize + 1;
-  return {
-    ...options,
-    endSize,
-    merging: 'similar',
-    eviction: 'importance',
-    peak: true,
-    least,
-    scoresOf(list, { headDim }) {
-      const own = list.map(({ score, value }) => {
-        const heads = value.length / headDim;
-        const lengths = times(heads, (head) =>
-          Math.hypot(...value.slice(head * headDim, (head + 1) * headDim)),
-        );
-        return score * lengths.reduce((sum, length) => sum + length / heads, 0);
-      });
-      const reach = (kernel - 1) / 2;
-      return own.map((score, index) => {
-        const near = own.slice(Math.max(0, index - reach), index + reach + 1);
-        return near.reduce((sum, other) => sum + other, 0) / near.length + score;
-      });
-    },
-    entries: (mean, offered, ranked) =>
-      fromOnePool(mean, offered, ranked, startSize + endSize, Math.max(least, Math.floor(mean / 2))),
   };
 }
 

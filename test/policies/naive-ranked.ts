@@ -9,6 +9,13 @@ export interface NaiveOptions extends PolicyOptions {
   readonly scoresOf?: (list: NaiveEntry[], situation: Situation) => number[];
   /** Entries that a layer keeps in any case; all that are never anchors or merged without it. */
   readonly least?: number;
+  /** [lists] candidates in the order in which they are kept, for a method that has an order of its own. @param mean entries allowed */
+  readonly orders?: (
+    lists: NaiveEntry[][],
+    scores: number[][],
+    situation: Situation,
+    mean: number,
+  ) => number[][];
   /** @param offered [layers] candidates of each @param ranked [layers] of [choices] of scores, the highest ranked first */
   readonly entries?: (mean: number, offered: number[], ranked: number[][][]) => number[];
 }
@@ -38,11 +45,13 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
       const offered = layers.map(([first]) => first!.length);
       const fits = sum(offered) <= mean * layers.length;
       const scores = scoresOf(lists, options, situation);
-      const ranked = lists.map((list, index) => {
-        const keys = list.map(({ position }) => directionOf(lists, position));
-        const isText = list.map(({ position }) => situation.image[position] === 0);
-        return inOrder(scores[index]!, isText, keys, fits ? list.length >> 1 : list.length, options);
-      });
+      const ranked =
+        options.orders?.(lists, scores, situation, mean) ??
+        lists.map((list, index) => {
+          const keys = list.map(({ position }) => directionOf(lists, position));
+          const isText = list.map(({ position }) => situation.image[position] === 0);
+          return inOrder(scores[index]!, isText, keys, fits ? list.length >> 1 : list.length, options);
+        });
       const inRank = ranked.map((order, index) => order.map((candidate) => scores[index]![candidate]!));
       const held = fits ? offered : entriesOf(byLayer(inRank, choices), mean, least, offered, options);
       parts = held.map((count) => count / (sum(held) / held.length));
@@ -134,7 +143,7 @@ function scoresOf(layers: NaiveEntry[][], options: NaiveOptions, situation: Situ
 }
 
 /** Candidates in the order in which they are kept, so many of them chosen for their novelty where that is asked for. */
-function inOrder(
+export function inOrder(
   scores: number[],
   isText: boolean[],
   keys: Float32Array[],
@@ -173,7 +182,7 @@ function inOrder(
 }
 
 /** The keys of one token in all layers, one after the other, at length 1; zeros where a layer has let it go. */
-function directionOf(layers: NaiveEntry[][], position: number): Float32Array {
+export function directionOf(layers: NaiveEntry[][], position: number): Float32Array {
   const key = layers.flatMap((list) => {
     const held = list.find((entry) => entry.position === position);
     return held?.key ?? list[0]!.key.map(() => 0);
@@ -182,7 +191,7 @@ function directionOf(layers: NaiveEntry[][], position: number): Float32Array {
   return Float32Array.from(key, (value) => (length > 0 ? value / length : value));
 }
 
-function cosine(a: Float32Array, b: Float32Array): number {
+export function cosine(a: Float32Array, b: Float32Array): number {
   return a.reduce((total, value, i) => total + value * b[i]!, 0);
 }
 

@@ -78,7 +78,7 @@ describe('a conversation on one cache', () => {
     expect(output.tolist()).toEqual((await generate(second)).tolist());
   });
 
-  it.each(['full', 'snapkv', 'h2o', 'elastic-heads', 'elastic-plus'] as const)(
+  it.each(['full', 'snapkv', 'h2o', 'elastic-plus', 'elastic-novelty'] as const)(
     'goes on from a fork and from a file, in the model loaded again: %s',
     async (policy) => {
       const [cache, alone] = [0, 1].map(() => new ElasticCache({ policy, budget: 0.4 }));

@@ -261,7 +261,7 @@ describe('the rest of generate()', () => {
   it.each([
     ['full', 1],
     ['snapkv', 0.3],
-    ['elastic-heads', 0.3],
+    ['elastic-plus', 0.3],
     ['h2o', 0.5],
   ] as const)('gives prompts padded to one length what each gets alone: %s at %d', async (policy, budget) => {
     const inputs = [await prompt(37), await prompt(5, 'w2 w3 w4'), await prompt(11, 'w7 w8')];

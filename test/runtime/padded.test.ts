@@ -152,14 +152,14 @@ describe('prompts of unequal length in one batch give what each gives alone', ()
       ['full', 1, 'left', 'all'],
       ['elastic', 0.3, 'right', 'last'],
       ['h2o', 0.3, 'left', 'last'],
-      ['elastic-heads', 0.3, 'left', 'all'],
+      ['elastic-plus', 0.3, 'left', 'all'],
       ['local-reference', 0.5, 'right', 'all'],
     ] as const)('%s at %d, padded on the %s', (policy, budget, side, logits) =>
       compare(name, { policy, budget }, side, logits),
     );
   });
 
-  it.each(policyNames.filter((policy) => !isPreset(policy) || policy === 'elastic-plus'))(
+  it.each(policyNames.filter((policy) => !isPreset(policy) || policy === 'elastic-novelty'))(
     'policy %s',
     (policy) => compare('windows, heads that share keys', { policy, budget: { tokens: 11 } }, 'left', 'last'),
   );

@@ -1,0 +1,174 @@
+import type { CachePolicy, PolicyState, TurnEdit, TurnView } from '../cache/policy.js';
+import { compressedTurn, type Method } from './compressed-turn.js';
+import { AtPlace, type Evictor, fixedPointOf, HeldTurn, LowestFirst, RepeatedFirst } from './evictors.js';
+import { meanPooled } from './importance.js';
+import { pooledShares, uniform } from './layer-budgets.js';
+import { checkOptions, invalid, type PolicyOptions } from './options.js';
+import type { RankedTurn } from './ranked-tokens.js';
+import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
+import { once } from './ranking.js';
+import { Repetition } from './repetition.js';
+import { imageOrder, imageShare, textAndImage } from './text-and-image.js';
+
+const DEFAULTS = {
+  // The question, mostly: more tokens look at too much.
+  window: 16,
+  peak: true,
+  valueNorms: true,
+  // What stands beside a hit is part of what was said.
+  kernel: 13,
+  // The first tokens take the attention that nothing else wants.
+  startSize: 4,
+  endSize: 8,
+  heads: 'each',
+  layerBudgets: 'pool',
+  merging: 'similar',
+  // An image is covered, not searched: what will be asked of it next is not what was asked last.
+  novelty: true,
+  protectText: true,
+  eviction: 'repetition',
+} satisfies PolicyOptions;
+
+/** What it reads, whatever is given. */
+export function elasticPlusOptions({ eviction }: PolicyOptions): (keyof PolicyOptions)[] {
+  const all = Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[];
+  return (eviction ?? DEFAULTS.eviction) === 'repetition' ? all : [...all, 'distance'];
+}
+
+/** Of the mean entries of a layer, what each holds at the least. */
+const LEAST = 0.5;
+/** How much an entry that stands for several tokens is lifted: this times the logarithm of their number. */
+const LIFT = 0.3;
+
+/**
+ * Elastic Cache put right on real language models: anchors with what was merged into them, chosen and merged otherwise than in the paper.
+ *
+ * Turn, text: what the last `window` tokens attend to, the most that one of them gives, times the length of the value, averaged over `kernel` neighbours and added to the
+ * token's own. Image: the same for all layers and heads, what these tokens attend to times how unlike it is to what was chosen before, so that few
+ * tokens cover the picture. Text goes first as long as the image keeps half of its share. Each key head keeps its own entries; how many a layer keeps
+ * follows from all layers together, the highest scores of one pool. Every other entry's value is merged into the kept entry with the most similar key, weighted by score, so
+ * that a hit stays what it is and an anchor of little weight becomes the mean of what is around it; keys stay as they are. The first 4 and the last 8 tokens
+ * are kept and take nothing in.
+ *
+ * Decode: entries of the turn go, lowest ranked first, until they are half of what is held; then, of those that came after it, the one that was most said again.
+ *
+ * Parts of it: attention of the last queries and pooling (SnapKV, arXiv 2404.14469), value norms (arXiv 2406.12335), a choice for each head (Ada-KV, arXiv 2407.11550), values
+ * merged by similarity of keys (arXiv 2406.18139). docs/evaluation.md has what each is worth.
+ * @throws ElasticCacheError 'invalid-option'
+ */
+export function elasticPlus(options: PolicyOptions = {}): CachePolicy {
+  const checked = checkOptions({ ...DEFAULTS, ...options });
+  const { startSize, window, heads, merging, layerBudgets, peak, novelty, eviction } = checked;
+  refuseOther('merging', merging, ['similar', 'none']);
+  refuseOther('layerBudgets', layerBudgets, ['pool', 'uniform']);
+  const merges = merging === 'similar';
+  return {
+    name: 'elastic-plus',
+    attention: 'turn',
+    window,
+    peak,
+    heads,
+    minimum: startSize + 1,
+    needsKeys: novelty || eviction === 'repetition',
+    logCountBias: merges ? LIFT : 0,
+    begin: (_layers, saved) => compressedTurn((own) => methodOf(checked, own), saved),
+  };
+}
+
+function refuseOther(option: string, value: string, takes: readonly string[]): void {
+  if (takes.includes(value)) return;
+  throw invalid(
+    `${option} is "${value}", which elastic-plus does not do; choose one of ${takes.join(', ')}.`,
+  );
+}
+
+function methodOf(options: ReturnType<typeof checkOptions>, saved?: PolicyState): Method {
+  const { startSize, endSize, distance, layerBudgets, merging, eviction } = options;
+  const minimum = startSize + 1;
+  let repetition = saved ? Repetition.from(saved) : undefined;
+  const lowestFirst = (held: HeldTurn, kept: number) =>
+    new LowestFirst(held, fixedPointOf(kept, startSize, distance));
+  const method: Method = {
+    minimum,
+    rank(layers) {
+      const [first] = layers[0]!;
+      repetition = new Repetition(layers.length * layers[0]!.length, first!.positions.at(-1)! + 1);
+      return rank(layers, options);
+    },
+    entries(layers) {
+      const { allowed } = layers[0]![0]!;
+      if (layerBudgets === 'uniform') return uniform(layers.length, allowed.entries);
+      return pooledShares(
+        layers.map((heads) =>
+          heads.map(({ scores, ranked }) => Float64Array.from(ranked(), (at) => scores[at]!)),
+        ),
+        allowed.entries,
+        { free: startSize + endSize, least: Math.max(minimum, Math.floor(LEAST * allowed.entries)) },
+      );
+    },
+    evictor(state): Evictor {
+      if (eviction === 'fixed-point') return AtPlace.from(state);
+      if (eviction === 'importance') return LowestFirst.from(state);
+      return new RepeatedFirst(HeldTurn.from(state), startSize, repetition!);
+    },
+    evictorAfter(turn, keep): Evictor {
+      if (eviction === 'fixed-point') return new AtPlace(fixedPointOf(keep.length, startSize, distance));
+      const held = HeldTurn.of(turn, keep);
+      if (eviction === 'importance') return lowestFirst(held, keep.length);
+      return new RepeatedFirst(held, startSize, repetition!);
+    },
+    ...(eviction === 'repetition' && {
+      added: (key: Float32Array) => repetition?.add(key),
+      trimmed: (seen: number) => repetition?.trimmed(seen),
+      save: () => repetition?.save() ?? null,
+    }),
+  };
+  return merging === 'none'
+    ? method
+    : { ...method, merge: (turn, keep) => mergeSimilar(turn, keep, startSize, endSize) };
+}
+
+/** [layers] of [heads] the candidates in the order in which they are kept. */
+function rank(
+  layers: readonly (readonly TurnView[])[],
+  options: ReturnType<typeof checkOptions>,
+): RankedTurn[][] {
+  const { startSize, endSize, kernel, valueNorms, protectText, novelty } = options;
+  const images = once(() => imageOrder(layers, novelty));
+  return layers.map((views) =>
+    views.map((view) => {
+      const scores = scoresOf(view, kernel!, valueNorms);
+      const ranked = once(() => {
+        const tiers = protectedEnds(view.tokens, startSize, endSize);
+        // Where there is no room for all of the last tokens, the newest stay.
+        const text = rankTokens(
+          scores.map((score, token) => (tiers[token] === TIER.end ? token : score)),
+          tiers,
+        );
+        if (!view.image?.includes(1)) return text;
+        return textAndImage(view, text, images(), {
+          first: startSize + endSize,
+          image: imageShare(view, protectText),
+        });
+      });
+      return { ...view, scores, ranked };
+    }),
+  );
+}
+
+/** [tokens] attention (times value norm), averaged over the neighbours, with the token's own on top */
+function scoresOf({ importance, valueNorms }: TurnView, kernel: number, withNorms: boolean): Float64Array {
+  const norms = withNorms ? valueNorms() : undefined;
+  const own = importance.map((attention, token) => attention * (norms?.[token] ?? 1));
+  return meanPooled(own, kernel).map((pooled, token) => pooled + own[token]!);
+}
+
+function mergeSimilar(
+  { tokens, scores }: RankedTurn,
+  keep: Int32Array,
+  startSize: number,
+  endSize: number,
+): TurnEdit {
+  const anchors = keep.filter((token) => token >= startSize && token < tokens - endSize);
+  return { keep, similar: { anchors }, valuesOnly: true, weights: scores };
+}
