@@ -81,8 +81,11 @@ export interface TurnView {
   readonly queries: Int32Array;
   /** [tokens] 1 for a token that stands for a part of an image, 0 for text; undefined where nobody told the cache, unless the policy needs it. */
   readonly image?: Uint8Array | undefined;
-  /** [tokens] of [channels]: sketches of their keys over all layers (the same in each view), length 1; undefined unless the policy needs them. */
-  readonly keys?: readonly Float32Array[] | undefined;
+  /**
+   * [channels] the sketch of a candidate's key over all layers (the same in each view), length 1; undefined unless the policy needs them. Made when first asked
+   * for, while {@link SequencePolicy.compress} runs.
+   */
+  readonly keys?: ((candidate: number) => Float32Array) | undefined;
   /** [tokens] the length of each value, averaged over the heads that share this choice. */
   valueNorms(): Float64Array;
   readonly allowed: Allowance;

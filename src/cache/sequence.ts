@@ -144,7 +144,7 @@ export class Sequence {
             this.#image.length === end
               ? Uint8Array.from(positions, (position) => this.#image[position]!)
               : undefined,
-          keys: rows.keys && Array.from(positions, rows.keys),
+          keys: rows.keys && ((candidate) => rows.keys!(positions[candidate]!)),
           valueNorms: () => rows.valueNorms(layer, lists.length > 1 ? head : undefined),
           allowed,
         };

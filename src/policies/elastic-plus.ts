@@ -134,7 +134,7 @@ function rank(
   options: ReturnType<typeof checkOptions>,
 ): RankedTurn[][] {
   const { startSize, endSize, kernel, valueNorms, protectText, novelty } = options;
-  const images = once(() => imageOrder(layers, novelty));
+  const images = imageOrder(layers, novelty);
   return layers.map((views) =>
     views.map((view) => {
       const scores = scoresOf(view, kernel!, valueNorms);

@@ -106,7 +106,10 @@ function rank(views: readonly TurnView[], options: CheckedOptions): RankedTurn[]
     const tiers = protectedEnds(tokens, startSize, endSize);
     if (protectText) protect(tiers, image!);
     const count = chosenOf(tokens, allowed.entries, layerBudgets);
-    return once(() => (novelty ? rankByNovelty(scores, tiers, keys!, count) : rankTokens(scores, tiers)));
+    if (!novelty) return once(() => rankTokens(scores, tiers));
+    // Read now: a prompt that is kept whole is put in order when its rows have long moved.
+    const all = Array.from({ length: tokens }, (_, candidate) => keys!(candidate));
+    return once(() => rankByNovelty(scores, tiers, all, count));
   };
   const scores = views.map((view) => importanceOf(view, importance));
   if (selection === 'per-layer') {

@@ -1,5 +1,7 @@
 import type { TurnView } from '../cache/policy.js';
 import { rankByNovelty } from './novelty.js';
+import { rankTokens } from './ranked-tokens.js';
+import { once } from './ranking.js';
 
 /** How text and image share what a head may keep, for methods that rank each in a way of its own. */
 
@@ -19,32 +21,37 @@ export function imageShare({ tokens, image, allowed }: TurnView, textFirst: bool
  * The tokens of images in the order in which they are kept, the same for all layers and heads: by attention received, averaged over those that hold them, and with
  * `novelty` times how unlike the token is to those chosen before it.
  * @param layers [layers] of [heads]; of a later turn, each may hold other tokens
- * @returns positions in the text
+ * @returns positions in the text, worked out when first asked for
  */
-export function imageOrder(layers: readonly (readonly TurnView[])[], novelty: boolean): Int32Array {
+export function imageOrder(layers: readonly (readonly TurnView[])[], novelty: boolean): () => Int32Array {
   const received = new Map<number, { sum: number; lists: number; key: Float32Array | undefined }>();
   let most = 0;
   for (const { positions, image, importance, keys, tokens, allowed } of layers.flat()) {
     most = Math.max(most, Math.min(tokens, allowed.entries));
+    if (!image) continue;
     for (let token = 0; token < tokens; token++) {
-      if (image?.[token] !== 1) continue;
+      if (image[token] === 0) continue;
       const known = received.get(positions[token]!);
       if (known) {
         known.sum += importance[token]!;
         known.lists++;
       } else {
-        received.set(positions[token]!, { sum: importance[token]!, lists: 1, key: keys?.[token] });
+        // Read now: a prompt that is kept whole is put in order when its rows have long moved.
+        const key = novelty ? keys!(token) : undefined;
+        received.set(positions[token]!, { sum: importance[token]!, lists: 1, key });
       }
     }
   }
-  const positions = Int32Array.from(received.keys()).sort();
-  const of = (position: number) => received.get(position)!;
-  const scores = Float64Array.from(positions, (position) => of(position).sum / of(position).lists);
-  const keys = Array.from(positions, (position) => of(position).key ?? new Float32Array(0));
-  const chosen = novelty ? Math.min(most, positions.length) : 0;
-  return rankByNovelty(scores, new Uint8Array(positions.length), keys, chosen).map(
-    (place) => positions[place]!,
-  );
+  return once(() => {
+    const positions = Int32Array.from(received.keys()).sort();
+    const of = (position: number) => received.get(position)!;
+    const scores = Float64Array.from(positions, (position) => of(position).sum / of(position).lists);
+    const tiers = new Uint8Array(positions.length);
+    const keys = Array.from(positions, (position) => of(position).key!);
+    const count = Math.min(most, positions.length);
+    const order = novelty ? rankByNovelty(scores, tiers, keys, count) : rankTokens(scores, tiers);
+    return order.map((place) => positions[place]!);
+  });
 }
 
 /**

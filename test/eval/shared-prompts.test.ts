@@ -51,7 +51,7 @@ describe('prompts that are shared', () => {
   it.each(policyNames)('are, to the last bit, those of runs of their own: %s', async (policy) => {
     const own = await surprise(inputs, policy);
     const shared = new SharedPrompts(loaded);
-    for (const name of ['full', policy, policy, 'snapkv', 'elastic-heads', 'elastic', policy] as const) {
+    for (const name of ['full', policy, policy, 'snapkv', 'elastic-plus', 'elastic', policy] as const) {
       const given = await shared.during(() => surprise(inputs, name));
       if (name === policy) expect(given).toEqual(own);
     }
