@@ -6,7 +6,7 @@ import { chat, ElasticCache, embeddedImage, embeddedModel, loadElastic, readImag
 
 const [image = embeddedImage(1), model = embeddedModel()] = process.argv.slice(2);
 const loaded = await loadElastic(model);
-const { ask, cache } = chat(loaded, { cache: new ElasticCache({ budget: 0.5 }) });
+const { ask, cache } = chat(loaded, { cache: new ElasticCache({ budget: 0.2 }) });
 let images = [await readImage(image)];
 
 stdout.write('> ');

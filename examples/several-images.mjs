@@ -6,7 +6,7 @@ import { answer, ElasticCache, embeddedImage, embeddedModel, loadElastic, readIm
 const paths = process.argv.length > 2 ? process.argv.slice(2) : [embeddedImage(2), embeddedImage(1)];
 const loaded = await loadElastic(embeddedModel());
 const images = await Promise.all(paths.map((path) => readImage(path)));
-const cache = new ElasticCache({ budget: 0.5 });
+const cache = new ElasticCache({ budget: 0.2 });
 const { text, promptTokens } = await answer(
   loaded,
   { images, prompt: 'Describe the image in detail.' },

@@ -17,7 +17,7 @@ const inputs = await prepareInputs(loaded, {
   prompt: 'Describe the image in detail.',
 });
 
-const cache = new ElasticCache({ budget: 0.5 });
+const cache = new ElasticCache({ budget: 0.2 });
 const streamer = new TextStreamer(loaded.tokenizer, { skip_prompt: true, skip_special_tokens: true });
 await loaded.model.generate({ ...inputs, past_key_values: cache, max_new_tokens: 200, streamer });
 

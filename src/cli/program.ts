@@ -258,11 +258,11 @@ export function createProgram(): Command {
     command(
       'demo',
       'describe a scene that comes with the package, with the full cache and with half of it',
-      examples('demo', 'demo --scene 3 --policy elastic-plus --budget 0.2') + POLICIES,
+      examples('demo', 'demo --scene 3 --policy h2o --budget 0.5') + POLICIES,
     ),
   )
     .option('--scene <number>', 'which of the scenes, from 1', countOf('scene'), 1)
-    .addOption(parsed('--budget <budget>', 'the budget of the second column', '0.5', parseBudget))
+    .addOption(parsed('--budget <budget>', 'the budget of the second column', '0.2', parseBudget))
     .option('--policy <name>', 'what the second column keeps', parsePolicy, DEFAULT_POLICY)
     .addOption(maxNewTokens())
     .action(async (options) => (await import('./commands/demo.js')).demo(options));

@@ -191,7 +191,7 @@ describe('demo', () => {
     const { stdout, code } = await run('demo', '--model', model, '--max-new-tokens', '8', '--scene', '2');
     expect(code).toBe(0);
     expect(stdout).toMatch(/^\S*02\.png\nDescribe the image in detail\.\n\nTruth: The picture shows /);
-    expect(stdout).toMatch(/\n--- full cache ---\n.*--- snapkv, budget 0\.5 ---\n/s);
+    expect(stdout).toMatch(/\n--- full cache ---\n.*--- elastic-plus, budget 0\.2 ---\n/s);
     expect(stdout.match(/^tokens {2}\d+ held of \d+ seen$/gm)).toHaveLength(2);
     expect(stdout.match(/^right {3}\d+ of \d+ sentences$/gm)).toHaveLength(2);
     expect(stdout).toMatch(/The two answers agree by \d+%\.\n$/);
