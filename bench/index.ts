@@ -79,7 +79,7 @@ async function fourLayers(): Promise<{ prompts: Setting[]; tokens: Setting[] }> 
         'transformers.js': await transformersLoop(path, cached),
         ...(llama && { 'llama.cpp': await llama.token(cached) }),
         'elastic-cache, full': elasticLoop(decoder, cached, 'full', 1),
-        'elastic-cache, budget 0.2': elasticLoop(decoder, cached, 'elastic-heads', 0.2),
+        'elastic-cache, budget 0.2': elasticLoop(decoder, cached, 'elastic-plus', 0.2),
         'empty cache': emptyLoop(decoder),
       };
       tokens.push({
@@ -91,7 +91,7 @@ async function fourLayers(): Promise<{ prompts: Setting[]; tokens: Setting[] }> 
       console.error('measuring eight sequences');
       const contenders = {
         'elastic-cache, full': elasticLoop(decoder, 1280, 'full', 1, 8),
-        'elastic-cache, budget 0.2': elasticLoop(decoder, 1280, 'elastic-heads', 0.2, 8),
+        'elastic-cache, budget 0.2': elasticLoop(decoder, 1280, 'elastic-plus', 0.2, 8),
       };
       tokens.push({
         title: `${shape}, a step of eight sequences, 1280 cached tokens each`,

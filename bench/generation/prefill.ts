@@ -5,7 +5,7 @@ import { InferenceSession, Tensor } from '../../src/runtime/ort.js';
 import { type Contender, interleaved, type Measured } from './clocks.js';
 import { randomNumbers } from './four-layers.js';
 
-const POLICIES = ['full', 'snapkv', 'elastic-heads', 'h2o'] as const satisfies PolicyName[];
+const POLICIES = ['full', 'snapkv', 'elastic-plus', 'h2o'] as const satisfies PolicyName[];
 
 /**
  * A prompt from its embeddings (or ids) to the logits of its last token and to a cache of a fifth: the unmodified decoder, which reads it in one pass, and ours under
