@@ -42,7 +42,7 @@ const requests = Array.from({ length: KINDS }, (_, seed): EngineRequest => {
   const images = random() < 0.4 ? [picture(seed)] : [];
   return {
     messages: [{ role: 'user', content: words(between(1, 200), seed), images }],
-    policy: oneOf(['snapkv', 'elastic', 'elastic-heads', 'h2o', 'pyramidkv', 'local', 'full']),
+    policy: oneOf(['snapkv', 'elastic', 'elastic-plus', 'h2o', 'pyramidkv', 'local', 'full']),
     budget: oneOf([0.1, 0.2, 0.5, 1, { tokens: 40 }]),
     maxNewTokens: between(1, 120),
     temperature: oneOf([0, 0.7, 1.3]),
