@@ -68,6 +68,16 @@ describe('generate() refuses', () => {
     [{ num_beams: 3 }, 'invalid-option', /^num_beams is 3, and transformers\.js knows no beams/],
     [{ max_new_tokens: Number.NaN }, 'invalid-option', /^max_new_tokens is NaN; it must be a whole number/],
     [{ max_new_tokens: 0 }, 'invalid-option', /^max_new_tokens is 0/],
+    [{ do_sample: 'yes' }, 'invalid-option', /^do_sample is a string; it must be true or false\.$/],
+    [
+      { streamer: {} },
+      'invalid-option',
+      /^streamer is an object; it must be a streamer, with put\(\) and end\(\)/,
+    ],
+    [{ logits_processor: 5 }, 'invalid-option', /^logits_processor is a number; it must be a list\.$/],
+    [{ stopping_criteria: 5 }, 'invalid-option', /^stopping_criteria is a number; it must be a criterion/],
+    [{ signal: {} }, 'invalid-option', /^signal is an object; it must be an AbortSignal\.$/],
+    [{ stop_strings: 5 }, 'invalid-option', /^a stop string is empty or no text/],
     [{ past_key_values: {} }, 'invalid-option', /^past_key_values is no cache of this library/],
     [{ past_key_values: ElasticCache }, 'invalid-option', /^past_key_values is no cache/],
     [

@@ -103,6 +103,9 @@ export async function replyTo(
   // The scores as the model gave them.
   if (logprobs) processors.processors.unshift(logprobs);
   const onToken = logprobs && ((token: number) => likely.onToken(logprobs.of(token)));
+  if (onText !== undefined && typeof onText !== 'function') {
+    throw new ElasticCacheError('invalid-option', 'onText is no function; leave it out.');
+  }
   const stream = new ReplyStream(loaded, cache, checkStops(stop), onText, onToken);
   const start = performance.now();
   const options = {

@@ -1,4 +1,4 @@
-import { GenerationConfig, Tensor } from '@huggingface/transformers';
+import { GenerationConfig, StoppingCriteria, Tensor } from '@huggingface/transformers';
 import { ElasticCacheError } from '../../errors.js';
 import { closest, refuseUnknown } from '../../options.js';
 
@@ -16,6 +16,24 @@ const WITHOUT_EFFECT: Readonly<Record<string, number>> = {
   num_beams: 1,
   num_beam_groups: 1,
   num_return_sequences: 1,
+};
+
+const isFlag = { is: (value: unknown) => typeof value === 'boolean', wanted: 'true or false' };
+const isList = { is: (value: unknown) => Symbol.iterator in Object(value), wanted: 'a list' };
+/** Settings that are no numbers, and what they are; others are checked where they are used. */
+const KINDS: Readonly<Record<string, { is(value: unknown): boolean; wanted: string }>> = {
+  do_sample: isFlag,
+  return_dict_in_generate: isFlag,
+  logits_processor: isList,
+  stopping_criteria: {
+    is: (value) => value instanceof StoppingCriteria || isList.is(value),
+    wanted: 'a criterion, or a list of them',
+  },
+  streamer: {
+    is: (value) => ['put', 'end'].every((name) => typeof Object(value)[name] === 'function'),
+    wanted: 'a streamer, with put() and end()',
+  },
+  signal: { is: (value) => value instanceof AbortSignal, wanted: 'an AbortSignal' },
 };
 
 /**
@@ -40,6 +58,11 @@ export function checkSettings(options: unknown): void {
       'invalid-option',
       `${name} is ${String(value)}, and transformers.js knows no beams and no several answers to one prompt; leave it out.`,
     );
+  }
+  for (const [name, { is, wanted }] of Object.entries(KINDS)) {
+    const value = given[name] ?? undefined;
+    if (value === undefined || is(value)) continue;
+    throw new ElasticCacheError('invalid-option', `${name} is ${described(value)}; it must be ${wanted}.`);
   }
   for (const name of ['max_new_tokens', 'max_length']) {
     const value = given[name] ?? 1;
@@ -86,7 +109,7 @@ function noTokens(wrong: string): ElasticCacheError {
 
 function described(value: unknown): string {
   if (value instanceof Tensor) return `a tensor of ${value.type} [${value.dims.join(', ')}]`;
-  return Array.isArray(value) ? 'a list' : `a ${typeof value}`;
+  return Array.isArray(value) ? 'a list' : `${typeof value === 'object' ? 'an' : 'a'} ${typeof value}`;
 }
 
 /** Whether it may be what a processor made, tensors or numbers in lists, under a name that is none of ours with a slip in it. */

@@ -30,7 +30,7 @@ export function endedBy(
 
 /** @throws ElasticCacheError 'invalid-option' for one that is empty or none */
 export function checkStops(stop: string | readonly string[]): readonly string[] {
-  const stops = typeof stop === 'string' ? [stop] : [...stop];
+  const stops: readonly string[] = Array.isArray(stop) ? stop : [stop];
   if (stops.every((each) => typeof each === 'string' && each !== '')) return stops;
   throw new ElasticCacheError(
     'invalid-option',
