@@ -1,4 +1,5 @@
 import { type Cell, REFERENCE } from './cells.js';
+import type { Protocol } from './data/protocol.js';
 import { bootstrap, type Estimate, mean, median, wilson } from './intervals.js';
 import { type Shape, shapeName } from './metrics/latency.js';
 import { LATENCY } from './metrics/names.js';
@@ -57,6 +58,8 @@ export interface LatencyRow {
 }
 
 export interface Summary {
+  /** What was known when the caches were compressed. */
+  question?: Protocol;
   quality: QualityRow[];
   latency: LatencyRow[];
 }

@@ -115,11 +115,8 @@ export async function evaluate(options: EvalOptions): Promise<void> {
   const names = new Set(dataset.samples.map(({ name }) => name));
   // A record may break in the midst: what was measured of it before is not compared.
   for (const { name } of skipped) names.delete(name);
-  const summary = summarise(
-    results.lines.filter(({ sample }) => names.has(sample)),
-    cells,
-    shapes,
-  );
+  const lines = results.lines.filter(({ sample }) => names.has(sample));
+  const summary = { ...summarise(lines, cells, shapes), question: options.question };
   if (summary.quality.length + summary.latency.length === 0) throw noneMeasured(data);
   await writeReport(out, summary, skipped);
   process.stdout.write(json ? `${JSON.stringify({ ...summary, skipped })}\n` : markdownTables(summary));

@@ -221,5 +221,12 @@ export const EvalResult = z.strictObject({
       bytesPeak: z.number(),
     }),
   ),
-  skipped: z.array(z.strictObject({ name: z.string(), reason: z.string() })),
+  question: z.enum(['known', 'unknown']).describe('whether it was known when the cache was compressed'),
+  skipped: z.array(
+    z.strictObject({
+      name: z.string(),
+      reason: z.string(),
+      line: tokens.optional().describe('of its file, where a record is one'),
+    }),
+  ),
 });

@@ -35,14 +35,15 @@ const LATENCY: Column<LatencyRow>[] = [
 ];
 
 /** The tables of a summary in Markdown, with the 95% interval behind each number; only what was measured. */
-export function markdownTables({ quality, latency }: Summary): string {
+export function markdownTables({ quality, latency, question }: Summary): string {
   const tables: string[] = [];
   const answers = quality.reduce((most, row) => Math.max(most, row.answers), 0);
   const questions = quality.reduce((most, { accuracy }) => Math.max(most, accuracy?.total ?? 0), 0);
   if (quality.length > 0) {
+    const later = question === 'unknown' ? '; each question came after the cache was compressed' : '';
     tables.push(
       table(QUALITY, quality),
-      `${answers} answers, ${questions} short ones. In brackets 95% intervals: bootstrap over the samples; Wilson for accuracy with one question a sample.`,
+      `${answers} answers, ${questions} short ones${later}. In brackets 95% intervals: bootstrap over the samples; Wilson for accuracy with one question a sample.`,
     );
   }
   if (latency.length > 0) {

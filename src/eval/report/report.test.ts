@@ -150,6 +150,10 @@ describe('reports', () => {
     expect(text).toMatch(
       /\| 1024\+512 x 4 +\| full +\| 1 +\| 4\.00 \[2\.00, 9\.00\] \| 1000 \[444, 2000\] \| 2500 /,
     );
+    expect(text).not.toContain('came after');
+    expect(markdownTables({ ...summary, question: 'unknown' })).toContain(
+      'short ones; each question came after the cache was compressed.',
+    );
     const near = summarise(timed, cells, [shape]);
     near.latency[0]!.msPerToken = { value: 999.6, low: 0.05, high: 9996 };
     expect(markdownTables(near)).toContain('1000 [0.0500, 9996]');
