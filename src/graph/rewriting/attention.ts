@@ -66,11 +66,19 @@ export function addAttention(
 function attendFew(builder: GraphBuilder, layer: AttentionLayer, rows: Rows): Attended {
   const { newTokens, attentionQueries, peakQueries } = rows.masks;
   const { weights, context } = attendApart(builder, layer, rows);
-  const received = (queries: string, as: 'sum' | 'peak') =>
-    whereAsked(builder, layer, queries, (inner) =>
-      receivedFrom(inner, layer, rows, weights, newTokens, { queries, as }),
-    );
-  return { context, attention: received(attentionQueries, 'sum'), peak: received(peakQueries, 'peak') };
+  const received = (queries: string, as: 'sum' | 'peak') => (inner: GraphBuilder) =>
+    whereAsked(inner, layer, queries, (within) =>
+      receivedFrom(within, layer, rows, weights, newTokens, { queries, as }),
+    )[0]!;
+  // One If for both, since most steps ask for neither.
+  const [attention = '', peak = ''] = whereAsked(
+    builder,
+    layer,
+    rows.masks.askedQueries,
+    received(attentionQueries, 'sum'),
+    received(peakQueries, 'peak'),
+  );
+  return { context, attention, peak };
 }
 
 /**

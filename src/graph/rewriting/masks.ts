@@ -16,6 +16,8 @@ export class Masks {
   readonly attentionQueries: string;
   /** How many the most of one is asked of. */
   readonly peakQueries: string;
+  /** Their sum: 0 where nothing is asked for. */
+  readonly askedQueries: string;
   private newPositions: string | undefined;
   /** [layers] names of past biases, and of the positions of a layer with a window */
   private readonly pasts = new Map<number, { bias: string; positions: string | undefined }>();
@@ -35,6 +37,7 @@ export class Masks {
     ]);
     this.attentionQueries = builder.input(contractNames.attentionQueries, DataType.INT64, [1]);
     this.peakQueries = builder.input(contractNames.peakQueries, DataType.INT64, [1]);
+    this.askedQueries = builder.op('Add', [this.attentionQueries, this.peakQueries]);
     this.newTokens = sizeOf(builder, bias, 2);
   }
 

@@ -15,28 +15,33 @@ export interface Asked {
 }
 
 /**
- * What `make` gives, [B, kvHeads, P + S], where it is asked for, else nothing, [1, kvHeads, 0]. ONNX Runtime computes every value that is not behind an If, fetched or not.
+ * What each of `makes` gives, [B, kvHeads, P + S], where it is asked for, else nothing, [1, kvHeads, 0]. ONNX Runtime computes every value that is not behind an If, fetched or not.
  * @param queries int64 [1], 0 where nothing is asked for
  */
 export function whereAsked(
   builder: GraphBuilder,
   { index, kvHeads }: AttentionLayer,
   queries: string,
-  make: (inner: GraphBuilder) => string,
-): string {
-  const branch = (name: string, value: (inner: GraphBuilder) => string) => {
+  ...makes: readonly ((inner: GraphBuilder) => string)[]
+): string[] {
+  const branch = (name: string, values: readonly ((inner: GraphBuilder) => string)[]) => {
     const inner = builder.branch(`${name}.${index}`);
-    inner.output(value(inner), DataType.FLOAT, ['batch_size', kvHeads, `given.${index}`]);
+    for (const value of values)
+      inner.output(value(inner), DataType.FLOAT, ['batch_size', kvHeads, `given.${index}`]);
     return { graph: inner.graph };
   };
   const none = builder.int64(`none.${index}`, [1], [0]);
-  return builder.op('If', [builder.op('Greater', [queries, none])], {
+  const nothing = (inner: GraphBuilder) =>
+    inner.op('Identity', [inner.float32(`nothing.${index}`, [1, kvHeads, 0], [])]);
+  return builder.ops('If', [builder.op('Greater', [queries, none])], {
     attributes: {
-      then_branch: branch('asked', make),
-      else_branch: branch('not_asked', (inner) =>
-        inner.op('Identity', [inner.float32(`nothing.${index}`, [1, kvHeads, 0], [])]),
+      then_branch: branch('asked', makes),
+      else_branch: branch(
+        'not_asked',
+        makes.map(() => nothing),
       ),
     },
+    outputs: makes.length,
   });
 }
 

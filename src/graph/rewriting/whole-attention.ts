@@ -49,13 +49,13 @@ export function attendWhole(builder: GraphBuilder, layer: AttentionLayer, rows: 
         }),
         else_branch: branch('last_queries', (inner) => [
           contextOf(inner, layer, rows, operands),
-          whereAsked(inner, layer, attentionQueries, (within) => last(within, attentionQueries, 'sum')),
+          whereAsked(inner, layer, attentionQueries, (within) => last(within, attentionQueries, 'sum'))[0]!,
         ]),
       },
       outputs: 2,
     },
   );
-  const peak = whereAsked(builder, layer, peakQueries, (within) => last(within, peakQueries, 'peak'));
+  const [peak = ''] = whereAsked(builder, layer, peakQueries, (within) => last(within, peakQueries, 'peak'));
   return { context, attention, peak };
 }
 
