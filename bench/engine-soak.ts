@@ -9,7 +9,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { nodeWorker } from '../src/engine/worker/node-worker.js';
+import { nodeProcess } from '../src/engine/worker/node-process.js';
 import type { WorkerPort } from '../src/engine/worker/protocol.js';
 import { RemoteEngine } from '../src/engine/worker/remote-engine.js';
 import { type EngineRequest, loadElastic } from '../src/index.js';
@@ -59,7 +59,7 @@ async function aloneText(kind: number): Promise<string> {
 }
 
 let worker: WorkerPort | undefined;
-const spawn = nodeWorker(new URL('../test/engine/dying-worker.mjs', import.meta.url));
+const spawn = nodeProcess(new URL('../test/engine/dying-worker.mjs', import.meta.url));
 const engine = await RemoteEngine.open(
   () => {
     worker = spawn();

@@ -1,4 +1,4 @@
-// Many requests at once: an engine reads and answers them together, each as it would be answered alone, in a worker thread.
+// Many requests at once: an engine reads and answers them together, each as it would be answered alone, in a process of its own.
 // node examples/engine.mjs [model]
 import { createEngine, embeddedImage, embeddedModel } from 'elastic-cache';
 

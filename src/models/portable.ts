@@ -1,6 +1,6 @@
 import { RawImage, Tensor } from '@huggingface/transformers';
 
-/** Tensors and images in values that go to another thread, where objects lose their class. */
+/** Tensors and images in values that go to another thread or process, where objects lose their class. */
 
 type Plain =
   | { readonly portable: 'tensor'; type: Tensor['type']; data: Tensor['data']; dims: number[] }

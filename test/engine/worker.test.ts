@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { nodeWorker } from '../../src/engine/worker/node-worker.js';
+import { nodeProcess } from '../../src/engine/worker/node-process.js';
 import type { Command, WorkerPort } from '../../src/engine/worker/protocol.js';
 import { RemoteEngine } from '../../src/engine/worker/remote-engine.js';
 import { type EngineRequest, type LoadedModel, prepareInputs } from '../../src/index.js';
@@ -19,7 +19,7 @@ afterAll(() => remove());
 /** Workers as they are built, each noted; `onCommand` is told of what one is about to be sent, and may have it die first. */
 function workers(onCommand: (command: Command, kill: () => void) => void = () => {}) {
   const made: WorkerPort[] = [];
-  const spawnBuilt = nodeWorker(new URL('dying-worker.mjs', import.meta.url));
+  const spawnBuilt = nodeProcess(new URL('dying-worker.mjs', import.meta.url));
   const spawn = () => {
     const port = spawnBuilt();
     made.push(port);

@@ -1,10 +1,9 @@
-import { parentPort } from 'node:worker_threads';
 import type { Command } from './protocol.js';
 import { serveEngine } from './serve-engine.js';
 
-/** The file that a worker of Node runs. */
-const port = parentPort!;
+/** The file that a worker process of Node runs. It goes when who made it does. */
+process.once('disconnect', () => process.exit());
 serveEngine({
-  send: (message) => port.postMessage(message),
-  listen: (listener) => void port.on('message', (message: Command) => listener(message)),
+  send: (message) => void process.send?.(message),
+  listen: (listener) => void process.on('message', (message) => listener(message as Command)),
 });

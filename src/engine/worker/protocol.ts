@@ -3,7 +3,7 @@ import type { LoadOptions } from '../../models/load.js';
 import type { EngineEvent, EngineOptions, EngineRequest, EngineStats } from '../request.js';
 
 /**
- * What goes between an engine and the worker that its model runs in. Every message can be cloned: a worker of Node and one of a browser carry the same.
+ * What goes between an engine and the worker that its model runs in. Every message can be cloned: a process of Node and a worker of a browser carry the same.
  */
 
 /** What an engine is made of. */
