@@ -62,7 +62,13 @@ describe('generate', () => {
       '--json',
     );
     const result = JSON.parse(stdout);
-    expect(result).toMatchObject({ model, policy: 'snapkv', budget: '0.5', promptTokens: 23, newTokens: 20 });
+    expect(result).toMatchObject({
+      model,
+      policy: 'elastic-plus',
+      budget: '0.5',
+      promptTokens: 23,
+      newTokens: 20,
+    });
     expect(result.stats).toMatchObject({ tokensSeen: 42, tokensHeld: 21, bytesHeld: 21 * BYTES_PER_TOKEN });
     expect(result.text.split(' ')).toHaveLength(20);
     expect(result.timings.msPerToken).toBeGreaterThan(0);
@@ -129,8 +135,8 @@ describe('compare', () => {
     ]);
     expect(rows.slice(1).map(([policy, budget, held]) => [policy, budget, held])).toEqual([
       ['full', '1', '34 of 34'],
-      ['snapkv', '1', '34 of 34'],
-      ['snapkv', '0.2', '6 of 34'],
+      ['elastic-plus', '1', '34 of 34'],
+      ['elastic-plus', '0.2', '6 of 34'],
       ['h2o', '1', '34 of 34'],
       ['h2o', '0.2', '6 of 30'],
       ['elastic', '1', '34 of 34'],
