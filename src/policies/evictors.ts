@@ -106,12 +106,14 @@ export class HeldTurn {
     private readonly order: () => Int32Array,
   ) {}
 
-  static of({ positions, ranked }: RankedTurn, keep: Int32Array): HeldTurn {
-    return new HeldTurn(keep.length, () =>
+  static of({ tokens, positions, ranked }: RankedTurn, keep: Int32Array): HeldTurn {
+    const order = () =>
       ranked()
         .subarray(0, keep.length)
-        .map((candidate) => positions[candidate]!),
-    );
+        .map((candidate) => positions[candidate]!);
+    if (keep.length === tokens) return new HeldTurn(keep.length, order);
+    // It was put in order to be cut; nothing of all that this took stays.
+    return HeldTurn.from(order());
   }
 
   static from(saved: PolicyState): HeldTurn {

@@ -105,13 +105,13 @@ describe('a policy named with its options', () => {
 });
 
 describe('ElasticCache', () => {
-  it('is snapkv with a fifth of the tokens unless told', () => {
+  it('is elastic-plus with a fifth of the tokens unless told', () => {
     const cache = new ElasticCache();
-    expect([cache.policy.name, cache.budget]).toEqual(['snapkv', 0.2]);
+    expect([cache.policy.name, cache.budget]).toEqual(['elastic-plus', 0.2]);
   });
 
   it('refuses options that its policy has no use for', () => {
-    expect(() => new ElasticCache({ merging: 'none' })).toThrow(
+    expect(() => new ElasticCache({ policy: 'snapkv', merging: 'none' })).toThrow(
       'policy "snapkv" sets merging, which makes no difference to it; it takes startSize, distance, window.',
     );
     expect(new ElasticCache({ policy: 'elastic', merging: 'none' }).policy.name).toBe('elastic');

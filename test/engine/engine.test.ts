@@ -103,7 +103,9 @@ describe('engine', () => {
       'finish',
     ]);
     const usage = events.find((event) => event.type === 'usage')!;
-    expect(usage).toMatchObject({ usage: { cachedTokens: 0, newTokens: 12, stats: { policy: 'snapkv' } } });
+    expect(usage).toMatchObject({
+      usage: { cachedTokens: 0, newTokens: 12, stats: { policy: 'elastic-plus' } },
+    });
     expect(events.at(-1)).toEqual({ type: 'finish', reason: 'length', text });
     await engine.close();
   });

@@ -20,8 +20,16 @@ it('the surprise at budget 1 is that of one pass of unmodified transformers.js o
   const images = [await readImage(path('samples/01.png'))];
   const inputs = await prepareInputs(loaded, { images, prompt: PROMPT });
   const forced = await answerSurprise(loaded, inputs, tokens, new ElasticCache({ budget: 1 }));
-  const tight = await answerSurprise(loaded, inputs, tokens, new ElasticCache({ budget: 0.1 }));
-  const [whole, strict] = [new ElasticCache({ budget: 1 }), new ElasticCache({ budget: 0.1 })];
+  const tight = await answerSurprise(
+    loaded,
+    inputs,
+    tokens,
+    new ElasticCache({ policy: 'snapkv', budget: 0.1 }),
+  );
+  const [whole, strict] = [
+    new ElasticCache({ budget: 1 }),
+    new ElasticCache({ policy: 'snapkv', budget: 0.1 }),
+  ];
   for (const cache of [whole, strict]) await readCompressed(loaded, inputs, cache);
   // The last token of the prompt, which the first of the answer follows from, finds a tenth of it.
   const read = inputs.input_ids.dims[1]! - 1;

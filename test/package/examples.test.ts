@@ -28,7 +28,7 @@ describe('the examples run', () => {
 
   it('streaming', async () => {
     expect(await run('streaming.mjs')).toMatch(
-      /^ ?The picture shows 5 objects and 1 printed text .*\n348 of 697 tokens held\n$/s,
+      /^ ?The picture shows 5 objects and 1 printed text .*\n139 of 697 tokens held\n$/s,
     );
   });
 

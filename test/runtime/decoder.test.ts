@@ -160,7 +160,11 @@ it('refuses to run no tokens', async () => {
 });
 
 describe('memory', () => {
-  it('is what stats() says, for the process too', async () => {
+  // What is known of an entry is 24 bytes, and as many heads tell it as choose for themselves; heads of 32 numbers are small beside that.
+  it.each([
+    ['snapkv', 0.1],
+    ['elastic-plus', 0.2],
+  ] as const)('is what stats() says, for the process too: %s', async (policy, beside) => {
     setFlagsFromString('--expose_gc');
     const collect = runInNewContext('gc') as () => void;
     const settled = async () => {
@@ -176,14 +180,14 @@ describe('memory', () => {
       for (let step = 0; step < 20; step++) await decoder.run(cache, input(1, 1500 + step, batch));
       return cache;
     };
-    await run(bound(new ElasticCache({ budget: 0.2 }), batch));
+    await run(bound(new ElasticCache({ policy, budget: 0.2 }), batch));
     const before = await settled();
-    const cache = await run(bound(new ElasticCache({ budget: 0.2 }), batch));
+    const cache = await run(bound(new ElasticCache({ policy, budget: 0.2 }), batch));
     const used = (await settled()) - before;
     const { bytesAllocated, bytesHeld, bytesFull } = cache.stats();
     expect(bytesFull).toBe(1520 * 2 * 4 * 32 * 2 * 4 * batch);
     expect(bytesHeld).toBe(Math.floor(0.2 * 1520) * 2 * 4 * 32 * 2 * 4 * batch);
     expect(bytesAllocated).toBeLessThan(bytesHeld * 1.15);
-    expect(Math.abs(used - bytesAllocated)).toBeLessThan(bytesAllocated * 0.1);
+    expect(Math.abs(used - bytesAllocated)).toBeLessThan(bytesAllocated * beside);
   });
 });
