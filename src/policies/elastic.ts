@@ -49,7 +49,7 @@ export function elastic(options: PolicyOptions = {}): CachePolicy {
 }
 
 function methodOf(options: CheckedOptions, saved?: PolicyState): Method {
-  const { startSize, endSize, distance, layerBudgets, merging, eviction } = options;
+  const { startSize, endSize, distance, selection, layerBudgets, merging, eviction } = options;
   const minimum = startSize + endSize;
   let repetition = saved ? Repetition.from(saved) : undefined;
   const after = (turn: RankedTurn, keep: Int32Array): Evictor => {
@@ -77,7 +77,9 @@ function methodOf(options: CheckedOptions, saved?: PolicyState): Method {
     },
     entries(layers) {
       const { allowed } = layers[0]![0]!;
-      if (layerBudgets === 'uniform') return uniform(layers.length, allowed.entries);
+      // Layers that choose together hold the same, whatever ties there are.
+      if (layerBudgets === 'uniform' || selection === 'shared')
+        return uniform(layers.length, allowed.entries);
       const importance = layers.map(([turn]) =>
         Float64Array.from(turn!.ranked(), (candidate) => turn!.scores[candidate]!),
       );
@@ -102,10 +104,12 @@ function methodOf(options: CheckedOptions, saved?: PolicyState): Method {
 /** The views of the layers, whose heads share one choice, each with its candidates in order. */
 function rank(views: readonly TurnView[], options: CheckedOptions): RankedTurn[] {
   const { startSize, endSize, importance, selection, protectText, novelty, layerBudgets } = options;
+  const whole =
+    views.reduce((sum, { tokens }) => sum + tokens, 0) <= views.length * views[0]!.allowed.entries;
   const orderOf = ({ tokens, image, keys, allowed }: TurnView, scores: Float64Array) => {
     const tiers = protectedEnds(tokens, startSize, endSize);
     if (protectText) protect(tiers, image!);
-    const count = chosenOf(tokens, allowed.entries, layerBudgets);
+    const count = whole ? tokens >> 1 : chosenOf(tokens, allowed.entries, layerBudgets);
     if (!novelty) return once(() => rankTokens(scores, tiers));
     // Read now: a prompt that is kept whole is put in order when its rows have long moved.
     const all = Array.from({ length: tokens }, (_, candidate) => keys!(candidate));
@@ -128,12 +132,11 @@ function rank(views: readonly TurnView[], options: CheckedOptions): RankedTurn[]
 }
 
 /**
- * How many tokens are chosen for their novelty. A prompt that was kept whole gives way to half of what is held (eviction 'repetition'): in what order the rest of it
- * goes is not worth the time of choosing, which grows with the square.
+ * How many tokens of a turn that does not fit are chosen for their novelty. One that is kept whole gives way to half of what is held (eviction 'repetition'): in what order the
+ * rest of it goes is not worth the time of choosing, which grows with the square.
  */
 function chosenOf(tokens: number, entries: number, layerBudgets: CheckedOptions['layerBudgets']): number {
-  if (tokens <= entries) return tokens >> 1;
-  return layerBudgets === 'uniform' ? entries : tokens;
+  return layerBudgets === 'uniform' ? Math.min(tokens, entries) : tokens;
 }
 
 function protect(tiers: Uint8Array, image: Uint8Array): void {

@@ -201,9 +201,10 @@ function entriesOf(
   mean: number,
   least: number,
   offered: number[],
-  { layerBudgets, entries }: NaiveOptions,
+  { selection, layerBudgets, entries }: NaiveOptions,
 ): number[] {
   if (entries) return entries(mean, offered, ranked);
+  if (selection === 'shared') return times(offered.length, () => mean);
   if (layerBudgets === 'pool') return fromOnePool(mean, offered, ranked, least, least);
   if (layerBudgets !== 'adaptive') return times(offered.length, () => mean);
   // Every entry with the share of its layer's importance that goes before it: those with the smallest are kept.
