@@ -82,7 +82,7 @@ describe.each(Object.entries(projects))('beside %s', (name, project) => {
       // These two need minutes, or a checkpoint.
       const short = lines.filter((line) => !/elastic-cache (eval|convert)/.test(line));
       const { stdout } = await run(home, 'bash', '-ec', short.join('\n'));
-      expect(stdout).toMatch(/^The picture shows 5 objects.*│ snapkv .*\nexplained\.svg\n.*layers/s);
+      expect(stdout).toMatch(/^The picture shows 5 objects.*│ elastic-plus .*\nexplained\.svg\n.*layers/s);
       await expect(readFile(join(home, 'explained.svg'), 'utf8')).resolves.toMatch(/^<svg/);
     });
   }
