@@ -1,26 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { driven } from '../../test/cache/driven.js';
-import { type Event, ofOne, play } from '../../test/cache/play.js';
+import { ofOne } from '../../test/cache/play.js';
+import { cacheWith, played, steps } from '../../test/cache/played.js';
 import { elastic } from '../policies/elastic.js';
 import { elasticPlus } from '../policies/elastic-plus.js';
 import { local } from '../policies/local.js';
-import { KVCache, type KVCacheOptions } from './kv-cache.js';
 
-const shape = { layers: 2, kvHeads: 2, headDim: 2, batch: 1 };
 const bytesPerEntry = 2 * 2 * 2 * 2 * 4;
-
-function cacheWith(options: Partial<KVCacheOptions> = {}): KVCache {
-  return new KVCache({ policy: elastic(), budget: 0.2, ...shape, ...options });
-}
-
-function played(cache: KVCache, ...events: Event[]): KVCache {
-  const own = { ...shape, batch: cache.batch };
-  const { window, peak } = cache.policy;
-  play(driven(cache, own), { seed: 1, shape: own, turns: events, observed: window, observedWhole: peak });
-  return cache;
-}
-
-const steps = (count: number) => new Array<'step'>(count).fill('step');
 
 describe('stats', () => {
   it('counts what is held, what is allocated and what a full cache would hold', () => {

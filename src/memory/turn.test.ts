@@ -1,39 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { driven } from '../../test/cache/driven.js';
-import { type Event, ofOne, play } from '../../test/cache/play.js';
+import { ofOne, play } from '../../test/cache/play.js';
+import { cacheWith, played, shape, steps, zeros } from '../../test/cache/played.js';
 import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
 import { elastic } from '../policies/elastic.js';
 import { elasticPlus } from '../policies/elastic-plus.js';
 import { full } from '../policies/full.js';
 import { h2o } from '../policies/h2o.js';
 import { createPolicy, policyNames } from '../policies/registry.js';
-import { KVCache, type KVCacheOptions } from './kv-cache.js';
-import type { LayerRows } from './shape.js';
-
-const shape = { layers: 2, kvHeads: 2, headDim: 2, batch: 1 };
-
-function cacheWith(options: Partial<KVCacheOptions> = {}): KVCache {
-  return new KVCache({ policy: elastic(), budget: 0.2, ...shape, ...options });
-}
-
-function played(cache: KVCache, ...events: Event[]): KVCache {
-  const own = { ...shape, batch: cache.batch };
-  const { window, peak } = cache.policy;
-  play(driven(cache, own), { seed: 1, shape: own, turns: events, observed: window, observedWhole: peak });
-  return cache;
-}
-
-const steps = (count: number) => new Array<'step'>(count).fill('step');
-
-/** Rows of zeros, with attention for so many rows of the past. */
-function zeros(tokens: number, past: number): LayerRows[] {
-  const numbers = new Float32Array(4 * tokens);
-  return [0, 1].map(() => ({
-    keys: numbers,
-    values: numbers,
-    attention: new Float32Array(2 * (past + tokens)),
-  }));
-}
+import { KVCache } from './kv-cache.js';
 
 describe('trim', () => {
   it('goes back to the end of a turn: its answer and what came later are forgotten', () => {

@@ -1,13 +1,12 @@
 import type { CachePolicy, PolicyState, TurnEdit, TurnView } from '../cache/policy.js';
 import { compressedTurn, type Method } from './compressed-turn.js';
-import { AtPlace, type Evictor, fixedPointOf, HeldTurn, LowestFirst, RepeatedFirst } from './evictors.js';
+import { evictionOf } from './eviction.js';
 import { meanPooled } from './importance.js';
 import { pooledShares, uniform } from './layer-budgets.js';
 import { checkOptions, invalid, type PolicyOptions } from './options.js';
 import type { RankedTurn } from './ranked-tokens.js';
 import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
 import { once } from './ranking.js';
-import { Repetition } from './repetition.js';
 import { imageOrder, imageShare, textAndImage } from './text-and-image.js';
 
 const DEFAULTS = {
@@ -83,16 +82,13 @@ function refuseOther(option: string, value: string, takes: readonly string[]): v
 }
 
 function methodOf(options: ReturnType<typeof checkOptions>, saved?: PolicyState): Method {
-  const { startSize, endSize, distance, layerBudgets, merging, eviction } = options;
+  const { startSize, endSize, layerBudgets, merging } = options;
   const minimum = startSize + 1;
-  let repetition = saved ? Repetition.from(saved) : undefined;
-  const lowestFirst = (held: HeldTurn, kept: number) =>
-    new LowestFirst(held, fixedPointOf(kept, startSize, distance));
+  const { restart, ...evicting } = evictionOf(options, saved);
   const method: Method = {
     minimum,
     rank(layers) {
-      const [first] = layers[0]!;
-      repetition = new Repetition(layers.length * layers[0]!.length, first!.positions.at(-1)! + 1);
+      restart(layers);
       return rank(layers, options);
     },
     entries(layers) {
@@ -106,22 +102,7 @@ function methodOf(options: ReturnType<typeof checkOptions>, saved?: PolicyState)
         { free: startSize + endSize, least: Math.max(minimum, Math.floor(LEAST * allowed.entries)) },
       );
     },
-    evictor(state): Evictor {
-      if (eviction === 'fixed-point') return AtPlace.from(state);
-      if (eviction === 'importance') return LowestFirst.from(state);
-      return new RepeatedFirst(HeldTurn.from(state), startSize, repetition!);
-    },
-    evictorAfter(turn, keep): Evictor {
-      if (eviction === 'fixed-point') return new AtPlace(fixedPointOf(keep.length, startSize, distance));
-      const held = HeldTurn.of(turn, keep);
-      if (eviction === 'importance') return lowestFirst(held, keep.length);
-      return new RepeatedFirst(held, startSize, repetition!);
-    },
-    ...(eviction === 'repetition' && {
-      added: (key: Float32Array) => repetition?.add(key),
-      trimmed: (seen: number) => repetition?.trimmed(seen),
-      save: () => repetition?.save() ?? null,
-    }),
+    ...evicting,
   };
   return merging === 'none'
     ? method

@@ -1,6 +1,6 @@
 import type { CachePolicy, PolicyState, TurnView } from '../cache/policy.js';
 import { compressedTurn, type Method } from './compressed-turn.js';
-import { AtPlace, type Evictor, fixedPointOf, HeldTurn, LowestFirst, RepeatedFirst } from './evictors.js';
+import { evictionOf } from './eviction.js';
 import { importanceOf } from './importance.js';
 import { equalShares, pooledShares, uniform } from './layer-budgets.js';
 import { rankByNovelty } from './novelty.js';
@@ -8,7 +8,6 @@ import { type CheckedOptions, checkOptions, invalid, type PolicyOptions } from '
 import type { RankedTurn } from './ranked-tokens.js';
 import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
 import { nearest, once, range } from './ranking.js';
-import { Repetition } from './repetition.js';
 
 /** Queries that importance 'window' looks at: the observation window of SnapKV. */
 const WINDOW = 32;
@@ -49,27 +48,13 @@ export function elastic(options: PolicyOptions = {}): CachePolicy {
 }
 
 function methodOf(options: CheckedOptions, saved?: PolicyState): Method {
-  const { startSize, endSize, distance, selection, layerBudgets, merging, eviction } = options;
+  const { startSize, endSize, selection, layerBudgets, merging } = options;
   const minimum = startSize + endSize;
-  let repetition = saved ? Repetition.from(saved) : undefined;
-  const after = (turn: RankedTurn, keep: Int32Array): Evictor => {
-    const place = fixedPointOf(keep.length, startSize, distance);
-    if (eviction === 'fixed-point') return new AtPlace(place);
-    const held = HeldTurn.of(turn, keep);
-    return eviction === 'importance'
-      ? new LowestFirst(held, place)
-      : new RepeatedFirst(held, startSize, repetition!);
-  };
-  const again = (state: PolicyState): Evictor => {
-    if (eviction === 'fixed-point') return AtPlace.from(state);
-    if (eviction === 'importance') return LowestFirst.from(state);
-    return new RepeatedFirst(HeldTurn.from(state), startSize, repetition!);
-  };
+  const { restart, ...evicting } = evictionOf(options, saved);
   const method: Method = {
     minimum,
     rank(layers) {
-      const { positions } = layers[0]![0]!;
-      repetition = new Repetition(layers.length, positions.at(-1)! + 1);
+      restart(layers);
       return rank(
         layers.map(([view]) => view!),
         options,
@@ -90,13 +75,7 @@ function methodOf(options: CheckedOptions, saved?: PolicyState): Method {
         { free: minimum, least: minimum },
       );
     },
-    evictor: again,
-    evictorAfter: after,
-    ...(eviction === 'repetition' && {
-      added: (key: Float32Array) => repetition?.add(key),
-      trimmed: (seen: number) => repetition?.trimmed(seen),
-      save: () => repetition?.save() ?? null,
-    }),
+    ...evicting,
   };
   return merging === 'none' ? method : { ...method, merge: mergeWith(merging) };
 }
