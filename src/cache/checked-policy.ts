@@ -13,9 +13,8 @@ const ATTENTION: readonly unknown[] = ['turn', 'always', 'never'] satisfies Cach
 
 /** Returns a policy that came from anywhere, or throws ElasticCacheError 'invalid-policy' with what is missing or wrong in it. */
 export function checkPolicy(policy: CachePolicy): CachePolicy {
-  const { name, attention, minimum, window, peak, heads, begin, turnMergedKeys, compactPositions } = Object(
-    policy,
-  ) as Partial<CachePolicy>;
+  const { name, attention, minimum, window, peak, heads, layers, begin, turnMergedKeys, compactPositions } =
+    Object(policy) as Partial<CachePolicy>;
   if (typeof name !== 'string' || name === '') {
     throw new ElasticCacheError(
       'invalid-policy',
@@ -46,6 +45,9 @@ export function checkPolicy(policy: CachePolicy): CachePolicy {
   }
   if (heads !== undefined && heads !== 'shared' && heads !== 'each') {
     throw invalidPolicy(name, `heads is ${said(heads)}; it must be 'shared' or 'each'`);
+  }
+  if (layers !== undefined && layers !== 'equal' && layers !== 'unequal') {
+    throw invalidPolicy(name, `layers is ${said(layers)}; it must be 'equal' or 'unequal'`);
   }
   if (typeof begin !== 'function') {
     throw invalidPolicy(name, 'it has no begin(layers), which makes the state of one sequence');

@@ -18,6 +18,8 @@ export interface CachePolicy {
   readonly peak?: boolean;
   /** Whether the key heads of a layer choose for themselves, each as many entries, or share one choice. */
   readonly heads?: 'shared' | 'each';
+  /** Whether all layers hold as many entries as any other, or each its own number, with the allowance as their mean: 'equal' unless told. */
+  readonly layers?: 'equal' | 'unequal';
   /** Whether it must know which tokens stand for a part of an image. */
   readonly needsImage?: boolean;
   /** Whether it must know what the keys are like: {@link TurnView.keys} and {@link SequencePolicy.added}. */

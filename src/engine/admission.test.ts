@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { Admission, type Limits } from './admission.js';
 
 const limits: Limits = { lanes: 4, memory: Number.POSITIVE_INFINITY, bytesPerRow: 10 };
-/** A lane of 32 rows, 320 bytes. */
-const small = { kind: '', rows: 1, reading: 0 };
+/** 320 bytes. */
+const small = { kind: '', entries: 1, rows: 32, reading: 0 };
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 /** Lets requests in under names, and notes in which order they come in. */
@@ -37,9 +37,9 @@ describe('admission', () => {
   it('promises no more memory than there is, and lets nobody overtake', async () => {
     const admission = new Admission({ ...limits, memory: 4 * 320 });
     const { inside, enter, leave } = entrance(admission);
-    void enter('small', 0, { kind: '', rows: 10, reading: 0 });
-    void enter('large', 1, { kind: '', rows: 80, reading: 0 });
-    void enter('small too', 2, { kind: '', rows: 10, reading: 0 });
+    void enter('small', 0, { ...small, entries: 10 });
+    void enter('large', 1, { ...small, rows: 96 });
+    void enter('small too', 2, { ...small, entries: 10 });
     await settled();
     expect([inside, admission.promised, admission.waiting]).toEqual([['small'], 320, 2]);
     leave('small');
@@ -56,7 +56,7 @@ describe('admission', () => {
     const { inside, enter } = entrance(admission);
     const abort = new AbortController();
     void enter('a');
-    void enter('large', 1, { kind: '', rows: 20, reading: 0 }, abort.signal);
+    void enter('large', 1, { ...small, rows: 48 }, abort.signal);
     void enter('b', 2);
     await settled();
     expect(inside).toEqual(['a']);
@@ -67,14 +67,14 @@ describe('admission', () => {
 
   it('counts lanes of another kind apart', async () => {
     const admission = new Admission(limits);
-    for (const kind of ['a', 'a', 'a', 'b']) await admission.enter({ kind, rows: 1, reading: 5 }, 0);
-    expect(admission.promised).toBe(10 * (4 * 32 + 32 + 5));
+    for (const kind of ['a', 'a', 'a', 'b']) await admission.enter({ ...small, kind, reading: 5 }, 0);
+    expect(admission.promised).toBe(10 * (3 * 32 + 32 + 5));
   });
 
   it('refuses what could never run, with the numbers', () => {
     const admission = new Admission({ ...limits, lanes: 1, memory: 1e6 });
-    expect(() => admission.refuseNever({ kind: '', rows: 99_000, reading: 2000 })).toThrow(
-      'may come to hold 99000 entries in each layer, and its prompt is read into 2000: 1.1 MB at 10 bytes each, and the engine has 1.0 MB for caches',
+    expect(() => admission.refuseNever({ ...small, entries: 99_000, rows: 108_000, reading: 2000 })).toThrow(
+      'may come to need room for 99000 entries in each layer, and its prompt is read into 2000: 1.1 MB at 10 bytes each, and the engine has 1.0 MB for caches',
     );
   });
 });

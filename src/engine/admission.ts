@@ -1,12 +1,12 @@
 import { abortedBy, ElasticCacheError } from '../errors.js';
-import { lanesFor } from '../memory/lane-pool.js';
-import { roomFor } from '../memory/rows/capacity.js';
 
 /** What a sequence may need at most. */
 export interface Need {
   /** Sequences of one kind share their lanes. */
   readonly kind: string;
-  /** Rows of its lane, in each layer. */
+  /** Entries that it will hold, on average over the layers, and the next one. */
+  readonly entries: number;
+  /** Rows of its lane that are allocated for these, on average over the layers. */
   readonly rows: number;
   /** Rows that its prompt is read into, before it is cut down to the budget. */
   readonly reading: number;
@@ -57,7 +57,7 @@ export class Admission {
     if (bytes <= memory) return;
     throw new ElasticCacheError(
       'out-of-memory',
-      `This request may come to hold ${need.rows} entries in each layer, and its prompt is read into ${need.reading}: ${megabytes(bytes)} at ${bytesPerRow} bytes each, and the engine has ${megabytes(memory)} for caches; ask for a smaller budget or a shorter answer, shorten the prompt, or give the engine more memory.`,
+      `This request may come to need room for ${need.entries} entries in each layer, and its prompt is read into ${need.reading}: ${megabytes(bytes)} at ${bytesPerRow} bytes each, and the engine has ${megabytes(memory)} for caches; ask for a smaller budget or a shorter answer, shorten the prompt, or give the engine more memory.`,
     );
   }
 
@@ -110,9 +110,7 @@ export class Admission {
   #bytesOf(needs: readonly Need[]): number {
     const kinds = new Map<string, Need[]>();
     for (const need of needs) kinds.set(need.kind, [...(kinds.get(need.kind) ?? []), need]);
-    const rows = [...kinds.values()].map(
-      (kind) => lanesFor(kind.length) * roomFor(most(kind, 'rows'), Number.POSITIVE_INFINITY),
-    );
+    const rows = [...kinds.values()].map((kind) => kind.length * most(kind, 'rows'));
     return (rows.reduce((sum, each) => sum + each, 0) + most(needs, 'reading')) * this.limits.bytesPerRow;
   }
 }

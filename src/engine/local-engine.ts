@@ -2,7 +2,7 @@ import { allowance } from '../cache/budget.js';
 import type { CachePolicy } from '../cache/policy.js';
 import { ElasticCacheError } from '../errors.js';
 import { KVCache } from '../memory/kv-cache.js';
-import { kindOf } from '../memory/lane-pool.js';
+import { kindOf, roomPromised } from '../memory/lane-pool.js';
 import { bytesPerEntry, checkShape } from '../memory/shape.js';
 import type { Inputs } from '../models/conversation/prepare-inputs.js';
 import { replyTo } from '../models/conversation/reply.js';
@@ -157,7 +157,7 @@ export class LocalEngine implements Engine {
     try {
       cache = (await this.#parking.forkFor(inputs, fresh)) ?? fresh;
       this.#session.runBy(cache, this.#passes);
-      this.#passes.enter(cache, { rank, rows: need.rows });
+      this.#passes.enter(cache, { rank, rows: need.entries });
       const cachedTokens = cache.seen;
       tell({ type: 'started', promptTokens, cachedTokens });
       const likely = logprobs === undefined ? undefined : { top: logprobs, onToken: this.#likelihoods(tell) };
@@ -225,7 +225,12 @@ export class LocalEngine implements Engine {
     const { policy, budget } = cache;
     const entryBytes = bytesPerEntry(checkShape(this.#session.decoder.shape));
     const { entries } = allowance(budget, promptTokens + newTokens, entryBytes, policy.minimum);
-    return { kind: kindOf(cache), rows: entries + 1, reading: promptTokens };
+    return {
+      kind: kindOf(cache),
+      entries: entries + 1,
+      rows: roomPromised(policy, entries + 1),
+      reading: promptTokens,
+    };
   }
 }
 

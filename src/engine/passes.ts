@@ -31,7 +31,8 @@ interface Place {
  * Each sequence asks for its next token when it has chosen the last; a pass begins when all have.
  */
 export class Passes implements Runner {
-  readonly #pools = new Map<string, LanePool>();
+  /** By what their members have in common: one of each, unless layers are too unlike. */
+  readonly #pools = new Map<string, LanePool[]>();
   /** The pool of each sequence that has one. */
   readonly #pooled = new Map<KVCache, LanePool>();
   /** Sequences that will ask for another token, or leave. */
@@ -55,7 +56,7 @@ export class Passes implements Runner {
 
   /** Bytes allocated for them. */
   get bytes(): number {
-    return Array.from(this.#pools.values()).reduce((sum, pool) => sum + pool.bytes, 0);
+    return this.#all.reduce((sum, pool) => sum + pool.bytes, 0);
   }
 
   /** Announces a sequence. */
@@ -168,7 +169,7 @@ export class Passes implements Runner {
     const asked = new Map(this.#asked);
     this.#asked.clear();
     for (const cache of asked.keys()) this.#join(cache);
-    for (const pool of this.#pools.values()) {
+    for (const pool of this.#all) {
       if (pool.batch > 0)
         await this.#stepTogether(
           pool,
@@ -180,10 +181,16 @@ export class Passes implements Runner {
   #join(cache: KVCache): void {
     if (this.#pooled.has(cache)) return;
     const kind = kindOf(cache);
-    const pool = this.#pools.get(kind) ?? new LanePool();
-    this.#pools.set(kind, pool);
+    const most = this.#places.get(cache)?.rows;
+    const pools = (this.#pools.get(kind) ?? []).filter(({ batch }) => batch > 0);
+    const pool = pools.find((each) => each.takes(cache, most)) ?? new LanePool();
+    this.#pools.set(kind, pools.includes(pool) ? pools : [...pools, pool]);
     this.#pooled.set(cache, pool);
-    pool.join(cache, this.#places.get(cache)?.rows);
+    pool.join(cache, most);
+  }
+
+  get #all(): LanePool[] {
+    return [...this.#pools.values()].flat();
   }
 
   /** @param asked [members] */

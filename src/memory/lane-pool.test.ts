@@ -1,16 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { CachePolicy } from '../cache/policy.js';
+import { compressedTurn } from '../policies/compressed-turn.js';
 import { elastic } from '../policies/elastic.js';
 import { full } from '../policies/full.js';
 import { h2o } from '../policies/h2o.js';
-import { snapkv } from '../policies/snapkv.js';
+import { observationWindow, snapkv } from '../policies/snapkv.js';
 import { KVCache } from './kv-cache.js';
-import { kindOf, LanePool, lanesFor } from './lane-pool.js';
+import { kindOf, LanePool, roomPromised } from './lane-pool.js';
 import type { LayerRows } from './shape.js';
 
 const shape = { layers: 2, kvHeads: 2, headDim: 4, batch: 1 };
 const SIZE = shape.kvHeads * shape.headDim;
+/** Keys, values and a bias. */
+const ROW_BYTES = 4 * (2 * SIZE + 1);
 
 /** Rows of `tokens` tokens of the sequence `of`, from `start` on: what they are depends on these alone. */
 function rowsOf(of: number, start: number, tokens: number, fed: (layer: number) => number): LayerRows[] {
@@ -60,6 +63,21 @@ function step(pool: LanePool, ofs: ReadonlyMap<KVCache, number>): void {
 
 const POLICIES = { elastic: elastic(), full: full(), h2o: h2o(), snapkv: snapkv({ window: 8 }) };
 
+/** `part` of the budget of both layers in the first, the rest in the second. */
+function split(part: number): CachePolicy {
+  const method = observationWindow({ startSize: 1, distance: 4, window: 8 }, (layers) => {
+    const { allowed, tokens } = layers[0]![0]!;
+    const both = 2 * allowed.entries;
+    const first = Math.max(9, both - tokens, Math.min(both - 9, tokens, Math.round(part * both)));
+    return Int32Array.of(first, both - first);
+  });
+  return {
+    ...snapkv({ window: 8 }),
+    layers: 'unequal',
+    begin: (_, saved) => compressedTurn(() => method, saved),
+  };
+}
+
 describe('lane pool', () => {
   it('leaves every member what it has alone, whoever joins and leaves', () => {
     const comings = fc.array(
@@ -94,6 +112,51 @@ describe('lane pool', () => {
       }),
       { numRuns: 40 },
     );
+  });
+
+  it('takes only whom it can hold in what was promised, however unlike their layers', () => {
+    const coming = fc.record({
+      part: fc.constantFrom(0.1, 0.5, 0.9),
+      prompt: fc.integer({ min: 100, max: 400 }),
+      steps: fc.integer({ min: 1, max: 40 }),
+    });
+    const taken = { yes: 0, no: 0 };
+    fc.assert(
+      fc.property(fc.array(coming, { minLength: 2, maxLength: 5 }), (sequences) => {
+        const pool = new LanePool();
+        const ofs = new Map<KVCache, number>();
+        const ends = new Map<KVCache, number>();
+        const most = new Map<KVCache, number>();
+        const check = () => {
+          const rows = roomPromised(
+            { layers: 'unequal' },
+            Math.max(...pool.members.map((each) => most.get(each)!)),
+          );
+          if (pool.batch > 0)
+            expect(pool.bytes).toBeLessThanOrEqual(pool.batch * shape.layers * rows * ROW_BYTES);
+        };
+        sequences.forEach(({ part, prompt, steps }, of) => {
+          const cache = begun(split(part), of, prompt);
+          const needed = Math.floor(0.5 * (prompt + steps)) + 1;
+          const takes = pool.takes(cache, needed);
+          taken[takes ? 'yes' : 'no']++;
+          if (!takes) return;
+          pool.join(cache, needed);
+          ofs.set(cache, of);
+          most.set(cache, needed);
+          ends.set(cache, steps);
+          check();
+        });
+        for (let time = 1; pool.batch > 0; time++) {
+          step(pool, ofs);
+          check();
+          for (const cache of [...pool.members]) if (ends.get(cache) === time) pool.leave(cache, true);
+          check();
+        }
+      }),
+      { numRuns: 30 },
+    );
+    expect(Math.min(taken.yes, taken.no)).toBeGreaterThan(5);
   });
 
   it('takes policies that want attention at every step, and shows where entries stand', () => {
@@ -141,8 +204,7 @@ describe('lane pool', () => {
     expect(held(other)[0]!.positions.length).toBe(8);
   });
 
-  it('allocates lanes in powers of two, and gives them back', () => {
-    expect([0, 1, 2, 3, 5, 8].map(lanesFor)).toEqual([0, 1, 2, 4, 8, 8]);
+  it('allocates a lane for each member, and gives it back', () => {
     const caches = Array.from({ length: 8 }, (_, of) => begun(POLICIES.full, of, 40));
     const pool = new LanePool();
     for (const cache of caches) pool.join(cache);

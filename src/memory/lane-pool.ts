@@ -1,7 +1,7 @@
 import type { CachePolicy } from '../cache/policy.js';
 import type { KVCache } from './kv-cache.js';
 import type { PastRows } from './lanes.js';
-import { headroom, roomFor } from './rows/capacity.js';
+import { headroom, roomFor, roomForUnequal } from './rows/capacity.js';
 import { RowBlock } from './rows/row-block.js';
 import { invalidShape, type LayerRows } from './shape.js';
 
@@ -11,7 +11,7 @@ export interface Batch {
   readonly batch: number;
   /** Biases of a row in {@link past}. */
   readonly biases: number;
-  readonly policy: Pick<CachePolicy, 'attention' | 'peak'>;
+  readonly policy: Pick<CachePolicy, 'attention' | 'peak' | 'layers'>;
   /** Tokens that a sequence has seen, and the position that its next one is rotated to. */
   seenBy(row: number): number;
   nextPosition(row: number): number;
@@ -25,13 +25,14 @@ export interface Batch {
  * Lanes that the caches of several sequences share, each with its own policy, budget and length, so that one pass brings each of them a token. Sequences join and leave
  * between passes: one lane is copied for each. While a cache is in, its rows lie here, and it is otherwise what it was.
  *
- * What the members have in common is {@link kindOf}. The lanes of a layer are as long as its longest needs.
+ * What the members have in common is {@link kindOf}. The lanes of a layer are as long as its longest needs, and there are as many as members: a copy of all when one comes or goes is little
+ * beside the reading of a prompt.
  */
 export class LanePool implements Batch {
   readonly #members: KVCache[] = [];
   /** The most rows that each member will need. */
   readonly #most = new Map<KVCache, number>();
-  /** [layers] of {@link lanesFor} lanes, of which the first are in use */
+  /** [layers] of as many lanes as there are members */
   #blocks: RowBlock[] = [];
   /** What the policies of members threw in the last step: these are empty now, and every other has its token. */
   readonly failures = new Map<KVCache, unknown>();
@@ -55,6 +56,27 @@ export class LanePool implements Batch {
   /** Bytes allocated. */
   get bytes(): number {
     return this.#blocks.reduce((sum, block) => sum + block.bytes, 0);
+  }
+
+  /**
+   * Whether a cache fits in: layers of unequal length are padded to their longest, and where those of the members are too unlike, that is more than was promised. It must be so whoever
+   * leaves: of any who stay, the one who needs the most is promised enough for all who need less.
+   * @param most as for {@link join}
+   */
+  takes(cache: KVCache, most = Number.POSITIVE_INFINITY): boolean {
+    if (this.batch === 0) return true;
+    const layers = this.#blocks.length;
+    const longest = new Array<number>(layers).fill(0);
+    return [...this.#members, cache]
+      .map((each) => ({ each, most: this.#most.get(each) ?? most }))
+      .sort((a, b) => a.most - b.most)
+      .every(({ each, most }) => {
+        atTheEnd(each, layers, most).forEach((rows, layer) => {
+          longest[layer] = Math.max(longest[layer]!, rows);
+        });
+        const rows = longest.reduce((sum, rows) => sum + roomFor(rows, Number.POSITIVE_INFINITY), 0);
+        return rows <= layers * roomPromised(this.policy, most);
+      });
   }
 
   /** Takes in a cache of one sequence that has read its prompt. @param most rows of a layer that it will need, at most: no more are allocated for it */
@@ -154,7 +176,7 @@ export class LanePool implements Batch {
     const rows = this.#members
       .slice(0, inUse)
       .reduce((most, cache) => Math.max(most, cache.held(layer) + 1), least);
-    const lanes = lanesFor(this.batch);
+    const lanes = this.batch;
     const most = roomFor(Math.max(rows, ...this.#most.values()), Number.POSITIVE_INFINITY);
     const fits = rows <= block.capacity && lanes === block.shape.lanes;
     const wasteful = block.capacity > Math.min(most, rows + 3 * headroom(rows));
@@ -182,14 +204,22 @@ export class LanePool implements Batch {
   }
 }
 
-/** Lanes that are allocated for so many sequences: not anew for each that comes. */
-export function lanesFor(sequences: number): number {
-  return sequences <= 1 ? sequences : 2 ** Math.ceil(Math.log2(sequences));
+/** Rows of a lane, on average over its layers, that are never exceeded by a sequence that will need `most` on average, its padding among others included. */
+export function roomPromised({ layers }: Pick<CachePolicy, 'layers'>, most: number): number {
+  return layers === 'unequal' ? roomForUnequal(most) : roomFor(most, Number.POSITIVE_INFINITY);
+}
+
+/** [layers] rows that each will need when they need `most` on average, if each keeps its part. */
+function atTheEnd(cache: KVCache, layers: number, most: number): number[] {
+  const held = Array.from({ length: layers }, (_, layer) => cache.held(layer));
+  const mean = held.reduce((sum, each) => sum + each, 0) / layers;
+  return held.map((each) => Math.ceil((each / mean) * (most - 1)) + 1);
 }
 
 /** What caches must have in common to share a pool: what the graph is fed with, and asked for. */
 export function kindOf({ policy, biases }: Pick<KVCache, 'policy' | 'biases'>): string {
-  return JSON.stringify([policy.attention === 'always', policy.peak === true, biases]);
+  const { attention, peak = false, layers = 'equal' } = policy;
+  return JSON.stringify([attention === 'always', peak, layers, biases]);
 }
 
 /** The rows of one of `count` sequences. */

@@ -67,6 +67,7 @@ export function elasticPlus(options: PolicyOptions = {}): CachePolicy {
     window,
     peak,
     heads,
+    layers: layerBudgets === 'uniform' ? 'equal' : 'unequal',
     minimum: startSize + 1,
     needsKeys: novelty || eviction === 'repetition',
     logCountBias: merges ? LIFT : 0,

@@ -36,6 +36,7 @@ export function elastic(options: PolicyOptions = {}): CachePolicy {
   return {
     name: 'elastic',
     attention: 'turn',
+    layers: checked.layerBudgets === 'uniform' || checked.selection === 'shared' ? 'equal' : 'unequal',
     minimum: startSize + endSize,
     window: importance === 'window' ? window : undefined,
     needsImage: checked.protectText,

@@ -31,6 +31,7 @@ export function pyramidkv(options: PolicyOptions = {}): CachePolicy {
     name: 'pyramidkv',
     attention: 'turn',
     window,
+    layers: 'unequal',
     minimum: method.minimum,
     begin: (_layers, saved) => compressedTurn(() => method, saved),
   };

@@ -198,22 +198,25 @@ describe('engine', () => {
     await engine.close();
   });
 
-  it('holds no more than it promised, nor promises more than it has', async () => {
-    const memory = 400_000;
-    const engine = await createEngine(loaded, { memory });
-    const watched: boolean[] = [];
-    const answers = await Promise.all(
-      [0.2, 1, 0.5, 0.2, 1, 1].map((budget, seed) =>
-        heard(engine.add(asking(words(20 + 20 * seed, seed), { budget, maxNewTokens: 30 })), () => {
-          const { bytesAllocated, bytesPromised } = engine.stats;
-          watched.push(bytesAllocated <= bytesPromised && bytesPromised <= memory);
-        }),
-      ),
-    );
-    expect(watched.every(Boolean)).toBe(true);
-    expect(answers.some(({ error }) => error)).toBe(false);
-    await engine.close();
-  });
+  it.each(['snapkv', 'elastic-plus', 'pyramidkv'] as const)(
+    'holds no more than it promised under %s, nor promises more than it has',
+    async (policy) => {
+      const memory = 400_000;
+      const engine = await createEngine(loaded, { memory, policy });
+      const watched: boolean[] = [];
+      const answers = await Promise.all(
+        [0.2, 1, 0.5, 0.2, 1, 1].map((budget, seed) =>
+          heard(engine.add(asking(words(20 + 20 * seed, seed), { budget, maxNewTokens: 30 })), () => {
+            const { bytesAllocated, bytesPromised } = engine.stats;
+            watched.push(bytesAllocated <= bytesPromised && bytesPromised <= memory);
+          }),
+        ),
+      );
+      expect(watched.every(Boolean)).toBe(true);
+      expect(answers.some(({ error }) => error)).toBe(false);
+      await engine.close();
+    },
+  );
 
   it('fails one request and no other: a text that becomes longer than the model takes', async () => {
     const engine = await createEngine(loaded, { budget: 0.2 });
