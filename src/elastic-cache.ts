@@ -9,7 +9,7 @@ import { createPolicy, DEFAULT_POLICY, type PolicySpec } from './policies/regist
 export interface ElasticCacheOptions extends Partial<Omit<KVCacheOptions, 'policy'>>, PolicyOptions {
   /**
    * Name of the policy, with options of its own or without (`elastic:merging=none`), or a policy: one of your own, or what
-   * `createPolicy()` makes of a name that is known at run time only. 'snapkv' unless told.
+   * `createPolicy()` makes of a name that is known at run time only. 'elastic-plus' unless told.
    */
   readonly policy?: PolicySpec | CachePolicy;
 }

@@ -53,6 +53,23 @@ export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+const LONGEST_SHOWN = 60;
+
+/** How a message calls a value that somebody gave: one line, however long or odd the value is. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') {
+    return value.length > LONGEST_SHOWN ? `a text of ${value.length} characters` : JSON.stringify(value);
+  }
+  if (ArrayBuffer.isView(value)) {
+    return `a ${value.constructor.name} of ${(value as Uint8Array).length ?? value.byteLength}`;
+  }
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (typeof value === 'function') return 'a function';
+  if (typeof value !== 'object' || value === null) return String(value);
+  const name: unknown = value.constructor?.name;
+  return typeof name === 'string' && name !== 'Object' ? `an object of class ${name}` : 'an object';
+}
+
 /** Whether an error of the file system is that there is no room left for what is written. */
 export function isDiskFull(error: unknown): boolean {
   const { code = '' } = Object(error) as { code?: string };

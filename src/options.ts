@@ -1,4 +1,4 @@
-import { ElasticCacheError, type ErrorCode } from './errors.js';
+import { ElasticCacheError, type ErrorCode, shown } from './errors.js';
 
 /**
  * Refuses options that do not exist: what is mistyped would otherwise be what is not given.
@@ -17,7 +17,7 @@ export function refuseUnknown(
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw new ElasticCacheError(
       'invalid-option',
-      `${where} takes its options as an object, such as { ${known[0]}: ... }; ${JSON.stringify(options)} is none.`,
+      `${where} takes its options as an object, such as { ${known[0]}: ... }; ${shown(options)} is none.`,
     );
   }
   for (const [name, value] of Object.entries(options)) {
@@ -39,13 +39,19 @@ export function unknown(
   list = 'choose one of',
 ): ElasticCacheError {
   const meant = closest(name, known);
-  if (meant === undefined) return new ElasticCacheError(code, `${message}; ${list} ${known.join(', ')}.`);
-  // Who knows what was meant need not look for it in a list of a page.
-  const names = known.length > LONG_LIST ? '' : `; ${list} ${known.join(', ')}`;
-  return new ElasticCacheError(code, `${message}${names}. Did you mean "${meant}"?`);
+  const isLong = known.length > LONG_LIST;
+  if (meant !== undefined) {
+    // Who knows what was meant need not look for it in a list of a page.
+    const names = isLong ? '' : `; ${list} ${known.join(', ')}`;
+    return new ElasticCacheError(code, `${message}${names}. Did you mean "${meant}"?`);
+  }
+  const first = isLong ? known.slice(0, FIRST_OF_LIST) : known;
+  const rest = isLong ? ` and ${known.length - FIRST_OF_LIST} others` : '';
+  return new ElasticCacheError(code, `${message}; ${list} ${first.join(', ')}${rest}.`);
 }
 
 const LONG_LIST = 30;
+const FIRST_OF_LIST = 12;
 
 /**
  * The known name that is a slip of the hand away; undefined where none is.

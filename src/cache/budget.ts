@@ -1,4 +1,4 @@
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, shown } from '../errors.js';
 import type { Allowance } from './policy.js';
 
 /** A fraction of the tokens seen (0 to 1], a number of entries per layer, or bytes of keys and values over all layers and rows. */
@@ -14,7 +14,7 @@ export function checkBudget(budget: Budget): Budget {
   }
   if (typeof budget !== 'object' || budget === null) {
     throw invalid(
-      `budget ${String(budget)} is not a number; give for example 0.2, { tokens: 256 } or { bytes: 64e6 }.`,
+      `budget ${shown(budget)} is not a number; give for example 0.2, { tokens: 256 } or { bytes: 64e6 }.`,
     );
   }
   const { tokens, bytes } = budget as { tokens?: number; bytes?: number };

@@ -39,7 +39,7 @@ const faults: [string, CachePolicy, string][] = [
   ['a layer without an edit', mine({ compress: () => [] }), 'compress() returns 0 edits for 2 layers'],
   ['no edits', mine({ compress: () => undefined as never }), 'compress() returns undefined for 2 layers'],
   ['no edit', editing(undefined), 'compress() of layer 0 returns undefined for keep; return an Int32Array'],
-  ['a list', editing({ keep: [1, 2] }), 'returns a value of class Array for keep'],
+  ['a list', editing({ keep: [1, 2] }), 'returns a list of 2 for keep'],
   ['keep that is empty', editing({ keep: ints() }), 'keeps no token; keep one at least'],
   [
     'keep that is unsorted',
@@ -76,7 +76,7 @@ const faults: [string, CachePolicy, string][] = [
   [
     'anchors that are a list',
     editing({ keep: ints(0), similar: { anchors: [0] } }),
-    'returns a value of class Array for similar.anchors',
+    'returns a list of 1 for similar.anchors',
   ],
   [
     'anchors that are not kept',
@@ -157,10 +157,10 @@ describe('a policy that makes no sense is refused by its name and by what it did
 
   it.each([
     [undefined, 'undefined is no policy'],
-    ['h2o', 'h2o is no policy'],
+    ['h2o', '"h2o" is no policy'],
     [
       { ...mine({}), attention: 'sometimes' },
-      `policy "mine": attention is sometimes; it must be 'turn', 'always' or 'never'`,
+      `policy "mine": attention is "sometimes"; it must be 'turn', 'always' or 'never'`,
     ],
     [
       { ...mine({}), minimum: 0.5 },
@@ -172,7 +172,7 @@ describe('a policy that makes no sense is refused by its name and by what it did
       { ...mine({}), turnMergedKeys: true, compactPositions: true },
       'policy "mine": merged keys are turned by where tokens stand in the text, and compact positions rotate them by what was held',
     ],
-    [{ ...mine({}), heads: 'some' }, `policy "mine": heads is some; it must be 'shared' or 'each'`],
+    [{ ...mine({}), heads: 'some' }, `policy "mine": heads is "some"; it must be 'shared' or 'each'`],
     [{ ...mine({}), begin: undefined }, 'policy "mine": it has no begin(layers)'],
   ])('%j', (policy, message) => {
     expect(() => checkPolicy(policy as never)).toThrow(message);

@@ -1,4 +1,4 @@
-import { ElasticCacheError, reasonOf } from '../errors.js';
+import { ElasticCacheError, reasonOf, shown } from '../errors.js';
 import type {
   Allowance,
   CachePolicy,
@@ -18,19 +18,19 @@ export function checkPolicy(policy: CachePolicy): CachePolicy {
   if (typeof name !== 'string' || name === '') {
     throw new ElasticCacheError(
       'invalid-policy',
-      `${said(policy)} is no policy: it has no name; give an object with name, attention, minimum and begin().`,
+      `${shown(policy)} is no policy: it has no name; give an object with name, attention, minimum and begin().`,
     );
   }
   if (!ATTENTION.includes(attention)) {
-    throw invalidPolicy(name, `attention is ${said(attention)}; it must be 'turn', 'always' or 'never'`);
+    throw invalidPolicy(name, `attention is ${shown(attention)}; it must be 'turn', 'always' or 'never'`);
   }
   if (!Number.isSafeInteger(minimum) || minimum! < 0) {
-    throw invalidPolicy(name, `minimum is ${said(minimum)}; it must be a whole number of entries from 0`);
+    throw invalidPolicy(name, `minimum is ${shown(minimum)}; it must be a whole number of entries from 0`);
   }
   if (window !== undefined && !(Number.isSafeInteger(window) && window > 0 && attention === 'turn')) {
     throw invalidPolicy(
       name,
-      `window is ${said(window)} with attention '${attention}'; it must be a whole number of tokens from 1, with attention 'turn'`,
+      `window is ${shown(window)} with attention '${attention}'; it must be a whole number of tokens from 1, with attention 'turn'`,
     );
   }
   if (peak && window === undefined) {
@@ -44,10 +44,10 @@ export function checkPolicy(policy: CachePolicy): CachePolicy {
     );
   }
   if (heads !== undefined && heads !== 'shared' && heads !== 'each') {
-    throw invalidPolicy(name, `heads is ${said(heads)}; it must be 'shared' or 'each'`);
+    throw invalidPolicy(name, `heads is ${shown(heads)}; it must be 'shared' or 'each'`);
   }
   if (layers !== undefined && layers !== 'equal' && layers !== 'unequal') {
-    throw invalidPolicy(name, `layers is ${said(layers)}; it must be 'equal' or 'unequal'`);
+    throw invalidPolicy(name, `layers is ${shown(layers)}; it must be 'equal' or 'unequal'`);
   }
   if (typeof begin !== 'function') {
     throw invalidPolicy(name, 'it has no begin(layers), which makes the state of one sequence');
@@ -127,7 +127,7 @@ function checkEdits(name: string, views: Layers<TurnView>, edits: Layers<TurnEdi
 
 function checkCount(name: string, edits: readonly unknown[], count: number, of: string): void {
   if (Array.isArray(edits) && edits.length === count) return;
-  const returned = Array.isArray(edits) ? `${edits.length} edits` : said(edits);
+  const returned = Array.isArray(edits) ? `${edits.length} edits` : shown(edits);
   throw invalidPolicy(
     name,
     `compress() returns ${returned} for ${count} ${of}; return an array of one for each`,
@@ -137,7 +137,7 @@ function checkCount(name: string, edits: readonly unknown[], count: number, of: 
 /** What is wrong with one edit of a turn of `tokens` candidates; undefined when nothing is. */
 function faultOf(edit: TurnEdit, tokens: number): string | undefined {
   const { keep, from, into, similar, weights } = Object(edit) as Partial<TurnEdit>;
-  if (!(keep instanceof Int32Array)) return `returns ${said(keep)} for keep; return an Int32Array of tokens`;
+  if (!(keep instanceof Int32Array)) return `returns ${shown(keep)} for keep; return an Int32Array of tokens`;
   if (keep.length === 0) return 'keeps no token; keep one at least';
   const inside = (token: number) => token >= 0 && token < tokens;
   const strange = [keep, from, into, similar?.anchors]
@@ -157,7 +157,7 @@ function faultOf(edit: TurnEdit, tokens: number): string | undefined {
 function anchorFaultOf(keep: Int32Array, similar: TurnEdit['similar'], tokens: number): string | undefined {
   if (similar === undefined) return undefined;
   if (!(similar.anchors instanceof Int32Array)) {
-    return `returns ${said(similar.anchors)} for similar.anchors; return an Int32Array of tokens that it keeps`;
+    return `returns ${shown(similar.anchors)} for similar.anchors; return an Int32Array of tokens that it keeps`;
   }
   const kept = new Uint8Array(tokens);
   for (const token of keep) kept[token] = 1;
@@ -184,7 +184,7 @@ function mergeFaultOf({ keep, from, into }: Pick<TurnEdit, 'keep' | 'from' | 'in
 function weightFaultOf(weights: TurnEdit['weights'], tokens: number): string | undefined {
   if (weights === undefined) return undefined;
   if (!(weights instanceof Float64Array && weights.length === tokens)) {
-    return `returns ${said(weights)} for weights; return a Float64Array with one for each of ${tokens} tokens`;
+    return `returns ${shown(weights)} for weights; return a Float64Array with one for each of ${tokens} tokens`;
   }
   const at = weights.findIndex((weight) => !(weight >= 0 && weight < Number.POSITIVE_INFINITY));
   return at < 0 ? undefined : `gives token ${at} the weight ${weights[at]}; weights are numbers from 0`;
@@ -193,7 +193,7 @@ function weightFaultOf(weights: TurnEdit['weights'], tokens: number): string | u
 function checkRow(name: string, row: number, entries: Entries, allowed: Allowance, layer: number): void {
   if (row === -1) return;
   if (!holds(entries, row)) {
-    const what = `evict() returns ${said(row)} for layer ${layer}, where no entry is`;
+    const what = `evict() returns ${shown(row)} for layer ${layer}, where no entry is`;
     throw invalidPolicy(name, `${what}; return the row of an entry, or -1 when nothing more has to go`);
   }
   // Ends evictions without end as well: each takes one entry.
@@ -210,13 +210,6 @@ function holds(entries: Entries, row: number): boolean {
 }
 
 /** A value as a sentence names it. */
-function said(value: unknown): string {
-  if (ArrayBuffer.isView(value)) return `a ${value.constructor.name} of ${(value as Int32Array).length}`;
-  if (typeof value === 'object' && value !== null)
-    return `a value of class ${value.constructor?.name ?? 'null'}`;
-  return String(value);
-}
-
 export function invalidPolicy(name: string, what: string, cause?: unknown): ElasticCacheError {
   return new ElasticCacheError('invalid-policy', `policy "${name}": ${what}.`, { cause });
 }

@@ -1,6 +1,7 @@
 /**
  * What a cache method is: it decides which entries stay, and never sees a tensor. docs/adding.md tells how to add one.
  */
+import { ElasticCacheError, shown } from '../errors.js';
 
 /** A method with its options. Holds no running state, so one object serves any number of sequences at once. */
 export interface CachePolicy {
@@ -162,8 +163,18 @@ export interface LayerPolicy {
   evict(entries: Entries, allowed: Allowance): number;
 }
 
-/** Makes a {@link SequencePolicy} of a method that treats each layer by itself and remembers nothing but the scores of its entries. */
+/**
+ * Makes a {@link SequencePolicy} of a method that treats each layer by itself and remembers nothing but the scores of its entries.
+ * @throws ElasticCacheError 'invalid-policy'
+ */
 export function eachLayer(method: LayerPolicy): SequencePolicy {
+  const { compress, evict } = Object(method) as Partial<LayerPolicy>;
+  if (typeof compress !== 'function' || typeof evict !== 'function') {
+    throw new ElasticCacheError(
+      'invalid-policy',
+      `eachLayer() takes a method, an object with compress() and evict(); ${shown(method)} is none.`,
+    );
+  }
   return {
     compress: (layers) => layers.map((views) => views.map((view) => method.compress(view))),
     observe(layers, received) {
@@ -178,7 +189,13 @@ export function eachLayer(method: LayerPolicy): SequencePolicy {
   };
 }
 
-/** The edit that keeps all `tokens` candidates. */
+/** The edit that keeps all `tokens` candidates. @throws ElasticCacheError 'invalid-policy' */
 export function keepAll(tokens: number): TurnEdit {
+  if (!(Number.isSafeInteger(tokens) && tokens >= 0)) {
+    throw new ElasticCacheError(
+      'invalid-policy',
+      `keepAll() takes how many candidates there are, a whole number from 0; ${shown(tokens)} is none.`,
+    );
+  }
   return { keep: Int32Array.from({ length: tokens }, (_, index) => index) };
 }

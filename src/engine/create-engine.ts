@@ -21,9 +21,10 @@ import { RemoteEngine } from './worker/remote-engine.js';
  */
 export async function createEngine(
   model: string | LoadedModel,
-  { load, ...options }: EngineOptions & { load?: LoadOptions | undefined } = {},
+  given: EngineOptions & { load?: LoadOptions | undefined } = {},
 ): Promise<Engine> {
-  refuseUnknown('createEngine', options, [...ENGINE_OPTIONS, 'load']);
+  refuseUnknown('createEngine', given, [...ENGINE_OPTIONS, 'load']);
+  const { load, ...options } = given;
   if (typeof model === 'string') return RemoteEngine.open(nodeProcess(), { model, load, options });
   if (load === undefined) return new LocalEngine(model, options);
   throw new ElasticCacheError('invalid-option', 'load is for a model that is named, and this one is loaded.');

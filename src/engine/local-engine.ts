@@ -1,6 +1,6 @@
 import { allowance } from '../cache/budget.js';
 import type { CachePolicy } from '../cache/policy.js';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, shown } from '../errors.js';
 import { KVCache } from '../memory/kv-cache.js';
 import { kindOf, roomPromised } from '../memory/lane-pool.js';
 import { bytesPerEntry, checkShape } from '../memory/shape.js';
@@ -235,12 +235,13 @@ export class LocalEngine implements Engine {
 }
 
 /** The session of a loaded model's decoder. */
-function sessionOf({ model }: LoadedModel): ElasticSession {
-  const session = Object.values<unknown>(model.sessions).find((each) => each instanceof ElasticSession);
+function sessionOf(loaded: LoadedModel): ElasticSession {
+  const sessions: unknown = Object(Object(loaded).model).sessions;
+  const session = Object.values<unknown>(Object(sessions)).find((each) => each instanceof ElasticSession);
   if (session) return session;
   throw new ElasticCacheError(
     'invalid-model',
-    'an engine runs a model from loadElastic(); load it with that.',
+    `an engine runs a model from loadElastic(), and ${shown(loaded)} is none; load it with that, or give its directory or its id on the Hub.`,
   );
 }
 

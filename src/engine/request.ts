@@ -97,7 +97,7 @@ export interface EngineOptions {
   readonly park?: number | undefined;
   /** Requests that wait, at most; any number unless told. More are refused as 'overloaded'. */
   readonly waiting?: number | undefined;
-  /** What the caches of requests keep, and how much of it, where these do not say: 'snapkv' and 0.2 unless told. */
+  /** What the caches of requests keep, and how much of it, where these do not say: 'elastic-plus' and 0.2 unless told. */
   readonly policy?: PolicySpec | CachePolicy | undefined;
   readonly budget?: Budget | undefined;
 }

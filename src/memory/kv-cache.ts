@@ -37,7 +37,8 @@ export class KVCache {
   #padding = 0;
 
   /** @throws ElasticCacheError 'invalid-budget', 'invalid-policy' or 'invalid-shape' */
-  constructor({ policy, budget, ...shape }: KVCacheOptions) {
+  constructor(options: KVCacheOptions) {
+    const { policy, budget, ...shape } = Object(options) as KVCacheOptions;
     this.policy = checkPolicy(policy);
     this.budget = checkBudget(budget);
     const whole = wholeShape(shape);

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, shown } from '../errors.js';
 
 const demo = new URL('../../demo-model/', import.meta.url);
 
@@ -19,7 +19,10 @@ export function embeddedModel(): string {
  */
 export function embeddedImage(scene: number): string {
   if (!(Number.isInteger(scene) && scene >= 1 && scene <= 10)) {
-    throw new ElasticCacheError('invalid-option', `there is no scene ${scene}; choose one from 1 to 10.`);
+    throw new ElasticCacheError(
+      'invalid-option',
+      `there is no scene ${shown(scene)}; choose one from 1 to 10.`,
+    );
   }
   return inPackage(`samples/${String(scene).padStart(2, '0')}.png`);
 }

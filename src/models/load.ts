@@ -1,6 +1,6 @@
 import type { PretrainedConfig } from '@huggingface/transformers';
 import * as transformers from '@huggingface/transformers';
-import { ElasticCacheError, reasonOf } from '../errors.js';
+import { ElasticCacheError, reasonOf, shown } from '../errors.js';
 import type { TokenInput } from '../graph/decoder.js';
 import { refuseUnknown } from '../options.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
@@ -57,7 +57,7 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   if (typeof idOrDirectory !== 'string') {
     throw new ElasticCacheError(
       'invalid-option',
-      `the model is ${String(idOrDirectory)}; give its directory, or its id on the Hub (owner/name).`,
+      `the model is ${shown(idOrDirectory)}; give its directory, or its id on the Hub (owner/name).`,
     );
   }
   if (options.progress_callback !== undefined && typeof options.progress_callback !== 'function') {

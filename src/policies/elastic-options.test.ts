@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { driven } from '../../test/cache/driven.js';
 import { NaiveCache } from '../../test/cache/naive-cache.js';
-import { contents, play, settings } from '../../test/cache/play.js';
+import { contents, optionsIn, play, settings } from '../../test/cache/play.js';
 import { observedBy } from '../../test/policies/conformance.js';
 import { naiveRanked } from '../../test/policies/naive-ranked.js';
 import type { Budget } from '../cache/budget.js';
@@ -16,7 +16,7 @@ import { createPolicy } from './registry.js';
 /** A cache of the paper's policy; options of the policy that make no difference beside the others do no harm here. */
 function elasticCache({ budget, layers, kvHeads, headDim, batch, ...options }: ElasticCacheOptions) {
   return new ElasticCache({
-    policy: createPolicy('elastic', options),
+    policy: createPolicy('elastic', optionsIn(options)),
     budget,
     layers,
     kvHeads,
@@ -69,7 +69,7 @@ describe('elastic with its options', () => {
       fc.property(settings, options, (setting, chosen) => {
         const { budget, shape } = setting;
         const all = { ...setting, ...chosen };
-        const policy = createPolicy('elastic', all);
+        const policy = createPolicy('elastic', optionsIn(all));
         const cache = new KVCache({ policy, budget, ...shape });
         cache.bind(shape, setting.windows);
         const script = { ...setting, ...observedBy(policy) };

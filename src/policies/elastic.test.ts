@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { driven } from '../../test/cache/driven.js';
-import { play, settings } from '../../test/cache/play.js';
+import { optionsIn, play, settings } from '../../test/cache/play.js';
 import { ElasticCache, type ElasticCacheOptions } from '../elastic-cache.js';
 import { createPolicy } from './registry.js';
 
 /** A cache of the paper's policy; options of the policy that make no difference beside the others do no harm here. */
 function elasticCache({ budget, layers, kvHeads, headDim, batch, ...options }: ElasticCacheOptions) {
   return new ElasticCache({
-    policy: createPolicy('elastic', options),
+    policy: createPolicy('elastic', optionsIn(options)),
     budget,
     layers,
     kvHeads,

@@ -1,3 +1,4 @@
+import { optionsIn } from '../../test/cache/play.js';
 import { policyCases } from '../../test/policies/conformance.js';
 import { isPreset } from './presets.js';
 import { createPolicy, policyNames } from './registry.js';
@@ -30,5 +31,5 @@ const without: Record<string, Parameters<typeof policyCases>[2]> = {
 
 // The ablations are elastic with one option changed: elastic-options.test.ts plays all combinations.
 for (const name of policyNames.filter((name) => !isPreset(name) || name === 'elastic-novelty')) {
-  policyCases(name, (options) => createPolicy(name, options), without[name]);
+  policyCases(name, (options) => createPolicy(name, optionsIn(options)), without[name]);
 }

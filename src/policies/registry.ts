@@ -1,5 +1,6 @@
 import type { CachePolicy } from '../cache/policy.js';
-import { unknown } from '../options.js';
+import { ElasticCacheError, shown } from '../errors.js';
+import { refuseUnknown, unknown } from '../options.js';
 import { elastic } from './elastic.js';
 import { elasticPlus, elasticPlusOptions } from './elastic-plus.js';
 import { elasticReference } from './elastic-reference.js';
@@ -8,7 +9,7 @@ import { h2o } from './h2o.js';
 import { h2oReference } from './h2o-reference.js';
 import { local } from './local.js';
 import { localReference } from './local-reference.js';
-import { checkOptions, invalid, optionsInForce, type PolicyOptions } from './options.js';
+import { checkOptions, invalid, OPTIONS, optionsInForce, type PolicyOptions } from './options.js';
 import { prefixkv } from './prefixkv.js';
 import { presetPolicies } from './presets.js';
 import { pyramidkv } from './pyramidkv.js';
@@ -97,9 +98,9 @@ export type PolicySpec = PolicyName | `${PolicyName}:${string}`;
 
 export const policyNames = Object.keys(policies) as PolicyName[];
 
-/** One line for help texts and docs. */
+/** One line for help texts and docs. @throws ElasticCacheError 'unknown-policy' */
 export function describePolicy(name: PolicyName): string {
-  return policies[name].description;
+  return policies[knownName(name)].description;
 }
 
 /**
@@ -114,14 +115,14 @@ export function createPolicy(
   options: PolicyOptions = {},
   idle: 'left aside' | 'refused' = 'left aside',
 ): CachePolicy {
-  const { name, options: own } = parsePolicySpec(spec);
-  if (!Object.hasOwn(policies, name)) {
-    throw unknown('unknown-policy', `policy "${name}" is unknown`, name, policyNames);
-  }
+  if (typeof spec !== 'string') throw noName(spec);
+  refuseUnknown('createPolicy', options, OPTIONS);
+  const { name: typed, options: own } = parsePolicySpec(spec);
+  const name = knownName(typed);
   const given = Object.entries({ ...options, ...own }).filter(([, value]) => value !== undefined);
   const all: PolicyOptions = Object.fromEntries(given);
   checkOptions(all);
-  const { create, reads }: Entry = policies[name as PolicyName];
+  const { create, reads }: Entry = policies[name];
   const inForce: readonly string[] = reads(all);
   const asked = Object.keys(idle === 'refused' ? all : own);
   const useless = asked.find((option) => !inForce.includes(option));
@@ -130,4 +131,17 @@ export function createPolicy(
     throw invalid(`policy "${spec}" sets ${useless}, which makes no difference to it; it takes ${takes}.`);
   }
   return { ...create(all), name: spec };
+}
+
+function knownName(name: unknown): PolicyName {
+  if (typeof name !== 'string') throw noName(name);
+  if (Object.hasOwn(policies, name)) return name as PolicyName;
+  throw unknown('unknown-policy', `policy "${name}" is unknown`, name, policyNames);
+}
+
+function noName(given: unknown): ElasticCacheError {
+  return new ElasticCacheError(
+    'unknown-policy',
+    `a policy is told by its name, such as "${DEFAULT_POLICY}"; ${shown(given)} is none.`,
+  );
 }

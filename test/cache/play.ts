@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import type { Budget } from '../../src/cache/budget.js';
 import type { CacheShape, EntryRows } from '../../src/memory/shape.js';
+import { OPTIONS, type PolicyOptions } from '../../src/policies/options.js';
 
 /** What the tests drive: the cache and its slow oracle. */
 export interface Playable {
@@ -234,5 +235,12 @@ export function contents(
     Array.from({ length: count }, (_, index) => make(index));
   return each(layers, (layer) =>
     each(batch, (row) => each(heads, (head) => cache.entries(layer, row, head))),
+  );
+}
+
+/** Those of a setting's values that are options of policies. */
+export function optionsIn(setting: PolicyOptions): PolicyOptions {
+  return Object.fromEntries(
+    Object.entries(setting).filter(([name]) => (OPTIONS as readonly string[]).includes(name)),
   );
 }

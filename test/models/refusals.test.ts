@@ -116,11 +116,11 @@ describe('what is no question, no cache and no model', () => {
     [
       'images',
       () => answer(loaded, wrong({ prompt: 'w1', images: picture(1) }), { cache: newCache() }),
-      /^images is an object of another kind; give a list, also of one image/,
+      /^images is an object of class _?RawImage; give a list, also of one image/,
     ],
     ['a cache', () => answer(loaded, { prompt: 'w1' }, wrong({})), /^cache is undefined; give one/],
     ['a model', () => chat(wrong(undefined), { cache: newCache() }), /^the model is undefined; give what/],
-    ['a system', () => chat(loaded, { cache: newCache(), system: wrong(5) }), /^system is a number/],
+    ['a system', () => chat(loaded, { cache: newCache(), system: wrong(5) }), /^system is 5; give a text/],
     ['options', () => chat(loaded, wrong(undefined)), /^chat takes its options as an object/],
     ['a directory', () => loadElastic(wrong(undefined)), /^the model is undefined; give its directory/],
     ['a target', () => convertCheckpoint(wrong({ from: 'x', dtype: 'q4' })), /^to is undefined/],

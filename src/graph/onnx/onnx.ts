@@ -1,5 +1,5 @@
 import { clone, create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
-import { ElasticCacheError, reasonOf } from '../../errors.js';
+import { ElasticCacheError, reasonOf, shown } from '../../errors.js';
 import {
   type AttributeProto,
   AttributeProto_AttributeType,
@@ -36,6 +36,12 @@ export const MICROSOFT = 'com.microsoft';
  * @throws ElasticCacheError 'invalid-model' when the bytes are not a whole ONNX model.
  */
 export function parseModel(bytes: Uint8Array): Model {
+  if (!(bytes instanceof Uint8Array)) {
+    throw new ElasticCacheError(
+      'invalid-model',
+      `an ONNX model is read from its bytes, as a Uint8Array; ${shown(bytes)} is none.`,
+    );
+  }
   let model: Model;
   try {
     model = fromBinary(ModelProtoSchema, bytes);
@@ -60,6 +66,7 @@ export function parseModel(bytes: Uint8Array): Model {
  * @throws ElasticCacheError 'invalid-model' when it cannot be written, for instance above the 2 GB of protobuf.
  */
 export function serializeModel(model: Model): Uint8Array<ArrayBuffer> {
+  refuseNoModel(model);
   try {
     return toBinary(ModelProtoSchema, model);
   } catch (cause) {
@@ -71,8 +78,9 @@ export function serializeModel(model: Model): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** A deep copy: changing it leaves the original alone. */
+/** A deep copy: changing it leaves the original alone. @throws ElasticCacheError 'invalid-model' */
 export function cloneModel(model: Model): Model {
+  refuseNoModel(model);
   return clone(ModelProtoSchema, model);
 }
 
@@ -97,6 +105,15 @@ export function createTensor(init: MessageInitShape<typeof TensorProtoSchema>): 
  * @throws ElasticCacheError 'invalid-model' when there is none.
  */
 export function graphOf(model: Model): Graph {
+  refuseNoModel(model);
   if (!model.graph) throw new ElasticCacheError('invalid-model', 'The ONNX model holds no graph.');
   return model.graph;
+}
+
+function refuseNoModel(model: Model): void {
+  if (Object(model).$typeName === ModelProtoSchema.typeName) return;
+  throw new ElasticCacheError(
+    'invalid-model',
+    `an ONNX model is what parseModel() or readSkeleton() returns; ${shown(model)} is none.`,
+  );
 }

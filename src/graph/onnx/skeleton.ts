@@ -1,3 +1,4 @@
+import { ElasticCacheError, shown } from '../../errors.js';
 import type { ByteSource } from './byte-source.js';
 import { DataType, type Model, parseModel } from './onnx.js';
 import { ByteWriter, damagedModel, type Field, WireReader } from './wire.js';
@@ -34,6 +35,13 @@ const DEEPEST = 100;
  * @throws ElasticCacheError 'invalid-model' with the offset and the reason when the file is truncated or damaged.
  */
 export async function readSkeleton(source: ByteSource, location: string): Promise<Model> {
+  const { size, read } = Object(source) as Partial<ByteSource>;
+  if (!Number.isSafeInteger(size) || typeof read !== 'function' || typeof location !== 'string') {
+    throw new ElasticCacheError(
+      'invalid-model',
+      `readSkeleton() takes a source of bytes, { size, read() }, and the name of the file; ${shown(source)} and ${shown(location)} are not these.`,
+    );
+  }
   const reader = new WireReader(source);
   return parseModel(await skeletonOf(reader, 'model', 0, source.size, location, 0));
 }

@@ -1,9 +1,9 @@
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError, shown } from '../../errors.js';
 import { encode, type Inputs } from '../families/family.js';
 import { familyOf, imageTokensOf } from '../families/registry.js';
 import { imageInputs } from '../images/image-inputs.js';
 import type { LoadedModel, LoadedVisionModel } from '../loaded-model.js';
-import { checkQuestion, type Question } from './question.js';
+import { checkLoaded, checkQuestion, type Question } from './question.js';
 import { promptText } from './template/prompt-text.js';
 
 export type { Inputs } from '../families/family.js';
@@ -16,6 +16,7 @@ export type { Question } from './question.js';
  *   image, and what {@link readImage} throws
  */
 export async function prepareInputs(loaded: LoadedModel, question: Question): Promise<Inputs> {
+  checkLoaded(loaded);
   checkQuestion('prepareInputs', question);
   const { images = [], prompt, system } = question;
   const family = familyOf(loaded.model.config.model_type);
@@ -37,8 +38,18 @@ export function readingImages(loaded: LoadedModel): LoadedVisionModel {
   );
 }
 
-/** How many tokens of a prompt stand after its last image, the question and what introduces the answer; all without one. */
-export function tokensAfterImage({ model }: LoadedModel, { input_ids }: Inputs): number {
-  const ids = input_ids.data as BigInt64Array;
-  return ids.length - 1 - ids.findLastIndex(imageTokensOf(model) ?? (() => false));
+/**
+ * How many tokens of a prompt stand after its last image, the question and what introduces the answer; all without one.
+ * @throws ElasticCacheError 'invalid-option' for what is no loaded model, 'invalid-prompt' for inputs without tokens
+ */
+export function tokensAfterImage(loaded: LoadedModel, inputs: Pick<Inputs, 'input_ids'>): number {
+  checkLoaded(loaded);
+  const ids: unknown = Object(Object(inputs).input_ids).data;
+  if (!(ids instanceof BigInt64Array)) {
+    throw new ElasticCacheError(
+      'invalid-prompt',
+      `the inputs are ${shown(inputs)} without input_ids; give what prepareInputs() returned, awaited.`,
+    );
+  }
+  return ids.length - 1 - ids.findLastIndex(imageTokensOf(loaded.model) ?? (() => false));
 }

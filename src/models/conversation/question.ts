@@ -1,4 +1,4 @@
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError, shown } from '../../errors.js';
 import { KVCache } from '../../memory/kv-cache.js';
 import { refuseUnknown } from '../../options.js';
 import type { ImageSource } from '../images/image-source.js';
@@ -22,29 +22,34 @@ export function checkQuestion(where: string, question: Question): void {
   refuseUnknown(where, question ?? null, ['images', 'prompt', 'system']);
   const { images = [], prompt, system } = question;
   if (typeof prompt !== 'string') {
-    throw new ElasticCacheError('invalid-prompt', `prompt is ${kindOf(prompt)}; give a text.`);
+    throw new ElasticCacheError('invalid-prompt', `prompt is ${shown(prompt)}; give a text.`);
   }
   refuseOtherSystem(system);
   if (!Array.isArray(images)) {
     throw new ElasticCacheError(
       'invalid-option',
-      `images is ${kindOf(images)}; give a list, also of one image, such as images: [image].`,
+      `images is ${shown(images)}; give a list, also of one image, such as images: [image].`,
     );
   }
 }
 
+/** @throws ElasticCacheError 'invalid-option' for what is no loaded model */
+export function checkLoaded(loaded: LoadedModel): void {
+  const { model, tokenizer } = Object(loaded) as Partial<LoadedModel>;
+  if (model?.config && typeof model.generate === 'function' && typeof tokenizer === 'function') return;
+  throw new ElasticCacheError(
+    'invalid-option',
+    `the model is ${shown(loaded)}; give what loadElastic() returned, whole and awaited.`,
+  );
+}
+
 /** Refuses what is no loaded model, no cache, or no text for what the model is told. @throws ElasticCacheError 'invalid-option' */
 export function checkConversation(loaded: LoadedModel, cache: KVCache, system: string | undefined): void {
-  if (!Object(loaded).model) {
-    throw new ElasticCacheError(
-      'invalid-option',
-      `the model is ${kindOf(loaded)}; give what loadElastic() returned, whole and awaited.`,
-    );
-  }
+  checkLoaded(loaded);
   if (!(cache instanceof KVCache)) {
     throw new ElasticCacheError(
       'invalid-option',
-      `cache is ${kindOf(cache)}; give one, such as new ElasticCache({ budget: 0.2 }).`,
+      `cache is ${shown(cache)}; give one, such as new ElasticCache({ budget: 0.2 }).`,
     );
   }
   refuseOtherSystem(system);
@@ -52,10 +57,5 @@ export function checkConversation(loaded: LoadedModel, cache: KVCache, system: s
 
 function refuseOtherSystem(system: unknown): void {
   if (system === undefined || typeof system === 'string') return;
-  throw new ElasticCacheError('invalid-option', `system is ${kindOf(system)}; give a text.`);
-}
-
-function kindOf(value: unknown): string {
-  if (value === undefined || value === null) return String(value);
-  return typeof value === 'object' ? 'an object of another kind' : `a ${typeof value}`;
+  throw new ElasticCacheError('invalid-option', `system is ${shown(system)}; give a text.`);
 }
