@@ -36,7 +36,7 @@ export function checkQuestion(where: string, question: Question): void {
 /** @throws ElasticCacheError 'invalid-option' for what is no loaded model */
 export function checkLoaded(loaded: LoadedModel): void {
   const { model, tokenizer } = Object(loaded) as Partial<LoadedModel>;
-  if (model?.config && typeof model.generate === 'function' && typeof tokenizer === 'function') return;
+  if (model?.config && typeof tokenizer === 'function') return;
   throw new ElasticCacheError(
     'invalid-option',
     `the model is ${shown(loaded)}; give what loadElastic() returned, whole and awaited.`,
