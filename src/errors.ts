@@ -3,6 +3,7 @@ export type ErrorCode =
   | 'aborted'
   | 'context-full'
   | 'download-failed'
+  | 'fatal-request'
   | 'invalid-budget'
   | 'invalid-checkpoint'
   | 'invalid-data'

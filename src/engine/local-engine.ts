@@ -4,8 +4,9 @@ import { ElasticCacheError, shown } from '../errors.js';
 import { KVCache } from '../memory/kv-cache.js';
 import { kindOf, roomPromised } from '../memory/lane-pool.js';
 import { bytesPerEntry, checkShape } from '../memory/shape.js';
-import type { Inputs } from '../models/conversation/prepare-inputs.js';
+import { type Inputs, plainInputs } from '../models/conversation/prepare-inputs.js';
 import { replyTo } from '../models/conversation/reply.js';
+import { contextLength, refuseLonger } from '../models/generation/context-end.js';
 import type { TokenLogprobs } from '../models/generation/log-probabilities.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { refuseUnknown } from '../options.js';
@@ -23,6 +24,7 @@ import {
   type EngineOptions,
   type EngineRequest,
   type EngineStats,
+  type ModelFacts,
   REQUEST_OPTIONS,
 } from './request.js';
 
@@ -36,6 +38,9 @@ const PER_PRIORITY = 10_000;
 
 /** Answers many requests at once on one model, in this thread. */
 export class LocalEngine implements Engine {
+  readonly model: ModelFacts;
+  readonly ended: Promise<void>;
+  #end = () => {};
   readonly #session: ElasticSession;
   readonly #passes: Passes;
   readonly #admission: Admission;
@@ -63,6 +68,15 @@ export class LocalEngine implements Engine {
     if (memory !== Number.POSITIVE_INFINITY) checkNumber('memory', memory, 1);
     if (waiting !== Number.POSITIVE_INFINITY) checkNumber('waiting', waiting, 0);
     checkNumber('park', park, 0);
+    const { config } = loaded.model;
+    this.model = {
+      type: String(config.model_type),
+      readsImages: loaded.processor !== undefined,
+      contextLength: contextLength(config),
+    };
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
     this.#session = sessionOf(loaded);
     this.#parking = new Parking(loaded, park);
     this.#passes = new Passes(this.#session.decoder);
@@ -114,6 +128,7 @@ export class LocalEngine implements Engine {
   async close(): Promise<void> {
     this.#ended.abort();
     await this.drain();
+    this.#end();
   }
 
   async #serve(
@@ -131,6 +146,7 @@ export class LocalEngine implements Engine {
     }
     const {
       messages,
+      prompt,
       inputs: given,
       policy: _policy,
       budget: _budget,
@@ -141,8 +157,9 @@ export class LocalEngine implements Engine {
     const start = performance.now();
     const rank = start - priority * PER_PRIORITY;
     const fresh = this.#cacheFor(request);
-    const inputs = await this.#inputsOf(messages, given);
+    const inputs = await this.#inputsOf(messages, prompt, given);
     const promptTokens = inputs.input_ids.dims[1]!;
+    refuseLonger(promptTokens, this.model.contextLength);
     const need = this.#needOf(fresh, promptTokens, settings.maxNewTokens ?? LONGEST);
     this.#admission.refuseNever(need);
     onPrepared();
@@ -198,16 +215,20 @@ export class LocalEngine implements Engine {
     return policy;
   }
 
-  #inputsOf(messages: EngineRequest['messages'], given: Inputs | undefined): Promise<Inputs> {
-    if ((messages === undefined) === (given === undefined)) {
+  async #inputsOf(
+    messages: EngineRequest['messages'],
+    prompt: string | undefined,
+    given: Inputs | undefined,
+  ): Promise<Inputs> {
+    if ([messages, prompt, given].filter((each) => each !== undefined).length !== 1) {
       throw new ElasticCacheError(
         'invalid-option',
-        'a request is messages or inputs, one of these; give either.',
+        'a request is messages, a prompt or inputs, one of these; give one.',
       );
     }
-    return given
-      ? Promise.resolve(given)
-      : messageInputs(this.loaded, messages!, (before, text) => this.#parking.saidTo(before, text));
+    if (given) return given;
+    if (prompt !== undefined) return plainInputs(this.loaded, prompt);
+    return messageInputs(this.loaded, messages!, (before, text) => this.#parking.saidTo(before, text));
   }
 
   #likelihoods(tell: (event: EngineEvent) => void): (logprobs: TokenLogprobs) => void {

@@ -6,9 +6,11 @@ import { type FinishReason, REPLY_SETTINGS, type ReplySettings } from '../models
 import type { PolicySpec } from '../policies/registry.js';
 import type { Message } from './messages.js';
 
-/** What an engine is asked: a conversation that ends with a user's turn, or a model's inputs. */
+/** What an engine is asked: a conversation that ends with a user's turn, a text to go on with, or a model's inputs. */
 export interface EngineRequest extends ReplySettings {
   readonly messages?: readonly Message[] | undefined;
+  /** Instead of messages: a text that the model goes on with as it stands, without a chat template. */
+  readonly prompt?: string | undefined;
   /** Instead of messages: what `prepareInputs()` makes. */
   readonly inputs?: Inputs | undefined;
   /** Tells how likely each new token was, and so many of the likeliest instead: 0 to 20. Nothing is told without it. */
@@ -22,6 +24,7 @@ export interface EngineRequest extends ReplySettings {
 
 export const REQUEST_OPTIONS = [
   'messages',
+  'prompt',
   'inputs',
   'policy',
   'budget',
@@ -73,6 +76,15 @@ export interface EngineStats {
   readonly bytesParked: number;
 }
 
+/** What is known of the model that an engine runs. */
+export interface ModelFacts {
+  /** As its config names it, such as `llava`. */
+  readonly type: string;
+  readonly readsImages: boolean;
+  /** The longest text that it takes, in tokens; undefined where its config does not say. */
+  readonly contextLength: number | undefined;
+}
+
 export interface Engine {
   /**
    * Takes a request, and tells what comes of it. It runs when its turn has come, whether somebody listens or not; who stops listening ends it, as its signal does.
@@ -82,6 +94,9 @@ export interface Engine {
    */
   add(request: EngineRequest): AsyncGenerator<EngineEvent, void, undefined>;
   readonly stats: EngineStats;
+  readonly model: ModelFacts;
+  /** Settled when it answers no more: well after it was closed, and with what went wrong where its model was lost and could not be loaded again. */
+  readonly ended: Promise<void>;
   /** Takes no more requests, and waits until those that it has are answered. */
   drain(): Promise<void>;
   /** Takes no more requests, ends those that it has, and waits until they are over. A model that it loaded itself is let go; one that it was given stays loaded. */

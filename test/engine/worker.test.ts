@@ -128,7 +128,7 @@ describe('a worker that dies', () => {
     });
     const engine = await open(spawn);
     const { error } = await heard(engine.add(asking('w1', { seed: 666 })));
-    expect(error).toMatchObject({ code: 'worker-died', message: expect.stringContaining('Two workers') });
+    expect(error).toMatchObject({ code: 'fatal-request', message: expect.stringContaining('Two workers') });
     const other = await heard(engine.add(asking('w1')));
     expect([made.length, other.error]).toEqual([3, undefined]);
     await engine.close();

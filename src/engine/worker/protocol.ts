@@ -1,6 +1,6 @@
 import { ElasticCacheError, type ErrorCode, reasonOf } from '../../errors.js';
 import type { LoadOptions } from '../../models/load.js';
-import type { EngineEvent, EngineOptions, EngineRequest, EngineStats } from '../request.js';
+import type { EngineEvent, EngineOptions, EngineRequest, EngineStats, ModelFacts } from '../request.js';
 
 /**
  * What goes between an engine and the worker that its model runs in. Every message can be cloned: a process of Node and a worker of a browser carry the same.
@@ -22,7 +22,7 @@ export type Command =
 
 /** From the worker. */
 export type Report =
-  | { type: 'opened' }
+  | { type: 'opened'; model: ModelFacts }
   | { type: 'failed'; error: PlainError }
   | { type: 'progress'; event: unknown }
   /** Nothing is left to do for a request before it runs. */

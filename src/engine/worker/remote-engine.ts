@@ -1,7 +1,7 @@
 import { ElasticCacheError } from '../../errors.js';
 import { portable } from '../../models/portable.js';
 import { answered } from '../answered.js';
-import type { Engine, EngineEvent, EngineRequest, EngineStats } from '../request.js';
+import type { Engine, EngineEvent, EngineRequest, EngineStats, ModelFacts } from '../request.js';
 import { errorOf, type Opening, type Report, type WorkerPort } from './protocol.js';
 
 /** Workers that one request may take down before it is refused. */
@@ -24,6 +24,7 @@ interface Pending {
  * that waited go on. A request that two workers died of before it ran is refused.
  */
 export class RemoteEngine implements Engine {
+  readonly ended: Promise<void>;
   readonly #pending = new Map<number, Pending>();
   readonly #serving = new Set<Promise<void>>();
   #port!: WorkerPort;
@@ -32,13 +33,25 @@ export class RemoteEngine implements Engine {
   #isOpen = false;
   #opened!: { resolve: () => void; reject: (error: Error) => void };
   #closing: (() => void) | undefined;
+  #end!: { resolve: () => void; reject: (error: Error) => void };
+  #model!: ModelFacts;
   #last: EngineStats = { waiting: 0, running: 0, bytesPromised: 0, bytesAllocated: 0, bytesParked: 0 };
   #next = 0;
 
   private constructor(
     private readonly spawn: () => WorkerPort,
     private readonly opening: Opening,
-  ) {}
+  ) {
+    this.ended = new Promise((resolve, reject) => {
+      this.#end = { resolve, reject };
+    });
+    // Who does not ask is told by the requests that fail.
+    this.ended.catch(() => {});
+  }
+
+  get model(): ModelFacts {
+    return this.#model;
+  }
 
   /** @throws ElasticCacheError what loading the model throws, and making the engine */
   static async open(spawn: () => WorkerPort, opening: Opening): Promise<RemoteEngine> {
@@ -98,6 +111,7 @@ export class RemoteEngine implements Engine {
       await closed;
     }
     await this.#port.end();
+    this.#end.resolve();
   }
 
   /** Makes a worker, and has it load the model. */
@@ -126,6 +140,7 @@ export class RemoteEngine implements Engine {
       this.#opened.reject(errorOf(report.error));
     } else if (report.type === 'opened') {
       this.#isOpen = true;
+      this.#model = report.model;
       this.#opened.resolve();
       if (this.#pending.size === 0) this.#port.keep(false);
       for (const pending of this.#pending.values()) this.#send(pending);
@@ -185,13 +200,14 @@ export class RemoteEngine implements Engine {
     this.#closed = true;
     this.#isOpen = false;
     this.#opened.reject(error);
+    this.#end.reject(error);
     for (const { end } of [...this.#pending.values()]) end(error);
   }
 }
 
 function died(reason: string, byRequest: boolean): ElasticCacheError {
   return new ElasticCacheError(
-    'worker-died',
+    byRequest ? 'fatal-request' : 'worker-died',
     byRequest
       ? `Two workers died while they prepared this request (${reason}); it is not tried again.`
       : `The worker that the model ran in died (${reason}); ask again.`,

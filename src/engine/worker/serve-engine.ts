@@ -43,7 +43,7 @@ export function serveEngine(port: Port<Report, Command>): void {
   port.listen((command) => {
     if (command.type === 'open') {
       open(command).then(
-        () => port.send({ type: 'opened' }),
+        () => port.send({ type: 'opened', model: engine.model }),
         (cause: unknown) => port.send({ type: 'failed', error: plainError(cause) }),
       );
     } else if (command.type === 'add') void answer(command.id, command.request);

@@ -28,6 +28,23 @@ export async function prepareInputs(loaded: LoadedModel, question: Question): Pr
   return encode(loaded, family.textOnly?.(loaded, text) ?? text);
 }
 
+/**
+ * Makes a model's inputs of a text as it stands, without a chat template: what the model is to go on with.
+ * @throws ElasticCacheError `invalid-prompt` for one without tokens, or with a place for an image
+ */
+export function plainInputs(loaded: LoadedModel, text: string): Inputs {
+  if (typeof text !== 'string') throw new ElasticCacheError('invalid-prompt', 'The prompt is no text.');
+  const inputs = encode(loaded, text);
+  const ids = inputs.input_ids.data as BigInt64Array;
+  if (ids.length === 0) throw new ElasticCacheError('invalid-prompt', 'The prompt is empty; give some text.');
+  const isImage = imageTokensOf(loaded.model);
+  if (!isImage || !ids.some(isImage)) return inputs;
+  throw new ElasticCacheError(
+    'invalid-prompt',
+    'The prompt has a token that stands for an image, and comes without one; ask with messages.',
+  );
+}
+
 /** The same model, which reads images. @throws ElasticCacheError `invalid-prompt` for one of text alone */
 export function readingImages(loaded: LoadedModel): LoadedVisionModel {
   const { model, processor } = loaded;

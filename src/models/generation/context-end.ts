@@ -33,12 +33,16 @@ export function untilFull(
   mask: Tensor | undefined,
 ): StoppingCriteria {
   const length = Math.max(tokens?.dims[1] ?? 0, mask?.dims[1] ?? 0);
-  if (length > longest) {
-    throw new ElasticCacheError(
-      'context-full',
-      `The text has ${length} tokens and this model takes ${longest} at most, whatever its cache keeps of them; shorten it, or begin another conversation.`,
-    );
-  }
+  refuseLonger(length, longest);
   // A new token is told before the cache sees it.
   return new Until((rows) => rows.map(() => cache.seen >= longest));
+}
+
+/** @throws ElasticCacheError 'context-full' for a text that is longer than the model takes, where it is known how much that is */
+export function refuseLonger(tokens: number, longest: number | undefined): void {
+  if (longest === undefined || tokens <= longest) return;
+  throw new ElasticCacheError(
+    'context-full',
+    `The text has ${tokens} tokens and this model takes ${longest} at most, whatever its cache keeps of them; shorten it, or begin another conversation.`,
+  );
 }
