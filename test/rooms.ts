@@ -37,7 +37,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     does: 'many sequences at once',
     imports: ['cache', 'memory', 'policies', 'runtime', 'models'],
   },
-  server: { does: "OpenAI's API", imports: ['engine'] },
+  server: { does: "OpenAI's API", imports: ['cache', 'models', 'engine'] },
   scenes: { does: 'what the demo model sees', imports: [] },
   convert: { does: 'checkpoints to ONNX', imports: ['graph'] },
   eval: {

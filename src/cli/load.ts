@@ -12,11 +12,21 @@ export interface ModelOptions {
 }
 
 /** Loads a model and tells how far its download is. */
-export async function loadWithProgress(
+export function loadWithProgress(
+  model: string,
+  options: ModelOptions,
+  progress: Progress,
+): Promise<LoadedModel> {
+  return withLoadProgress(model, options, progress, (load) => loadElastic(model, load));
+}
+
+/** Does what loads a model, with the options that it is loaded with, and tells how far its download is. */
+export function withLoadProgress<T>(
   model: string,
   { dtype, device, chunk }: ModelOptions,
   progress: Progress,
-): Promise<LoadedModel> {
+  run: (load: LoadOptions) => Promise<T>,
+): Promise<T> {
   return progress.stage(`loading ${model}`, () => {
     const files = new Map<string, { loaded: number; total: number }>();
     const options: LoadOptions = {
@@ -31,6 +41,6 @@ export async function loadWithProgress(
     if (dtype !== undefined) options.dtype = dtype as Dtype;
     if (device !== undefined) options.device = device;
     if (chunk !== undefined) options.chunk = chunk;
-    return loadElastic(model, options);
+    return run(options);
   });
 }

@@ -28,6 +28,7 @@ import {
   parseQuestion,
   parseSplit,
 } from './options/option-values.js';
+import { serveCommand } from './options/serve-options.js';
 import { CHAT_COMMANDS } from './terminal/chat-commands.js';
 import { version } from './version.js';
 
@@ -227,6 +228,8 @@ export function createProgram(): Command {
     .option('--on-error <skip|stop>', 'what becomes of a broken record', parseOnError, 'stop')
     .option('--json', 'the summary as one JSON object on stdout')
     .action(async (options) => (await import('./commands/eval.js')).evaluate(options));
+
+  serveCommand(command).action(async (options) => (await import('./commands/serve.js')).serve(options));
 
   command(
     'inspect',

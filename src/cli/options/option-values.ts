@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Budget } from '../../cache/budget.js';
+import { type NamedBudget, parseBudget } from '../../cache/budget-name.js';
 import { ElasticCacheError } from '../../errors.js';
 import { PROTOCOLS } from '../../eval/data/protocol.js';
 import { SPLITS } from '../../eval/data/split.js';
@@ -7,32 +7,9 @@ import { METRICS, type Metric } from '../../eval/metrics/names.js';
 import { createPolicy } from '../../policies/registry.js';
 import { isPolicyFile } from './policy-file.js';
 
-const BUDGET_FORMS =
-  'give a share of the tokens above 0 and at most 1 such as 0.2, tokens such as 256tokens, or memory such as 64mb';
+export { type NamedBudget, parseBudget };
+
 const UNITS = { kb: 1e3, mb: 1e6, gb: 1e9 };
-
-/** A budget as tables name it and as the cache takes it. */
-export interface NamedBudget {
-  name: string;
-  budget: Budget;
-}
-
-/** `0.2`, `256tokens` or `64mb`. */
-export function parseBudget(value: string): NamedBudget {
-  const match = /^(\d*\.?\d+(?:e-?\d+)?)(tokens|kb|mb|gb)?$/i.exec(value.trim());
-  const amount = match ? Number(match[1]) : Number.NaN;
-  const unit = match?.[2]?.toLowerCase();
-  // However it was typed: results are found again by it.
-  const name = `${amount}${unit ?? ''}`;
-  if (unit === undefined) {
-    if (amount > 0 && amount <= 1) return { name, budget: amount };
-  } else if (unit === 'tokens') {
-    if (Number.isSafeInteger(amount) && amount > 0) return { name, budget: { tokens: amount } };
-  } else if (amount > 0) {
-    return { name, budget: { bytes: amount * UNITS[unit as keyof typeof UNITS] } };
-  }
-  throw new ElasticCacheError('invalid-budget', `budget "${value}" is none: ${BUDGET_FORMS}.`);
-}
 
 export function parseBudgets(value: string): NamedBudget[] {
   return distinct(listOf(value, 'budgets').map(parseBudget), ({ budget }) => budget);
@@ -129,6 +106,37 @@ export function listOf(value: string, option: string): string[] {
 
 export const countOf = (option: string) =>
   checked(option, z.string().regex(/^\d+$/).transform(Number).pipe(z.int().min(1)), 'a whole number from 1');
+
+/** Bytes as they are typed: `32mb`. */
+export const bytesOf = (option: string) =>
+  checked(
+    option,
+    z
+      .string()
+      .regex(/^(\d+(\.\d+)?)(kb|mb|gb)$|^0$/i)
+      .transform((value) => {
+        const [, amount = '0', unit = 'kb'] = /^([\d.]+)(kb|mb|gb)?$/i.exec(value) ?? [];
+        return Math.round(Number(amount) * UNITS[unit.toLowerCase() as keyof typeof UNITS]);
+      }),
+    'an amount of memory such as 64mb (kb, mb, gb), or 0',
+  );
+
+export const parsePort = checked(
+  'port',
+  z.string().regex(/^\d+$/).transform(Number).pipe(z.int().max(65535)),
+  'a whole number from 0 (any that is free) to 65535',
+);
+
+export const wholeFrom0 = (option: string) =>
+  checked(option, z.string().regex(/^\d+$/).transform(Number).pipe(z.int().min(0)), 'a whole number from 0');
+
+/** Adds one more origin of pages. */
+export function collectOrigin(value: string, origins: readonly string[] = []): string[] {
+  if (value === '*' || /^https?:\/\/[^/]+$/.test(value)) return [...origins, value];
+  throw invalid(
+    `--cors "${value}" is no origin of pages; give one such as https://chat.example.org, or * for all.`,
+  );
+}
 
 export const parseLayer = checked(
   'layer',

@@ -1,0 +1,32 @@
+import { ElasticCacheError } from '../errors.js';
+import type { Budget } from './budget.js';
+
+const FORMS =
+  'give a share of the tokens above 0 and at most 1 such as 0.2, tokens such as 256tokens, or memory such as 64mb';
+const UNITS = { kb: 1e3, mb: 1e6, gb: 1e9 };
+
+/** A budget as tables name it and as the cache takes it. */
+export interface NamedBudget {
+  name: string;
+  budget: Budget;
+}
+
+/**
+ * `0.2`, `256tokens` or `64mb`.
+ * @throws ElasticCacheError 'invalid-budget'
+ */
+export function parseBudget(value: string): NamedBudget {
+  const match = /^(\d*\.?\d+(?:e-?\d+)?)(tokens|kb|mb|gb)?$/i.exec(value.trim());
+  const amount = match ? Number(match[1]) : Number.NaN;
+  const unit = match?.[2]?.toLowerCase();
+  // However it was typed: results are found again by it.
+  const name = `${amount}${unit ?? ''}`;
+  if (unit === undefined) {
+    if (amount > 0 && amount <= 1) return { name, budget: amount };
+  } else if (unit === 'tokens') {
+    if (Number.isSafeInteger(amount) && amount > 0) return { name, budget: { tokens: amount } };
+  } else if (amount > 0) {
+    return { name, budget: { bytes: amount * UNITS[unit as keyof typeof UNITS] } };
+  }
+  throw new ElasticCacheError('invalid-budget', `budget "${value}" is none: ${FORMS}.`);
+}

@@ -1,0 +1,72 @@
+import type { Command } from 'commander';
+import { budgetOption, examples, modelOptions, parsed, policyOption } from './command-options.js';
+import { bytesOf, collectOrigin, countOf, parsePort, wholeFrom0 } from './option-values.js';
+
+const NOTES = `
+Endpoints:
+  POST /v1/chat/completions, POST /v1/completions, GET /v1/models: OpenAI's API, streamed or whole
+  /status, /docs, /health, /ready, /metrics (Prometheus)
+
+A file of API keys has one a line, with what it is called and what it may:
+  sk-one-long-secret   name=alice at-once=4 per-minute=60
+`;
+
+/** What `serve` takes. @param command makes a command of a name, a description and its help */
+export function serveCommand(command: (name: string, description: string, help: string) => Command): Command {
+  return modelOptions(
+    command(
+      'serve',
+      "serve a model to many users at once, with OpenAI's API",
+      examples(
+        'serve',
+        'serve --model onnx-community/Qwen2-VL-2B-Instruct --dtype q4 --budget 512tokens --lanes 8',
+        'serve --host 0.0.0.0 --api-keys keys.txt --memory 8gb',
+      ) + NOTES,
+    ),
+  )
+    .option(
+      '--host <address>',
+      'where it listens: this machine alone unless told, 0.0.0.0 for all',
+      '127.0.0.1',
+    )
+    .addOption(parsed('--port <number>', '0 for any that is free', '8000', parsePort))
+    .option('--lanes <count>', 'answers that run at once', countOf('lanes'), 8)
+    .addOption(budgetOption('how much the cache of an answer may hold, where a request does not say'))
+    .addOption(policyOption())
+    .option(
+      '--memory <size>',
+      'for the caches of all that runs, such as 4gb (default: as they need)',
+      bytesOf('memory'),
+    )
+    .addOption(
+      parsed(
+        '--park <size>',
+        'for answered conversations, which go on from there; 0 for none',
+        '128mb',
+        bytesOf('park'),
+      ),
+    )
+    .option('--waiting <count>', 'answers that wait for a lane; more are refused', wholeFrom0('waiting'), 64)
+    .option('--waiting-seconds <count>', 'how long one waits', countOf('waiting-seconds'), 60)
+    .option(
+      '--deadline <seconds>',
+      'how long an answer may take, its waiting included',
+      countOf('deadline'),
+      600,
+    )
+    .option(
+      '--max-new-tokens <count>',
+      'longest answer where a request does not say',
+      countOf('max-new-tokens'),
+      1024,
+    )
+    .addOption(parsed('--max-body <size>', 'of a request, its images included', '32mb', bytesOf('max-body')))
+    .option('--max-images <count>', 'of a request', countOf('max-images'), 16)
+    .option('--allow-remote-images', 'fetch images from the internet, never from private networks')
+    .option('--api-keys <file>', 'who may ask; anybody who reaches the server unless told')
+    .option(
+      '--cors <origin>',
+      'pages that may ask, such as https://chat.example.org; again for more',
+      collectOrigin,
+    );
+}

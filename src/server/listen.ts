@@ -1,0 +1,60 @@
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createAdaptorServer } from '@hono/node-server';
+import { ElasticCacheError, reasonOf } from '../errors.js';
+import type { App } from './app.js';
+
+/** Milliseconds for the head of a request, and for all of one. */
+const MOST_HEAD = 15_000;
+const MOST_REQUEST = 60_000;
+
+export interface Listening {
+  readonly port: number;
+  /** Takes no more connections, cuts those that are idle, and waits until the others are over. */
+  close(): Promise<void>;
+  /** Cuts the others as well. */
+  cut(): void;
+}
+
+/**
+ * Puts a server on a socket of Node.
+ * @param silence milliseconds in which a connection may say nothing, either way
+ * @throws ElasticCacheError 'invalid-option' for a place where none can listen
+ */
+export async function listen(
+  app: Pick<App, 'fetch'>,
+  host: string,
+  port: number,
+  silence: number,
+): Promise<Listening> {
+  const server = createAdaptorServer({ fetch: app.fetch, overrideGlobalObjects: false }) as Server;
+  server.headersTimeout = MOST_HEAD;
+  server.requestTimeout = MOST_REQUEST;
+  // A client that reads nothing is cut, since its answer is held for it.
+  server.setTimeout(silence);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => {
+      const reason =
+        (cause as NodeJS.ErrnoException).code === 'EADDRINUSE'
+          ? 'something listens there already; choose another --port'
+          : reasonOf(cause);
+      reject(
+        new ElasticCacheError(
+          'invalid-option',
+          `The server cannot listen on ${host}, port ${port}: ${reason}.`,
+          { cause },
+        ),
+      );
+    });
+    server.listen(port, host, resolve);
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+      }),
+    cut: () => server.closeAllConnections(),
+  };
+}

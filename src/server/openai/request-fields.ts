@@ -1,0 +1,129 @@
+import { z } from 'zod';
+import { ElasticCacheError } from '../../errors.js';
+import { refuseUnknown } from '../../options.js';
+
+/** Answers to one request at most. */
+export const MOST_CHOICES = 16;
+
+const StopText = z.string().min(1).max(1000);
+/** Tokens whose scores a request may change. */
+const MOST_BIASED = 1024;
+
+/** What both kinds of completions take, as OpenAI names it; `top_k`, `min_p` and `repetition_penalty` as vLLM does. */
+export const SHARED_FIELDS = {
+  model: z.string().optional().describe('The one model of this server; GET /v1/models names it.'),
+  max_tokens: z.int().min(1).optional().describe('Longest answer, in tokens.'),
+  temperature: z
+    .number()
+    .min(0)
+    .max(2)
+    .optional()
+    .describe('0, the default here, always takes the likeliest token.'),
+  top_p: z.number().gt(0).max(1).optional(),
+  top_k: z.int().min(-1).optional().describe('Draw from so many of the likeliest tokens; 0 or -1 for all.'),
+  min_p: z.number().min(0).max(1).optional(),
+  repetition_penalty: z.number().gt(0).max(10).optional(),
+  presence_penalty: z.number().min(-2).max(2).optional(),
+  frequency_penalty: z.number().min(-2).max(2).optional(),
+  logit_bias: z
+    .record(z.string().regex(/^\d{1,9}$/, 'its names are ids of tokens'), z.number().min(-100).max(100))
+    .refine((bias) => Object.keys(bias).length <= MOST_BIASED, `give ${MOST_BIASED} tokens at most`)
+    .optional()
+    .describe('Added to the scores of tokens, by their ids; -100 bans one.'),
+  seed: z.int().optional().describe('The same seed gives the same answer, whatever else runs.'),
+  stop: z
+    .union(
+      [StopText, z.array(StopText).max(16)],
+      'give a text of 1 to 1000 characters, or a list of 16 such at most',
+    )
+    .optional()
+    .describe('Texts that end the answer, which is then what comes before them.'),
+  n: z.int().min(1).max(MOST_CHOICES).optional().describe('How many answers.'),
+  stream: z.boolean().optional(),
+  stream_options: z
+    .object({ include_usage: z.boolean().optional() })
+    .optional()
+    .describe('With include_usage, the last chunk says what the answer took.'),
+  elastic: z
+    .object({
+      policy: z.string().max(200).optional().describe('What the cache keeps, such as `elastic-plus`.'),
+      budget: z
+        .union([z.number(), z.string().max(40)], 'give a number or a text')
+        .optional()
+        .describe('How much of it: 0.2, "512tokens" or "64mb".'),
+    })
+    .optional()
+    .describe(
+      'Of this server: the cache of this request. The headers x-elastic-policy and x-elastic-budget do the same.',
+    ),
+};
+
+/** Fields that change no answer here, taken and left. */
+const WITHOUT_EFFECT = [
+  ...['user', 'metadata', 'store', 'service_tier', 'safety_identifier', 'prompt_cache_key'],
+  ...['prompt_cache_retention', 'parallel_tool_calls', 'tool_choice', 'function_call'],
+];
+
+/** Fields that would change an answer, and cannot here. */
+const CANNOT: Readonly<Record<string, string>> = {
+  tools: 'Tools are not called by this server; leave tools out',
+  functions: 'Functions are not called by this server; leave functions out',
+  response_format:
+    'Answers in a given format (response_format) cannot be promised by this server; ask for it in the prompt and leave response_format out',
+  audio: 'This server gives text alone; leave audio out',
+  prediction: 'Predicted output is of no use to this server; leave prediction out',
+  web_search_options: 'This server searches nothing; leave web_search_options out',
+};
+
+/**
+ * What a body of JSON asks for, checked.
+ * @throws ElasticCacheError 'invalid-option' naming the first field that is wrong
+ */
+export function parseBody<T>(schema: z.ZodType<T> & { shape: Record<string, unknown> }, body: unknown): T {
+  const given = withoutNulls(body);
+  const { tools, functions, response_format, ...rest } = given;
+  // Clients that could call tools say that there are none.
+  const fields = { ...rest, ...wanted({ tools, functions, response_format }) };
+  const refused = Object.keys(fields).find((name) => name in CANNOT);
+  if (refused !== undefined) throw new ElasticCacheError('invalid-option', `${CANNOT[refused]}.`);
+  refuseUnknown('This request', fields, Object.keys(schema.shape), (name) => WITHOUT_EFFECT.includes(name));
+  const { success, data, error } = schema.safeParse(fields);
+  if (success) return data;
+  const [issue] = error.issues;
+  const path = pathOf(issue!.path);
+  throw new ElasticCacheError(
+    'invalid-option',
+    `${path === '' ? 'The body' : path} is wrong: ${lowered(issue!.message)}.`,
+  );
+}
+
+function withoutNulls(body: unknown): Record<string, unknown> {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      'The body of this request is no object of JSON; send one such as {"messages": [...]}.',
+    );
+  }
+  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
+}
+
+/** Of fields that cannot be, those that ask for something. */
+function wanted(fields: Record<string, unknown>): Record<string, unknown> {
+  const asksNothing = (value: unknown) =>
+    value === undefined ||
+    (Array.isArray(value) && value.length === 0) ||
+    (Object(value) as { type?: unknown }).type === 'text';
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => !asksNothing(value)));
+}
+
+/** `messages[0].content`. */
+function pathOf(path: readonly PropertyKey[]): string {
+  return path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part).slice(0, 100)}`))
+    .join('')
+    .replace(/^\./, '');
+}
+
+function lowered(message: string): string {
+  return message.charAt(0).toLowerCase() + message.slice(1);
+}
