@@ -38,6 +38,8 @@ export interface DecoderSignature {
   positionIds: 'batch-sequence' | 'three-batch-sequence' | 'absent';
   /** Present when the original took no positions and counted tokens from 0: `position_ids` must be that count. */
   countsTokens?: true;
+  /** The tokens of the longest text, where the original fails beyond it because its mask is no wider. */
+  longestText?: number;
   /** Present when it takes `text_length`. */
   textLength?: true;
   /** Inputs of the original decoder that it still needs: `num_logits_to_keep`, or `attention_mask` [B, tokens seen + S] where positions are made of it. */

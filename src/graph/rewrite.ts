@@ -229,6 +229,7 @@ function signature(
     values.map(({ name }) => name).filter((name) => !contract.has(name));
   const positions = graph.input.find((input) => input.name === contractNames.positionIds);
   const rank = positions && shapeOf(positions)?.length;
+  const longest = Math.min(...layers.map(({ longestText = Number.POSITIVE_INFINITY }) => longestText));
   return {
     layers: layers.map(({ index, queryHeads, kvHeads, headDim, window }) => ({
       index,
@@ -240,6 +241,7 @@ function signature(
     tokenInput,
     positionIds: positions ? (rank === 3 ? 'three-batch-sequence' : 'batch-sequence') : 'absent',
     ...(positions && !inputs.includes(positions.name) ? { countsTokens: true } : {}),
+    ...(Number.isFinite(longest) ? { longestText: longest } : {}),
     ...(graph.input.some(({ name }) => name === contractNames.textLength) ? { textLength: true } : {}),
     otherInputs: others(graph.input),
     otherOutputs: others(graph.output),

@@ -35,7 +35,7 @@ export function withElasticCache(
   const { generate, forward, dispose } = model;
   let disposed: ReturnType<typeof dispose> | undefined;
   const isImage = imageTokensOf(model);
-  const longest = contextLength(model.config);
+  const longest = contextLength(model.config, session.decoder.signature.longestText);
   const family = familyOf(model.config.model_type);
   family.patchModel?.(model);
   const seen = new SeenTokens();

@@ -11,7 +11,7 @@ import { measureKeyRotations } from './keys/rotation.js';
 import { SimilarKeyFinder } from './keys/similar.js';
 import { type DecoderInput, realTokens, refuseNone, type StepInput, shifted } from './new-tokens.js';
 import { type InferenceSession, Tensor } from './ort.js';
-import { refusedPass, refuseNonFinite } from './refused-steps.js';
+import { refusedPass, refuseNonFinite, refuseTooLong } from './refused-steps.js';
 import { concatSequence, gatherSequence, scatterRows, sliceSequence } from './tensors.js';
 
 const names = contractNames;
@@ -163,6 +163,7 @@ export class Decoder {
     { newTokens, positionIds, logits, signal }: DecoderInput,
   ): AsyncGenerator<void, Tensor> {
     const length = newTokens.dims[1]!;
+    refuseTooLong(cache.seenBy(row) + length, this.signature);
     const positions = shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]);
     const textLength = cache.nextPosition(row) + length;
     const kept: Tensor[] = [];
@@ -193,6 +194,7 @@ export class Decoder {
   /** One new token of every sequence, [B, 1, ..]; logits [B, 1, vocab]. A pass that fails leaves all of them as they were. @throws ElasticCacheError as {@link run} */
   async step(cache: Batch, { newTokens, positionIds }: StepInput): Promise<Tensor> {
     const rows = Array.from({ length: cache.batch }, (_, row) => row);
+    for (const row of rows) refuseTooLong(cache.seenBy(row) + 1, this.signature);
     const lengths = rows.map((row) => cache.nextPosition(row) + 1);
     const positions = shifted(
       positionIds,
@@ -226,6 +228,7 @@ export class Decoder {
 
   /** One new token of one sequence of several. */
   async stepAlone(cache: Batch, row: number, { newTokens, positionIds }: StepInput): Promise<Tensor> {
+    refuseTooLong(cache.seenBy(row) + 1, this.signature);
     const { layers, logits } = await this.pass(cache, {
       newTokens,
       positionIds: shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]),

@@ -1,5 +1,5 @@
 import { ElasticCacheError, reasonOf } from '../errors.js';
-import type { DecoderLayer } from '../graph/decoder.js';
+import type { DecoderLayer, DecoderSignature } from '../graph/decoder.js';
 import type { Tensor } from './ort.js';
 
 /** What a step gave of one layer. */
@@ -64,6 +64,21 @@ function areFinite(numbers: ArrayLike<number>): boolean {
   for (let i = 0; i < numbers.length; i++) if (!Number.isFinite(numbers[i])) return false;
   return true;
 }
+/**
+ * Refuses a text that is longer than the mask of the original is wide. The rewritten graph would run on, with a mask of ours: what the original's would show, nobody knows.
+ * @throws ElasticCacheError 'context-full'
+ */
+export function refuseTooLong(
+  tokens: number,
+  { longestText = tokens }: Pick<DecoderSignature, 'longestText'>,
+): void {
+  if (tokens <= longestText) return;
+  throw new ElasticCacheError(
+    'context-full',
+    `The text has ${tokens} tokens, and this model's decoder was exported with a mask for ${longestText} at most; shorten it, or begin another conversation, or export the model again (the ONNX Runtime GenAI model builder keeps its window).`,
+  );
+}
+
 /** What ONNX Runtime says of a text that is longer than a graph's tables. */
 const BEYOND_TABLES = /position_ids|(cos|sin)_cache|out of (data )?(bounds|range)|broadcast/i;
 

@@ -69,6 +69,11 @@ function text({ file, decoder, report, cacheBytesPerToken, operators }: Found): 
     table.toString(),
     `cache      ${cacheBytesPerToken} bytes per token over ${decoder.layers.length} layers (${decoder.stockPast})`,
     `nodes      ${report.nodesBefore}, rewritten ${report.nodesAfter}`,
+    ...(decoder.longestText === undefined
+      ? []
+      : [
+          `texts      of ${decoder.longestText} tokens at most: its mask is no wider, and the original fails beyond`,
+        ]),
     `dropped    ${report.removedInputs.join(', ') || 'no inputs'}`,
     `operators  ${operators.map(({ name, count }) => `${count} ${name}`).join(', ')}`,
     '',

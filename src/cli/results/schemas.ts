@@ -149,6 +149,11 @@ export const InspectResult = z.strictObject({
       stockPast: z.enum(['float32', 'float16']).describe('how the unmodified decoder holds them'),
       positionIds: z.enum(['batch-sequence', 'three-batch-sequence', 'absent']),
       countsTokens: z.literal(true).optional().describe('present when the original takes no positions'),
+      longestText: tokens
+        .optional()
+        .describe(
+          'the tokens of the longest text, where the original runs no longer one because its mask is no wider',
+        ),
       textLength: z.literal(true).optional().describe('present when it rotates by the length of the text'),
       otherInputs: z.array(z.string()),
       otherOutputs: z.array(z.string()),

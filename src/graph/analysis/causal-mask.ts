@@ -32,13 +32,15 @@ const TRIED: readonly Trial[] = [
 /** What is added to a score to hide it, or put in its place: -inf, the least number of a type, or at most this. */
 export const HIDDEN = -1e4;
 
-/** A window up to this long is also tried with a prompt that is longer. */
+/** A window up to this long is also tried with a prompt that is longer, and a mask up to this wide with one that fills it. */
 const TRIED_AT_ONCE = 512;
 
 /** What masks let a token see. */
 export interface Visible {
   /** How many last tokens, itself among them; undefined for all. */
   window: number | undefined;
+  /** The tokens of the longest text that the mask is wide enough for; absent where it grows with the text, or is cut from a table. */
+  longestText?: number;
 }
 
 /**
@@ -61,19 +63,26 @@ export function causalMask(
   const { number } = constants;
   const trials = [...TRIED];
   const table = longestText(index, masks, caches, constants);
-  if (table > 0) trials.push({ past: table - 1, tokens: 1, padded: 0, needed: true });
-  if (number > 4) trials.push({ past: number + 64, tokens: 1, padded: 0, needed: table === 0 });
+  const width = table === 0 ? widthOf(index, masks, caches, number) : undefined;
+  const longest = table || width || Number.POSITIVE_INFINITY;
+  if (Number.isFinite(longest)) trials.push({ past: longest - 1, tokens: 1, padded: 0, needed: true });
+  if (width !== undefined && width <= TRIED_AT_ONCE)
+    trials.push({ past: 0, tokens: width, padded: 0, needed: true });
+  if (width === undefined && number > 4)
+    trials.push({ past: number + 64, tokens: 1, padded: 0, needed: table === 0 });
   const found = tryAll(index, masks, caches, trials, causal);
-  if (typeof found === 'string' || found.window === undefined) return found;
+  if (typeof found === 'string') return found;
+  if (width !== undefined) found.longestText = width;
+  if (found.window === undefined) return found;
   // A mask of a prompt and one of a single token may be made differently.
   const { window } = found;
   const longer: Trial[] = [{ past: window - 1, tokens: 3, padded: 0, needed: false }];
   if (window <= TRIED_AT_ONCE) {
-    const tokens = Math.min(window + 3, table || Number.POSITIVE_INFINITY);
-    longer.push({ past: 0, tokens, padded: 0, needed: true });
+    longer.push({ past: 0, tokens: Math.min(window + 3, longest), padded: 0, needed: true });
   }
   const again = tryAll(index, masks, caches, longer, causal);
-  if (typeof again === 'string' || again.window === window) return again;
+  if (typeof again === 'string') return again;
+  if (again.window === window) return found;
   return `its mask sees ${window} tokens at one length and ${again.window ?? 'all'} at another`;
 }
 
@@ -88,12 +97,39 @@ function longestText(
   { number, tables }: LengthConstants,
 ): number {
   const [largest = 0, ...others] = tables;
-  const possible = (total: number) =>
-    tried(index, masks, caches, { past: total - 1, tokens: 1, padded: 0, needed: false }, true) !== undefined;
+  const possible = (total: number) => canBeMade(index, masks, caches, total);
   if (largest === 0 || possible(largest)) return largest;
   // The length may also stand among numbers: in the shape that a table is given.
   const ends = [...others, number].filter((length) => length > 0);
   return ends.find((length) => possible(length) && !possible(length + 1)) ?? largest;
+}
+
+/**
+ * How many tokens masks are wide where exporters cut them to a number that stands in the graph, and left the keys as long as the text: the original runs no longer text. Undefined
+ * where masks grow with the text, and where they cannot be made of the shortest either.
+ * @param number the largest constant that could be that number
+ */
+function widthOf(
+  index: GraphIndex,
+  masks: readonly Mask[],
+  caches: CacheShapes,
+  number: number,
+): number | undefined {
+  let [most, too] = [Math.max(...TRIED.map(({ past, tokens }) => past + tokens)), number + 65];
+  const possible = (total: number) => canBeMade(index, masks, caches, total);
+  if (number < most || possible(too) || !possible(most)) return undefined;
+  while (too - most > 1) {
+    const between = Math.floor((most + too) / 2);
+    if (possible(between)) most = between;
+    else too = between;
+  }
+  return most;
+}
+
+/** Whether masks can be made of the next token of a text of `total` tokens. */
+function canBeMade(index: GraphIndex, masks: readonly Mask[], caches: CacheShapes, total: number): boolean {
+  const sizes = { past: total - 1, tokens: 1, padded: 0, needed: false };
+  return tried(index, masks, caches, sizes, true) !== undefined;
 }
 
 function tryAll(

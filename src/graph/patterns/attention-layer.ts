@@ -17,6 +17,8 @@ export interface AttentionDescription {
 /** A layer's attention, taken apart: what every pattern gives the rewriter. */
 export interface AttentionLayer extends DecoderLayer {
   description: AttentionDescription;
+  /** The tokens of the longest text that the original runs; absent where its attention sets no limit. */
+  longestText?: number;
   /** Factor of the scores. */
   scale: number;
   /** c of c * tanh(score / c), 0 for none. */

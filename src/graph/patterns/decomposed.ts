@@ -48,12 +48,12 @@ export function decomposedAttention(
   const rows = scores.allHeads ? [batchOf(index) * queryHeads] : [batchOf(index), queryHeads];
   const chain = scoreChain(index, product.first, { node: scores.node, rows }, caches);
   if (typeof chain === 'string') throw refused(product.node, chain);
-  const window = maskWindow(index, chain.softmax, chain.masks, caches, { causal: false });
+  const visible = maskWindow(index, chain.softmax, chain.masks, caches, { causal: false });
   return {
     index: cache.index,
     queryHeads,
     ...shape,
-    window,
+    ...visible,
     description: {
       pattern: 'MatMul, Softmax, MatMul',
       node: product.node.name,

@@ -1,3 +1,4 @@
+import type { Visible } from '../analysis/causal-mask.js';
 import { USE_ANOTHER_EXPORT } from '../decoder.js';
 import { floatAttribute, intAttribute, stringAttribute } from '../onnx/attributes.js';
 import type { GraphBuilder } from '../onnx/builder.js';
@@ -69,7 +70,7 @@ export function groupQueryAttention(index: GraphIndex, cache: LayerCache): Atten
   const sink = sinkOf(node, queryHeads);
   return {
     ...heads,
-    window: windowOf(index, node, heads),
+    ...visibleOf(index, node, heads),
     description: {
       pattern: 'GroupQueryAttention',
       node: node.name,
@@ -104,12 +105,12 @@ function refuseVariants(node: Node): void {
   if (node.output[3]) throw refusal(node, `it also gives its scores ("${node.output[3]}"); ${WITHOUT_IT}`);
 }
 
-/** The operator's own window, which counts the token itself, and one that its bias may make. */
-function windowOf(
+/** What the operator's own window shows, which counts the token itself, and one that its bias may make. */
+function visibleOf(
   index: GraphIndex,
   node: Node,
   { kvHeads, headDim }: { kvHeads: number; headDim: number },
-): number | undefined {
+): Visible {
   const size = intAttribute(node, 'local_window_size', -1);
   const bias = node.input[INPUT.bias];
   const whole = [node.output[1] ?? '', node.output[2] ?? ''];

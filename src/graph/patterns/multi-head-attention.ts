@@ -143,7 +143,7 @@ function common(index: GraphIndex, node: Node, caches: CacheShapes) {
   if (padding) masks.push({ value: padding, use: 'keeps-keys' });
   const causal = intAttribute(node, 'unidirectional', 0) === 1;
   return {
-    window: maskWindow(index, node, masks, caches, { causal }),
+    ...maskWindow(index, node, masks, caches, { causal }),
     description: { pattern: 'MultiHeadAttention', node: node.name, packed: false, rope: 'outside' as const },
     scale: floatAttribute(node, 'scale', 0) || 1 / Math.sqrt(caches.headDim),
     softcap: 0,

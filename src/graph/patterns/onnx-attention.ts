@@ -122,7 +122,7 @@ function attending(index: GraphIndex, node: Node, layer: number, caches: CacheSh
   const causal = intAttribute(node, 'is_causal', 0) === 1;
   const masks: Mask[] = mask ? [{ value: mask, use: 'added-or-keeps' }] : [];
   return {
-    window: maskWindow(index, node, masks, caches, { causal }),
+    ...maskWindow(index, node, masks, caches, { causal }),
     index: layer,
     queryHeads,
     kvHeads,

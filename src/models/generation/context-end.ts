@@ -6,8 +6,16 @@ import { Until } from './ended-generation.js';
 /** Scalings of positions by which a text may be so many times as long as `max_position_embeddings`; others have it in that number already. */
 const STRETCHED = ['linear', 'dynamic', 'yarn'];
 
-/** The longest text of a model, in tokens; undefined where its config does not say. */
-export function contextLength(config: PretrainedConfig): number | undefined {
+/**
+ * The longest text of a model, in tokens; undefined where its config does not say.
+ * @param most how many its decoder can run, where that is limited
+ */
+export function contextLength(config: PretrainedConfig, most?: number): number | undefined {
+  const longest = Math.min(configured(config) ?? Number.POSITIVE_INFINITY, most ?? Number.POSITIVE_INFINITY);
+  return Number.isFinite(longest) ? longest : undefined;
+}
+
+function configured(config: PretrainedConfig): number | undefined {
   const whole = config as unknown as Record<string, unknown>;
   const text = (whole.text_config ?? whole.phi_config ?? whole.llm_config ?? whole) as Record<
     string,
