@@ -3,9 +3,10 @@
  * npm run build: npx tsx bench/engine-soak.ts [minutes, 20 unless told]
  *
  * A tiny LLaVA with random weights, so that there are many requests a second. Every answer is held against the one that the same request gets alone, from `chat()` on the same
- * model in this thread; an aborted one must be how that begins. At the end: what came of the requests, and resident memory over time. Last line: JSON. Exits with 1 when an
- * answer differs, a request is lost, or memory grows.
+ * model in this thread; an aborted one must be how that begins. At the end: what came of the requests, and resident memory over time, of this process and of the worker (as `ps` has
+ * it). Last line: JSON. Exits with 1 when an answer differs, a request is lost, or memory grows.
  */
+import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -127,14 +128,24 @@ async function client(): Promise<void> {
   }
 }
 
-const samples: { minute: number; megabytes: number; answered: number }[] = [];
+const samples: { minute: number; megabytes: number; worker: number; answered: number }[] = [];
 let kills = 0;
+
+/** Resident memory of the child processes of this one. */
+function workerMegabytes(): number {
+  const { stdout } = spawnSync('ps', ['-o', 'rss=,comm=', '--ppid', String(process.pid)], {
+    encoding: 'utf8',
+  });
+  const nodes = stdout.split('\n').filter((line) => !line.includes('ps'));
+  return Math.round(nodes.reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[0] || 0), 0) / 1e3);
+}
+
 async function watch(): Promise<void> {
   for (let second = 0; performance.now() < end; second++) {
     if (second % SECONDS_PER_SAMPLE === 0) {
       const minute = Number((minutes - (end - performance.now()) / 60_000).toFixed(2));
       const megabytes = Math.round(process.memoryUsage.rss() / 1e6);
-      samples.push({ minute, megabytes, answered: came.whole });
+      samples.push({ minute, megabytes, worker: workerMegabytes(), answered: came.whole });
       console.error(JSON.stringify({ ...samples.at(-1), ...came, ...engine.stats, wrong: wrong.length }));
     }
     if (second % SECONDS_PER_KILL === SECONDS_PER_KILL - 1) {
@@ -170,6 +181,10 @@ const result = {
   different: wrong.length,
   megabytes: [samples[0]?.megabytes, samples.at(-1)?.megabytes],
   megabytesPerMinute: Number(slope.toFixed(2)),
+  // Workers are killed and begin anew, so the most of each half is what tells.
+  workerMegabytes: [samples.slice(0, samples.length >> 1), half].map((part) =>
+    Math.max(...part.map(({ worker }) => worker)),
+  ),
   left: stats,
 };
 console.log(JSON.stringify(result));
