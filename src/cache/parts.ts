@@ -41,6 +41,15 @@ export function partsFor(
   return partsOf(tokens, most, attention !== 'never');
 }
 
+/** Pieces of a turn, each of which is compressed before the next is read, and the tokens that follow after each. @param most undefined for one piece */
+export function piecesOf(tokens: number, most: number | undefined): { tokens: number; ahead: number }[] {
+  let ahead = tokens;
+  return equalParts(tokens, most ?? tokens).map((size) => {
+    ahead -= size;
+    return { tokens: size, ahead };
+  });
+}
+
 function equalParts(tokens: number, most: number): number[] {
   const count = Math.ceil(tokens / most);
   const size = Math.ceil(tokens / count);

@@ -141,7 +141,7 @@ export class Sequence {
           importance: carried ? now.map((value, i) => value + (i < held ? list.scores[order[i]!]! : 0)) : now,
           queries: positions.map((position) => seenBy(queries, position, slidingWindow)),
           image:
-            this.#image.length === end
+            this.#image.length >= end
               ? Uint8Array.from(positions, (position) => this.#image[position]!)
               : undefined,
           keys: rows.keys && ((candidate) => rows.keys!(positions[candidate]!)),
@@ -156,6 +156,7 @@ export class Sequence {
    * Holds what is left of a turn.
    * @param counts [layers] of [heads] of [kept] how many tokens each entry stands for
    * @param counted as for {@link views}
+   * @param goesOn whether the turn goes on
    */
   commit(
     tokens: number,
@@ -163,9 +164,10 @@ export class Sequence {
     views: readonly (readonly TurnView[])[],
     edits: readonly (readonly TurnEdit[])[],
     counts: readonly (readonly Int32Array[])[],
+    goesOn: boolean,
   ): void {
     this.seen += tokens;
-    this.turns.push(this.seen);
+    if (!goesOn) this.turns.push(this.seen);
     if (counted > 0) this.#observed.push([this.seen - counted, this.seen]);
     this.lists.forEach((lists, layer) => {
       lists.forEach((list, head) => {

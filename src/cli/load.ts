@@ -1,6 +1,7 @@
 import type { Dtype } from '../models/files/model-files.js';
 import { type LoadOptions, loadElastic } from '../models/load.js';
 import type { LoadedModel } from '../models/loaded-model.js';
+import type { PeakMemory } from '../runtime/decoder.js';
 import type { Progress } from './terminal/progress.js';
 
 /** The options of every command that runs a model, as they were typed. */
@@ -9,6 +10,7 @@ export interface ModelOptions {
   dtype?: string;
   device?: string;
   chunk?: number;
+  peak?: PeakMemory;
 }
 
 /** Loads a model and tells how far its download is. */
@@ -23,7 +25,7 @@ export function loadWithProgress(
 /** Does what loads a model, with the options that it is loaded with, and tells how far its download is. */
 export function withLoadProgress<T>(
   model: string,
-  { dtype, device, chunk }: ModelOptions,
+  { dtype, device, chunk, peak }: ModelOptions,
   progress: Progress,
   run: (load: LoadOptions) => Promise<T>,
 ): Promise<T> {
@@ -41,6 +43,7 @@ export function withLoadProgress<T>(
     if (dtype !== undefined) options.dtype = dtype as Dtype;
     if (device !== undefined) options.device = device;
     if (chunk !== undefined) options.chunk = chunk;
+    if (peak !== undefined) options.peak = peak;
     return run(options);
   });
 }

@@ -246,11 +246,12 @@ export class LocalEngine implements Engine {
     const { policy, budget } = cache;
     const entryBytes = bytesPerEntry(checkShape(this.#session.decoder.shape));
     const { entries } = allowance(budget, promptTokens + newTokens, entryBytes, policy.minimum);
+    const { peak, chunk } = this.#session.decoder;
     return {
       kind: kindOf(cache),
       entries: entries + 1,
       rows: roomPromised(policy, entries + 1),
-      reading: promptTokens,
+      reading: peak === 'bounded' ? Math.min(promptTokens, entries + chunk) : promptTokens,
     };
   }
 }

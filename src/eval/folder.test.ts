@@ -12,6 +12,7 @@ const manifest: Manifest = {
   dtype: '',
   device: '',
   chunk: 0,
+  peak: 'prompt',
   data: 'scenes:1000',
   dataHash: '',
   images: '',

@@ -14,6 +14,8 @@ const Manifest = z.object({
   dtype: z.string(),
   device: z.string(),
   chunk: z.int(),
+  /** How prompts are read. */
+  peak: z.string(),
   data: z.string(),
   dataHash: z.string(),
   images: z.string(),
@@ -35,6 +37,7 @@ const NAMES: Record<keyof Manifest, string> = {
   dtype: '--dtype',
   device: '--device',
   chunk: '--chunk',
+  peak: '--peak',
   data: 'data',
   dataHash: 'state of the data',
   images: '--images',

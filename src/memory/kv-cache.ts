@@ -150,7 +150,7 @@ export class KVCache {
   appendTurn(
     layers: readonly LayerRows[],
     tokens: number,
-    { turnContinues = false, observed = tokens, similar = mostSimilar }: AppendOptions = {},
+    { turnContinues = false, ahead = 0, observed = tokens, similar = mostSimilar }: AppendOptions = {},
     row = 0,
   ): void | Promise<void> {
     const turn = this.#turn(row);
@@ -165,7 +165,7 @@ export class KVCache {
     try {
       turn.add(layers, tokens, observed, turnContinues);
       if (turnContinues) return undefined;
-      const made = turn.complete(this.#allowed(this.seenBy(row)), this.#rotations, similar);
+      const made = turn.complete(this.#allowed(this.seenBy(row), ahead), ahead > 0, this.#rotations, similar);
       return made instanceof Promise ? made.then(end).catch(fail) : end(made);
     } catch (cause) {
       return fail(cause);
@@ -283,8 +283,14 @@ export class KVCache {
     return this.#turns[row];
   }
 
-  #allowed(seen: number): Allowance {
-    return allowance(this.budget, seen, bytesPerEntry(this.#known), this.policy.minimum);
+  #allowed(seen: number, ahead = 0): Allowance {
+    const { entries, share } = allowance(
+      this.budget,
+      seen + ahead,
+      bytesPerEntry(this.#known),
+      this.policy.minimum,
+    );
+    return { share, entries: Math.min(seen, entries) };
   }
 
   get #known(): ModelShape {

@@ -34,6 +34,8 @@ export interface LayerRows {
 export interface AppendOptions {
   /** These rows are a part of a longer turn: hold everything until the append without it. */
   readonly turnContinues?: boolean;
+  /** Tokens that follow in the same turn after this completes: what is held is brought down now to what it may be after all of them. */
+  readonly ahead?: number;
   /** How many of these tokens, the last ones, `attention` is of; all of them unless told. */
   readonly observed?: number;
   /** Answers whose keys are alike, where a policy merges by that; without it, slowly. */

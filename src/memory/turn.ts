@@ -115,11 +115,13 @@ export class Turn {
 
   /**
    * Lets the policy choose, and makes what is held anew: [layers] blocks of one lane. The sequence holds them from then on.
+   * @param goesOn whether more tokens of the same turn are read into what is made
    * @param rotations [layers] how keys are turned where the policy turns those that it merges
    * @param similar answers whose keys are alike, where it merges by that; a promise where it takes its time
    */
   complete(
     allowed: Allowance,
+    goesOn: boolean,
     rotations: readonly KeyRotation[] | undefined,
     similar: FindSimilar,
   ): RowBlock[] | Promise<RowBlock[]> {
@@ -158,7 +160,7 @@ export class Turn {
         asking.map(({ edit, question }, index) => [edit, { from: question.from, into: answers[index]! }]),
       );
       const settled = edits.map((heads) => heads.map((edit) => ({ ...edit, ...merges.get(edit) })));
-      return this.#carryOut(candidates, views, settled, rotations);
+      return this.#carryOut(candidates, views, settled, goesOn, rotations);
     };
     const questions = asking.map(({ question }) => question);
     if (similar === mostSimilar) return carryOut(questions.map(mostSimilar));
@@ -188,6 +190,7 @@ export class Turn {
     candidates: readonly Candidates[],
     views: readonly (readonly TurnView[])[],
     edits: readonly (readonly TurnEdit[])[],
+    goesOn: boolean,
     rotations: readonly KeyRotation[] | undefined,
   ): RowBlock[] {
     const { policy, shape, biases, roomFor } = this.held.settings;
@@ -207,6 +210,7 @@ export class Turn {
       views,
       edits,
       made.map(({ counts }) => counts),
+      goesOn,
     );
     return made.map(({ block }) => block);
   }

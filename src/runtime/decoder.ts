@@ -1,3 +1,4 @@
+import { piecesOf } from '../cache/parts.js';
 import type { CachePolicy } from '../cache/policy.js';
 import { eachLayer, keepAll } from '../cache/policy.js';
 import { ElasticCacheError, refuseAborted } from '../errors.js';
@@ -15,6 +16,9 @@ import { refusedPass, refuseNonFinite, refuseTooLong } from './refused-steps.js'
 import { concatSequence, gatherSequence, scatterRows, sliceSequence } from './tensors.js';
 
 const names = contractNames;
+
+export const PEAKS = ['prompt', 'bounded'] as const;
+export type PeakMemory = (typeof PEAKS)[number];
 
 const keepingAll: CachePolicy = {
   name: 'keeping all',
@@ -46,6 +50,8 @@ export class Decoder {
     private readonly model = '',
     /** Finds whom a policy merges. */
     private readonly similar = new SimilarKeyFinder(),
+    /** Whether a prompt is held whole until it is read, or no more of it than is kept and one chunk. */
+    readonly peak: PeakMemory = 'prompt',
   ) {
     this.feeder = new Feeder(signature);
     this.windows = signature.layers.map(({ window }) => window);
@@ -69,7 +75,8 @@ export class Decoder {
    * Runs the new tokens and appends their rows to `cache`. Returns the logits, [B, 1, vocab] or [B, S, vocab]; those of padding are zeros, and the last ones
    * those of the last token that is none.
    *
-   * A run that fails leaves a cache of one sequence as it was; of several, those that have read their tokens cannot be brought back, and all are forgotten.
+   * A run that fails leaves a cache of one sequence as it was; of several, those that have read their tokens cannot be brought back, and all are forgotten. So is one whose turn was
+   * compressed in part (`peak: 'bounded'`).
    * @throws ElasticCacheError 'invalid-prompt' for no tokens, and for tokens that the graph does not run; 'non-finite' for logits that are NaN or infinite; 'aborted'
    */
   async run(cache: KVCache, input: DecoderInput): Promise<Tensor> {
@@ -91,18 +98,21 @@ export class Decoder {
 
   /**
    * Reads a turn of one sequence part by part: each `next()` is one pass, and others may run between them. What is not read to its end is let go by `return()`, and the
-   * cache is then as it was.
+   * cache is then as it was; where the peak is bounded and a part of it was compressed, it is forgotten with what was held.
    * @returns the logits, as {@link run}
    * @throws ElasticCacheError as {@link run}
    */
   async *read(cache: KVCache, input: DecoderInput): AsyncGenerator<void, Tensor> {
     refuseNone(input.newTokens);
+    const end = cache.seen + input.newTokens.dims[1]!;
+    const before = cache.seen;
     try {
       await this.prepare(cache, input);
       return yield* this.parts(cache, 0, input);
     } finally {
       // Of a turn that is complete nothing is left to let go.
       cache.abandon();
+      if (cache.seen > before && cache.seen < end) cache.reset();
     }
   }
 
@@ -157,11 +167,32 @@ export class Decoder {
   }
 
   /** A turn of one sequence, pass by pass. */
-  private async *parts(
+  private async *parts(cache: KVCache, row: number, input: DecoderInput): AsyncGenerator<void, Tensor> {
+    const { newTokens, positionIds, logits } = input;
+    const length = newTokens.dims[1]!;
+    const kept: Tensor[] = [];
+    for (const { tokens, ahead } of piecesOf(length, this.peak === 'bounded' ? this.chunk : undefined)) {
+      const end = length - ahead;
+      const piece = {
+        ...input,
+        newTokens: sliceSequence(newTokens, 1, end - tokens, end),
+        positionIds: sliceSequence(positionIds, positionIds.dims.length - 1, end - tokens, end),
+      };
+      const wanted = logits === 'last' && ahead > 0 ? 'none' : logits;
+      kept.push(...(yield* this.piece(cache, row, piece, wanted, ahead)));
+      if (ahead > 0) yield;
+    }
+    return concatSequence(kept);
+  }
+
+  /** A turn, or a piece of one that is compressed before the tokens `ahead` are read. Returns the logits that are wanted. */
+  private async *piece(
     cache: KVCache,
     row: number,
-    { newTokens, positionIds, logits, signal }: DecoderInput,
-  ): AsyncGenerator<void, Tensor> {
+    { newTokens, positionIds, signal }: DecoderInput,
+    wanted: Pass['logits'],
+    ahead: number,
+  ): AsyncGenerator<void, Tensor[]> {
     const length = newTokens.dims[1]!;
     refuseTooLong(cache.seenBy(row) + length, this.signature);
     const positions = shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]);
@@ -174,21 +205,21 @@ export class Decoder {
       refuseAborted(signal);
       const end = start + tokens;
       const last = end === length;
-      const { layers, logits: given } = await this.pass(cache, {
+      const { layers, logits } = await this.pass(cache, {
         newTokens: sliceSequence(newTokens, 1, start, end),
         positionIds: sliceSequence(positions, positions.dims.length - 1, start, end),
         textLength,
         observed,
-        logits: logits === 'all' ? 'all' : last ? 'last' : 'none',
+        logits: wanted === 'last' && !last ? 'none' : wanted,
         row,
       });
       const { find } = this.similar;
-      await cache.appendTurn(layers, tokens, { turnContinues: !last, observed, similar: find }, row);
-      if (given) kept.push(given);
+      await cache.appendTurn(layers, tokens, { turnContinues: !last, ahead, observed, similar: find }, row);
+      if (logits) kept.push(logits);
       start = end;
       if (!last) yield;
     }
-    return concatSequence(kept);
+    return kept;
   }
 
   /** One new token of every sequence, [B, 1, ..]; logits [B, 1, vocab]. A pass that fails leaves all of them as they were. @throws ElasticCacheError as {@link run} */

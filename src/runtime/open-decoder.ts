@@ -6,7 +6,7 @@ import { readSkeleton } from '../graph/onnx/skeleton.js';
 import { rewriteDecoder } from '../graph/rewrite.js';
 import { withLogitsToKeep } from '../graph/rewriting/logits-to-keep.js';
 import { KV_FORMATS, type KVFormat } from '../memory/rows/formats.js';
-import { Decoder } from './decoder.js';
+import { Decoder, PEAKS, type PeakMemory } from './decoder.js';
 import { settleExternalWeights, weightSamples } from './external-weights.js';
 import { FileSource } from './file-source.js';
 import { SimilarKeyFinder } from './keys/similar.js';
@@ -16,6 +16,11 @@ import { type SessionSettings, sessionOptions } from './session-options.js';
 export interface DecoderSettings extends SessionSettings {
   /** New tokens of one pass at most, default 512: bounds the memory of a long prompt's attention scores. */
   chunk?: number;
+  /**
+   * 'prompt': a prompt is read whole, then compressed. 'bounded': it is compressed after each chunk, down to what is kept at its end, so that no more than that and one chunk is
+   * ever held; what is dropped early was judged by what the chunk looks at, not the question. Default 'prompt'.
+   */
+  peak?: PeakMemory;
   /** How keys and values are held: 'float32', 'float16' or 'int8'. Default: as the unmodified decoder holds them. */
   kvFormat?: KVFormat;
 }
@@ -31,7 +36,7 @@ export interface DecoderSettings extends SessionSettings {
  *   the reason), `invalid-option`
  */
 export async function openDecoder(path: string, settings: DecoderSettings = {}): Promise<Decoder> {
-  const { chunk = 512, kvFormat, ...session } = settings;
+  const { chunk = 512, kvFormat, peak = 'prompt', ...session } = settings;
   if (!(Number.isInteger(chunk) && chunk >= 1)) {
     throw new ElasticCacheError(
       'invalid-option',
@@ -42,6 +47,12 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
     throw new ElasticCacheError(
       'invalid-option',
       `kvFormat is "${kvFormat}"; choose one of ${KV_FORMATS.join(', ')}, or leave it out for the model's own.`,
+    );
+  }
+  if (!PEAKS.includes(peak)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `peak is "${peak}"; choose one of ${PEAKS.join(', ')}, or leave it out for ${PEAKS[0]}.`,
     );
   }
   const options = sessionOptions(session);
@@ -58,7 +69,7 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
     logSeverityLevel: 4,
     ...(intraOpNumThreads !== undefined && { intraOpNumThreads }),
   });
-  return new Decoder(opened, decoder, chunk, identity, finder);
+  return new Decoder(opened, decoder, chunk, identity, finder, peak);
 }
 
 async function rewrittenFrom(

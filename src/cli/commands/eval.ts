@@ -72,6 +72,7 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     dtype: options.dtype ?? '',
     device: options.device ?? '',
     chunk: options.chunk ?? 0,
+    peak: options.peak ?? 'prompt',
     data: dataset.source,
     dataHash: dataset.fingerprint,
     images: images === undefined ? '' : resolve(images),

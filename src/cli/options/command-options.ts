@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { DEFAULT_POLICY } from '../../policies/registry.js';
+import { PEAKS } from '../../runtime/decoder.js';
 import {
   collectImage,
   collectStop,
@@ -24,7 +25,13 @@ export function modelOptions(command: Command): Command {
       "number format of the weights: q4, q8, fp16, fp32 ... (default: the model's own choice)",
     )
     .option('--device <name>', 'what ONNX Runtime runs on (default: cpu)')
-    .option('--chunk <tokens>', 'prompt tokens read at a time (default: 512)', countOf('chunk'));
+    .option('--chunk <tokens>', 'prompt tokens read at a time (default: 512)', countOf('chunk'))
+    .addOption(
+      new Option(
+        '--peak <memory>',
+        'prompt: read a prompt whole, then compress it; bounded: compress after each chunk, and never hold more than what is kept and one chunk (default: prompt)',
+      ).choices(PEAKS),
+    );
 }
 
 export function imageOption(more = '; again for more, where the model takes several'): Option {

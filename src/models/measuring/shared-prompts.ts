@@ -46,9 +46,10 @@ export class SharedPrompts {
     }
     const { decoder } = session;
     const run = decoder.run.bind(decoder);
-    // A cache that turns keys is told by the decoder how: it reads for itself.
+    // A cache that turns keys is told by the decoder how, and where the peak is bounded each reads what it has kept so far: these read for themselves.
+    const alike = decoder.peak === 'prompt';
     decoder.run = (cache, input) =>
-      this.active && cache.seen === 0 && !cache.rotationNeeded
+      this.active && alike && cache.seen === 0 && !cache.rotationNeeded
         ? this.readShared(run, cache, input)
         : run(cache, input);
     const pass = decoder.pass.bind(decoder);
