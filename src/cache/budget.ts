@@ -33,10 +33,17 @@ export function checkBudget(budget: Budget): Budget {
 /**
  * How many entries a layer may hold after `seen` tokens.
  * @param bytesPerEntry what one entry costs over all layers and rows
+ * @param ahead tokens that will be seen in the same turn: what may be held after all of them may be held now
  */
-export function allowance(budget: Budget, seen: number, bytesPerEntry: number, minimum: number): Allowance {
+export function allowance(
+  budget: Budget,
+  seen: number,
+  bytesPerEntry: number,
+  minimum: number,
+  ahead = 0,
+): Allowance {
   const most = largestHeld(budget, bytesPerEntry);
-  const share = typeof budget === 'number' ? budget * seen : Math.min(seen, most);
+  const share = typeof budget === 'number' ? budget * (seen + ahead) : Math.min(seen + ahead, most);
   return { share, entries: Math.min(seen, Math.max(minimum, Math.floor(share))) };
 }
 

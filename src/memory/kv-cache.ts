@@ -284,13 +284,7 @@ export class KVCache {
   }
 
   #allowed(seen: number, ahead = 0): Allowance {
-    const { entries, share } = allowance(
-      this.budget,
-      seen + ahead,
-      bytesPerEntry(this.#known),
-      this.policy.minimum,
-    );
-    return { share, entries: Math.min(seen, entries) };
+    return allowance(this.budget, seen, bytesPerEntry(this.#known), this.policy.minimum, ahead);
   }
 
   get #known(): ModelShape {

@@ -1,7 +1,6 @@
-import { piecesOf } from '../cache/parts.js';
 import type { CachePolicy } from '../cache/policy.js';
 import { eachLayer, keepAll } from '../cache/policy.js';
-import { ElasticCacheError, refuseAborted } from '../errors.js';
+import { ElasticCacheError } from '../errors.js';
 import { contractNames, type DecoderSignature, MASK } from '../graph/decoder.js';
 import { KVCache } from '../memory/kv-cache.js';
 import type { Batch } from '../memory/lane-pool.js';
@@ -12,13 +11,11 @@ import { measureKeyRotations } from './keys/rotation.js';
 import { SimilarKeyFinder } from './keys/similar.js';
 import { type DecoderInput, realTokens, refuseNone, type StepInput, shifted } from './new-tokens.js';
 import { type InferenceSession, Tensor } from './ort.js';
+import { ended, type PeakMemory, readTurn } from './read-turn.js';
 import { refusedPass, refuseNonFinite, refuseTooLong } from './refused-steps.js';
-import { concatSequence, gatherSequence, scatterRows, sliceSequence } from './tensors.js';
+import { gatherSequence, scatterRows, sliceSequence } from './tensors.js';
 
 const names = contractNames;
-
-export const PEAKS = ['prompt', 'bounded'] as const;
-export type PeakMemory = (typeof PEAKS)[number];
 
 const keepingAll: CachePolicy = {
   name: 'keeping all',
@@ -49,7 +46,7 @@ export class Decoder {
     /** What tells the model from others of its shape. */
     private readonly model = '',
     /** Finds whom a policy merges. */
-    private readonly similar = new SimilarKeyFinder(),
+    readonly similar = new SimilarKeyFinder(),
     /** Whether a prompt is held whole until it is read, or no more of it than is kept and one chunk. */
     readonly peak: PeakMemory = 'prompt',
   ) {
@@ -108,7 +105,7 @@ export class Decoder {
     const before = cache.seen;
     try {
       await this.prepare(cache, input);
-      return yield* this.parts(cache, 0, input);
+      return yield* readTurn(this, cache, 0, input);
     } finally {
       // Of a turn that is complete nothing is left to let go.
       cache.abandon();
@@ -135,7 +132,7 @@ export class Decoder {
       const data = (newTokens.data as Float32Array).slice(0, dims[2] ?? 1);
       const token = new Tensor(newTokens.type, data, dims);
       const at = new Tensor('int64', [BigInt(position)], [1, 1]);
-      await ended(this.parts(cache, 0, { newTokens: token, positionIds: at, logits: 'last' }));
+      await ended(readTurn(this, cache, 0, { newTokens: token, positionIds: at, logits: 'last' }));
       return layers.map(({ index }) => cache.entries(index).keys);
     }, this.shape.headDim);
     return this.keyRotations;
@@ -149,7 +146,8 @@ export class Decoder {
   /** Each sequence reads its new tokens. */
   private async turns(cache: KVCache, input: DecoderInput, real: readonly number[][]): Promise<Tensor> {
     const { newTokens, positionIds, logits, signal } = input;
-    if (real.length === 1 && real[0]!.length === newTokens.dims[1]) return ended(this.parts(cache, 0, input));
+    if (real.length === 1 && real[0]!.length === newTokens.dims[1])
+      return ended(readTurn(this, cache, 0, input));
     const before = cache.seen;
     const rows: Tensor[] = [];
     for (const [row, tokens] of real.entries()) {
@@ -160,66 +158,12 @@ export class Decoder {
         signal,
       };
       const single = tokens.length === 1 && cache.seenBy(row) > 0;
-      rows.push(single ? await this.stepAlone(cache, row, own) : await ended(this.parts(cache, row, own)));
+      rows.push(
+        single ? await this.stepAlone(cache, row, own) : await ended(readTurn(this, cache, row, own)),
+      );
     }
     cache.noteColumns(before + newTokens.dims[1]!);
     return logits === 'last' ? concatRows(rows) : scatterRows(rows, real, newTokens.dims[1]!);
-  }
-
-  /** A turn of one sequence, pass by pass. */
-  private async *parts(cache: KVCache, row: number, input: DecoderInput): AsyncGenerator<void, Tensor> {
-    const { newTokens, positionIds, logits } = input;
-    const length = newTokens.dims[1]!;
-    const kept: Tensor[] = [];
-    for (const { tokens, ahead } of piecesOf(length, this.peak === 'bounded' ? this.chunk : undefined)) {
-      const end = length - ahead;
-      const piece = {
-        ...input,
-        newTokens: sliceSequence(newTokens, 1, end - tokens, end),
-        positionIds: sliceSequence(positionIds, positionIds.dims.length - 1, end - tokens, end),
-      };
-      const wanted = logits === 'last' && ahead > 0 ? 'none' : logits;
-      kept.push(...(yield* this.piece(cache, row, piece, wanted, ahead)));
-      if (ahead > 0) yield;
-    }
-    return concatSequence(kept);
-  }
-
-  /** A turn, or a piece of one that is compressed before the tokens `ahead` are read. Returns the logits that are wanted. */
-  private async *piece(
-    cache: KVCache,
-    row: number,
-    { newTokens, positionIds, signal }: DecoderInput,
-    wanted: Pass['logits'],
-    ahead: number,
-  ): AsyncGenerator<void, Tensor[]> {
-    const length = newTokens.dims[1]!;
-    refuseTooLong(cache.seenBy(row) + length, this.signature);
-    const positions = shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]);
-    const textLength = cache.nextPosition(row) + length;
-    const kept: Tensor[] = [];
-    const parts = cache.parts(length, this.chunk);
-    cache.reserve(length, parts.at(-1)!.tokens, row);
-    let start = 0;
-    for (const { tokens, observed } of parts) {
-      refuseAborted(signal);
-      const end = start + tokens;
-      const last = end === length;
-      const { layers, logits } = await this.pass(cache, {
-        newTokens: sliceSequence(newTokens, 1, start, end),
-        positionIds: sliceSequence(positions, positions.dims.length - 1, start, end),
-        textLength,
-        observed,
-        logits: wanted === 'last' && !last ? 'none' : wanted,
-        row,
-      });
-      const { find } = this.similar;
-      await cache.appendTurn(layers, tokens, { turnContinues: !last, ahead, observed, similar: find }, row);
-      if (logits) kept.push(logits);
-      start = end;
-      if (!last) yield;
-    }
-    return kept;
   }
 
   /** One new token of every sequence, [B, 1, ..]; logits [B, 1, vocab]. A pass that fails leaves all of them as they were. @throws ElasticCacheError as {@link run} */
@@ -305,14 +249,6 @@ export class Decoder {
       layers,
       logits: logits && pass.logits === 'last' ? sliceSequence(logits, 1, given - 1, given) : logits,
     };
-  }
-}
-
-/** What a generator returns at its end. */
-async function ended<T>(parts: AsyncGenerator<void, T>): Promise<T> {
-  for (;;) {
-    const { done, value } = await parts.next();
-    if (done) return value;
   }
 }
 

@@ -6,11 +6,12 @@ import { readSkeleton } from '../graph/onnx/skeleton.js';
 import { rewriteDecoder } from '../graph/rewrite.js';
 import { withLogitsToKeep } from '../graph/rewriting/logits-to-keep.js';
 import { KV_FORMATS, type KVFormat } from '../memory/rows/formats.js';
-import { Decoder, PEAKS, type PeakMemory } from './decoder.js';
+import { Decoder } from './decoder.js';
 import { settleExternalWeights, weightSamples } from './external-weights.js';
 import { FileSource } from './file-source.js';
 import { SimilarKeyFinder } from './keys/similar.js';
 import { InferenceSession, type SessionOptions } from './ort.js';
+import { PEAKS, type PeakMemory } from './read-turn.js';
 import { type SessionSettings, sessionOptions } from './session-options.js';
 
 export interface DecoderSettings extends SessionSettings {

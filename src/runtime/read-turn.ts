@@ -1,0 +1,84 @@
+import { piecesOf } from '../cache/parts.js';
+import { refuseAborted } from '../errors.js';
+import type { KVCache } from '../memory/kv-cache.js';
+import type { Decoder } from './decoder.js';
+import type { Pass } from './feeds.js';
+import { type DecoderInput, shifted } from './new-tokens.js';
+import type { Tensor } from './ort.js';
+import { concatSequence, sliceSequence } from './tensors.js';
+
+/** Whether a prompt is held whole until it is read, or no more of it than is kept and one chunk. */
+export const PEAKS = ['prompt', 'bounded'] as const;
+export type PeakMemory = (typeof PEAKS)[number];
+
+/** What reads. */
+type Reader = Pick<Decoder, 'pass' | 'chunk' | 'peak' | 'similar'>;
+
+/** Reads a turn of one sequence, pass by pass: others may run between two. Returns the logits that are asked for. @throws ElasticCacheError as `Decoder.run` */
+export async function* readTurn(
+  decoder: Reader,
+  cache: KVCache,
+  row: number,
+  input: DecoderInput,
+): AsyncGenerator<void, Tensor> {
+  const { newTokens, positionIds, logits } = input;
+  const length = newTokens.dims[1]!;
+  const kept: Tensor[] = [];
+  for (const { tokens, ahead } of piecesOf(length, decoder.peak === 'bounded' ? decoder.chunk : undefined)) {
+    const end = length - ahead;
+    const piece = {
+      ...input,
+      newTokens: sliceSequence(newTokens, 1, end - tokens, end),
+      positionIds: sliceSequence(positionIds, positionIds.dims.length - 1, end - tokens, end),
+    };
+    const wanted = logits === 'last' && ahead > 0 ? 'none' : logits;
+    kept.push(...(yield* readPiece(decoder, cache, row, piece, wanted, ahead)));
+    if (ahead > 0) yield;
+  }
+  return concatSequence(kept);
+}
+
+/** Reads a turn, or a piece of one that is compressed before the tokens `ahead` are read. Returns the logits that are wanted. */
+async function* readPiece(
+  decoder: Reader,
+  cache: KVCache,
+  row: number,
+  { newTokens, positionIds, signal }: DecoderInput,
+  wanted: Pass['logits'],
+  ahead: number,
+): AsyncGenerator<void, Tensor[]> {
+  const length = newTokens.dims[1]!;
+  const positions = shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]);
+  const textLength = cache.nextPosition(row) + length;
+  const kept: Tensor[] = [];
+  const parts = cache.parts(length, decoder.chunk);
+  cache.reserve(length, parts.at(-1)!.tokens, row);
+  let start = 0;
+  for (const { tokens, observed } of parts) {
+    refuseAborted(signal);
+    const end = start + tokens;
+    const last = end === length;
+    const { layers, logits } = await decoder.pass(cache, {
+      newTokens: sliceSequence(newTokens, 1, start, end),
+      positionIds: sliceSequence(positions, positions.dims.length - 1, start, end),
+      textLength,
+      observed,
+      logits: wanted === 'last' && !last ? 'none' : wanted,
+      row,
+    });
+    const { find } = decoder.similar;
+    await cache.appendTurn(layers, tokens, { turnContinues: !last, ahead, observed, similar: find }, row);
+    if (logits) kept.push(logits);
+    start = end;
+    if (!last) yield;
+  }
+  return kept;
+}
+
+/** What a generator returns at its end. */
+export async function ended<T>(parts: AsyncGenerator<void, T>): Promise<T> {
+  for (;;) {
+    const { done, value } = await parts.next();
+    if (done) return value;
+  }
+}
