@@ -3,7 +3,7 @@ import type { KVCache } from '../memory/kv-cache.js';
 import { kindOf, LanePool } from '../memory/lane-pool.js';
 import type { Decoder } from '../runtime/decoder.js';
 import type { Runner } from '../runtime/elastic-session.js';
-import type { DecoderInput } from '../runtime/new-tokens.js';
+import type { DecoderInput } from '../runtime/passes/new-tokens.js';
 import { sliceSequence, stackSequences } from '../runtime/tensors.js';
 
 type Logits = Awaited<ReturnType<Decoder['run']>>;

@@ -8,7 +8,7 @@ import { ElasticCacheError, reasonOf, refuseAborted } from '../errors.js';
 import { KVCache } from '../memory/kv-cache.js';
 import { full } from '../policies/full.js';
 import { type BoundSession, CACHE_HANDLE_INPUT, type ElasticSession } from '../runtime/elastic-session.js';
-import { realTokens, refuseNone } from '../runtime/new-tokens.js';
+import { realTokens, refuseNone } from '../runtime/passes/new-tokens.js';
 import { SeenPictures } from './conversation/seen-pictures.js';
 import { SeenTokens } from './conversation/seen-tokens.js';
 import { familyOf, imageTokensOf } from './families/registry.js';

@@ -6,13 +6,13 @@ import { KVCache } from '../memory/kv-cache.js';
 import type { Batch } from '../memory/lane-pool.js';
 import type { KeyRotation } from '../memory/rows/rotation.js';
 import type { LayerRows } from '../memory/shape.js';
-import { Feeder, type Pass } from './feeds.js';
 import { measureKeyRotations } from './keys/rotation.js';
 import { SimilarKeyFinder } from './keys/similar.js';
-import { type DecoderInput, realTokens, refuseNone, type StepInput, shifted } from './new-tokens.js';
 import { type InferenceSession, Tensor } from './ort.js';
-import { ended, type PeakMemory, readTurn } from './read-turn.js';
-import { refusedPass, refuseNonFinite, refuseTooLong } from './refused-steps.js';
+import { Feeder, type Pass } from './passes/feeds.js';
+import { type DecoderInput, realTokens, refuseNone, type StepInput, shifted } from './passes/new-tokens.js';
+import { ended, type PeakMemory, readTurn } from './passes/read-turn.js';
+import { refusedPass, refuseNonFinite, refuseTooLong } from './passes/refused-steps.js';
 import { gatherSequence, scatterRows, sliceSequence } from './tensors.js';
 
 const names = contractNames;

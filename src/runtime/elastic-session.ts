@@ -2,8 +2,8 @@ import { ElasticCacheError } from '../errors.js';
 import type { TokenInput } from '../graph/decoder.js';
 import type { KVCache } from '../memory/kv-cache.js';
 import type { Decoder } from './decoder.js';
-import { realTokens } from './new-tokens.js';
 import { Tensor, type ValueMetadata } from './ort.js';
+import { realTokens } from './passes/new-tokens.js';
 
 /** The one cache tensor transformers.js carries from step to step: the length of its third axis is the tokens seen. */
 export const CACHE_HANDLE_INPUT = 'past_key_values.0.key';

@@ -11,7 +11,7 @@ import { settleExternalWeights, weightSamples } from './external-weights.js';
 import { FileSource } from './file-source.js';
 import { SimilarKeyFinder } from './keys/similar.js';
 import { InferenceSession, type SessionOptions } from './ort.js';
-import { PEAKS, type PeakMemory } from './read-turn.js';
+import { PEAKS, type PeakMemory } from './passes/read-turn.js';
 import { type SessionSettings, sessionOptions } from './session-options.js';
 
 export interface DecoderSettings extends SessionSettings {

@@ -2,7 +2,7 @@ import { ElasticCacheError } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
 import type { Decoder } from '../../runtime/decoder.js';
 import { ElasticSession } from '../../runtime/elastic-session.js';
-import type { DecoderInput } from '../../runtime/new-tokens.js';
+import type { DecoderInput } from '../../runtime/passes/new-tokens.js';
 import type { LoadedModel } from '../loaded-model.js';
 
 type Logits = Awaited<ReturnType<Decoder['run']>>;

@@ -1,5 +1,5 @@
-import { ElasticCacheError } from '../errors.js';
-import { Tensor } from './ort.js';
+import { ElasticCacheError } from '../../errors.js';
+import { Tensor } from '../ort.js';
 
 /** New tokens for the decoder. */
 export interface DecoderInput {

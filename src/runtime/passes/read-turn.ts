@@ -1,18 +1,27 @@
-import { piecesOf } from '../cache/parts.js';
-import { refuseAborted } from '../errors.js';
-import type { KVCache } from '../memory/kv-cache.js';
-import type { Decoder } from './decoder.js';
+import { piecesOf } from '../../cache/parts.js';
+import { refuseAborted } from '../../errors.js';
+import type { DecoderSignature } from '../../graph/decoder.js';
+import type { KVCache } from '../../memory/kv-cache.js';
+import type { FindSimilar } from '../../memory/rows/most-similar.js';
+import type { LayerRows } from '../../memory/shape.js';
+import type { Tensor } from '../ort.js';
+import { concatSequence, sliceSequence } from '../tensors.js';
 import type { Pass } from './feeds.js';
 import { type DecoderInput, shifted } from './new-tokens.js';
-import type { Tensor } from './ort.js';
-import { concatSequence, sliceSequence } from './tensors.js';
+import { refuseTooLong } from './refused-steps.js';
 
 /** Whether a prompt is held whole until it is read, or no more of it than is kept and one chunk. */
 export const PEAKS = ['prompt', 'bounded'] as const;
 export type PeakMemory = (typeof PEAKS)[number];
 
-/** What reads. */
-type Reader = Pick<Decoder, 'pass' | 'chunk' | 'peak' | 'similar'>;
+/** What reads: a decoder. */
+interface Reader {
+  readonly signature: Pick<DecoderSignature, 'longestText'>;
+  readonly chunk: number;
+  readonly peak: PeakMemory;
+  readonly similar: { readonly find: FindSimilar };
+  pass(cache: KVCache, pass: Pass): Promise<{ layers: LayerRows[]; logits: Tensor | undefined }>;
+}
 
 /** Reads a turn of one sequence, pass by pass: others may run between two. Returns the logits that are asked for. @throws ElasticCacheError as `Decoder.run` */
 export async function* readTurn(
@@ -23,6 +32,7 @@ export async function* readTurn(
 ): AsyncGenerator<void, Tensor> {
   const { newTokens, positionIds, logits } = input;
   const length = newTokens.dims[1]!;
+  refuseTooLong(cache.seenBy(row) + length, decoder.signature);
   const kept: Tensor[] = [];
   for (const { tokens, ahead } of piecesOf(length, decoder.peak === 'bounded' ? decoder.chunk : undefined)) {
     const end = length - ahead;
