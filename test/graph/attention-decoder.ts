@@ -8,8 +8,8 @@ export interface AttentionDecoderOptions {
   layout: 'rows' | 'heads';
   queryHeads: number;
   kvHeads: number;
-  /** The operator's own causal mask, a boolean one, one that is added, or a boolean one of a window of 6 tokens. */
-  mask: 'own' | 'boolean' | 'added' | 'window' | 'none';
+  /** The operator's own causal mask, a boolean one, one that is added, a boolean one of a window of 6 tokens, or one that counts new tokens from 0. */
+  mask: 'own' | 'boolean' | 'added' | 'window' | 'counts-from-0' | 'none';
   opset: number;
   extraAttributes: Record<string, AttributeValue>;
   /** Further inputs of the operator by position, by name of a value of the graph. */
@@ -99,10 +99,11 @@ function maskOf(g: GraphBuilder, kind: AttentionDecoderOptions['mask']): string 
   const one = g.int64('one', [], [1]);
   const total = size('attention_mask', 1);
   const all = g.op('Range', [zero, total, one]);
-  const first = g.op('Sub', [total, size('inputs_embeds', 1)]);
-  const queries = g.op('Unsqueeze', [g.op('Range', [first, total, one]), g.int64('last', [1], [1])]);
+  const fresh = size('inputs_embeds', 1);
+  const numbers = kind === 'counts-from-0' ? [zero, fresh, one] : [g.op('Sub', [total, fresh]), total, one];
+  const queries = g.op('Unsqueeze', [g.op('Range', numbers), g.int64('last', [1], [1])]);
   const keeps = g.op('LessOrEqual', [all, queries]);
-  if (kind === 'boolean') return keeps;
+  if (kind === 'boolean' || kind === 'counts-from-0') return keeps;
   if (kind === 'window') {
     const near = g.op('Less', [g.op('Sub', [queries, all]), g.int64('window', [], [6])]);
     return g.op('And', [keeps, near]);

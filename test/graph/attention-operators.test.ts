@@ -73,6 +73,11 @@ const REFUSED: Record<string, Refused> = {
     model: () => buildAttentionDecoder({ mask: 'none' }),
     says: ['"layer.0.attention" (Attention)', 'no mask'],
   },
+  // Nemotron by transformers 4.46.
+  'Attention with a mask that counts new tokens as if none were held': {
+    model: () => buildAttentionDecoder({ mask: 'counts-from-0' }),
+    says: ['"layer.0.attention"', 'hides a token from itself', 'newer version of its exporter'],
+  },
   'Attention with lengths of its rows': {
     model: () => buildAttentionDecoder({ opset: 24, extraInputs: { 6: 'attention_mask' } }),
     says: ['"layer.0.attention"', 'lengths of its rows'],

@@ -145,6 +145,9 @@ function tryAll(
   const all = found.filter((each) => typeof each === 'object');
   const window = Math.min(...all.map(({ nearestHidden }) => nearestHidden));
   const farthest = Math.max(...all.map(({ farthestSeen }) => farthestSeen));
+  if (window === 0) {
+    return 'its mask hides a token from itself, as those do that count new tokens as if none were held: export it with a newer version of its exporter';
+  }
   if (farthest >= window) {
     return `its mask hides earlier tokens (the one ${window} before, but not the one ${farthest} before): only sliding windows are understood`;
   }
