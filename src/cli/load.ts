@@ -11,6 +11,7 @@ export interface ModelOptions {
   device?: string;
   chunk?: number;
   peak?: PeakMemory;
+  accuracyLevel?: '1' | '2' | '3' | '4';
 }
 
 /** Loads a model and tells how far its download is. */
@@ -25,7 +26,7 @@ export function loadWithProgress(
 /** Does what loads a model, with the options that it is loaded with, and tells how far its download is. */
 export function withLoadProgress<T>(
   model: string,
-  { dtype, device, chunk, peak }: ModelOptions,
+  { dtype, device, chunk, peak, accuracyLevel }: ModelOptions,
   progress: Progress,
   run: (load: LoadOptions) => Promise<T>,
 ): Promise<T> {
@@ -44,6 +45,7 @@ export function withLoadProgress<T>(
     if (device !== undefined) options.device = device;
     if (chunk !== undefined) options.chunk = chunk;
     if (peak !== undefined) options.peak = peak;
+    if (accuracyLevel !== undefined) options.accuracyLevel = Number(accuracyLevel) as 1 | 2 | 3 | 4;
     return run(options);
   });
 }

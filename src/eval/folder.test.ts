@@ -13,6 +13,7 @@ const manifest: Manifest = {
   device: '',
   chunk: 0,
   peak: 'prompt',
+  accuracyLevel: 0,
   data: 'scenes:1000',
   dataHash: '',
   images: '',

@@ -16,6 +16,8 @@ const Manifest = z.object({
   chunk: z.int(),
   /** How prompts are read. */
   peak: z.string(),
+  /** Of int4 weights; 0 for the file's own. */
+  accuracyLevel: z.int(),
   data: z.string(),
   dataHash: z.string(),
   images: z.string(),
@@ -38,6 +40,7 @@ const NAMES: Record<keyof Manifest, string> = {
   device: '--device',
   chunk: '--chunk',
   peak: '--peak',
+  accuracyLevel: '--accuracy-level',
   data: 'data',
   dataHash: 'state of the data',
   images: '--images',

@@ -29,7 +29,7 @@ export interface LoadOptions extends SourceOptions, DecoderSettings {
 }
 
 const LOAD_OPTIONS = [
-  ...['dtype', 'device', 'chunk', 'peak', 'kvFormat', 'threads', 'session_options'],
+  ...['dtype', 'device', 'chunk', 'peak', 'accuracyLevel', 'kvFormat', 'threads', 'session_options'],
   ...['revision', 'cache_dir', 'local_files_only', 'progress_callback'],
 ];
 
@@ -47,10 +47,20 @@ const LOAD_OPTIONS = [
  */
 export async function loadElastic(idOrDirectory: string, options: LoadOptions = {}): Promise<LoadedModel> {
   refuseUnknown('loadElastic', options, LOAD_OPTIONS);
-  const { dtype: asked, device = 'cpu', chunk, peak, kvFormat, threads, session_options } = options;
+  const {
+    dtype: asked,
+    device = 'cpu',
+    chunk,
+    peak,
+    accuracyLevel,
+    kvFormat,
+    threads,
+    session_options,
+  } = options;
   const settings: DecoderSettings = { device };
   if (chunk !== undefined) settings.chunk = chunk;
   if (peak !== undefined) settings.peak = peak;
+  if (accuracyLevel !== undefined) settings.accuracyLevel = accuracyLevel;
   if (kvFormat !== undefined) settings.kvFormat = kvFormat;
   if (threads !== undefined) settings.threads = threads;
   if (session_options !== undefined) settings.session_options = session_options;

@@ -4,6 +4,7 @@ import type { DecoderSignature } from '../graph/decoder.js';
 import { type Model, serializeModel } from '../graph/onnx/onnx.js';
 import { readSkeleton } from '../graph/onnx/skeleton.js';
 import { rewriteDecoder } from '../graph/rewrite.js';
+import { setAccuracyLevel } from '../graph/rewriting/accuracy-level.js';
 import { withLogitsToKeep } from '../graph/rewriting/logits-to-keep.js';
 import { KV_FORMATS, type KVFormat } from '../memory/rows/formats.js';
 import { Decoder } from './decoder.js';
@@ -22,6 +23,11 @@ export interface DecoderSettings extends SessionSettings {
    * ever held; what is dropped early was judged by what the chunk looks at, not the question. Default 'prompt'.
    */
   peak?: PeakMemory;
+  /**
+   * What inputs are rounded to where int4 weights are multiplied, if the file leaves it open: 1 float32, 2 float16, 3 bfloat16, 4 int8, which is the fastest on most CPUs. Default: the
+   * file's own. A file without int4 weights, or one that says what it wants, is run as it is.
+   */
+  accuracyLevel?: 1 | 2 | 3 | 4;
   /** How keys and values are held: 'float32', 'float16' or 'int8'. Default: as the unmodified decoder holds them. */
   kvFormat?: KVFormat;
 }
@@ -37,7 +43,7 @@ export interface DecoderSettings extends SessionSettings {
  *   the reason), `invalid-option`
  */
 export async function openDecoder(path: string, settings: DecoderSettings = {}): Promise<Decoder> {
-  const { chunk = 512, kvFormat, peak = 'prompt', ...session } = settings;
+  const { chunk = 512, accuracyLevel, kvFormat, peak = 'prompt', ...session } = settings;
   if (!(Number.isInteger(chunk) && chunk >= 1)) {
     throw new ElasticCacheError(
       'invalid-option',
@@ -56,8 +62,15 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
       `peak is "${peak}"; choose one of ${PEAKS.join(', ')}, or leave it out for ${PEAKS[0]}.`,
     );
   }
+  if (accuracyLevel !== undefined && ![1, 2, 3, 4].includes(accuracyLevel)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `accuracyLevel is ${String(accuracyLevel)}; it must be 1 (float32), 2 (float16), 3 (bfloat16) or 4 (int8), or left out for the file's own.`,
+    );
+  }
   const options = sessionOptions(session);
   const { model, decoder } = await rewrittenFrom(path, kvFormat);
+  if (accuracyLevel !== undefined) setAccuracyLevel(model, accuracyLevel);
   const graph = serializeModel(model);
   const folder = await settleExternalWeights(model, dirname(path));
   const identity = await identityOf(graph, await weightSamples(model, folder));

@@ -203,6 +203,12 @@ describe('what cannot be loaded is refused in one sentence', () => {
     );
   });
 
+  it('an accuracy level that there is none of', async () => {
+    expect(await refusal(directory, { accuracyLevel: 5 as 4 })).toMatch(
+      /^accuracyLevel is 5; it must be 1 \(float32\)/,
+    );
+  });
+
   it('threads and chunks that are no whole numbers', async () => {
     expect(await refusal(directory, { threads: 0 })).toMatch(
       /^threads must be a whole number from 1, but is 0/,

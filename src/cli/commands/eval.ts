@@ -73,6 +73,7 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     device: options.device ?? '',
     chunk: options.chunk ?? 0,
     peak: options.peak ?? 'prompt',
+    accuracyLevel: Number(options.accuracyLevel ?? 0),
     data: dataset.source,
     dataHash: dataset.fingerprint,
     images: images === undefined ? '' : resolve(images),

@@ -31,6 +31,12 @@ export function modelOptions(command: Command): Command {
         '--peak <memory>',
         'prompt: read a prompt whole, then compress it; bounded: compress after each chunk, and never hold more than what is kept and one chunk (default: prompt)',
       ).choices(PEAKS),
+    )
+    .addOption(
+      new Option(
+        '--accuracy-level <level>',
+        "what inputs are rounded to where int4 weights are multiplied, if the file leaves it open: 1 float32 to 4 int8, the fastest (default: the file's own)",
+      ).choices(['1', '2', '3', '4']),
     );
 }
 
