@@ -165,18 +165,6 @@ const REFUSED: Record<string, Refused> = {
     },
     says: ['self_attn/Softmax"', 'other than 0 and minus infinity'],
   },
-  'a mask read from a table that ends early': {
-    model: () => fixture('torch-eager'),
-    change: (model) => {
-      const add = maskedScores(model);
-      const builder = new GraphBuilder(model);
-      const counted = builder.op('CumSum', ['attention_mask', builder.int64('keys_axis', [], [1])]);
-      const places = builder.op('Unsqueeze', [counted, builder.int64('heads_axes', [2], [1, 2])]);
-      const table = builder.float32('table', [10], new Float32Array(10));
-      add.input[1] = builder.op('Add', [add.input[1], builder.op('Gather', [table, places])]);
-    },
-    says: ['self_attn/Softmax"', 'outside of the 10 there are'],
-  },
   'scores that something else changes': {
     model: () => fixture('torch-eager'),
     change: (model) => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { GraphBuilder } from '../../src/graph/onnx/builder.js';
 import { graphOf, type Model } from '../../src/graph/onnx/onnx.js';
 import { GraphIndex } from '../../src/graph/onnx/queries.js';
 import { int64Tensor } from '../../src/graph/onnx/tensors.js';
@@ -12,7 +13,7 @@ import { full } from '../../src/policies/full.js';
 import { local } from '../../src/policies/local.js';
 import { FAMILIES, writeTinyFamily } from '../families/tiny-families.js';
 import { CachedRun, OriginalRun, openModel } from './decoder-runs.js';
-import { BothDecoders, fixture, largestDifference } from './exported-runs.js';
+import { BothDecoders, fixture, largestDifference, runBoth } from './exported-runs.js';
 
 const HIDDEN = 64;
 const embeds = (tokens: number) => new Float32Array(tokens * HIDDEN).fill(0.1);
@@ -133,6 +134,21 @@ describe('masks cut otherwise', () => {
   it('to the last tokens are as wide', async () => {
     const { decoder } = rewriteDecoder(await cutFrom(-24, Number.MAX_SAFE_INTEGER));
     expect(decoder.longestText).toBe(24);
+  });
+
+  it('by a table that they are read from end where it ends', async () => {
+    const model = await fixture('torch-eager');
+    const index = new GraphIndex(graphOf(model));
+    const builder = new GraphBuilder(model);
+    const softmax = graphOf(model).node.find(({ opType }) => opType === 'Softmax')!;
+    const scores = index.producer(softmax.input[0]!)!;
+    const counted = builder.op('CumSum', ['attention_mask', builder.int64('keys_axis', [], [1])]);
+    const places = builder.op('Unsqueeze', [counted, builder.int64('heads_axes', [2], [1, 2])]);
+    const table = builder.float32('table', [10], new Float32Array(10));
+    scores.input[1] = builder.op('Add', [scores.input[1], builder.op('Gather', [table, places])]);
+    const { expected, actual, decoder } = await runBoth(model, { chunks: [4, 3, 1, 1] });
+    expect(decoder.longestText).toBe(9);
+    expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(1e-4);
   });
 
   it('to fewer tokens than are tried are refused by name', async () => {
