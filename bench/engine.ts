@@ -1,10 +1,12 @@
 /**
- * Requests of unequal prompts and answers through an engine, against the same one after another. Run:
+ * Requests of unequal prompts and answers through an engine, against the same one after another, and against llama.cpp with as many parallel slots where it is installed
+ * (npm install --prefix bench/peers). Run:
  *
  *   npx tsx bench/engine.ts [--requests 8] [--lanes 8] [--budget 0.2] [--prompt 128] [--answer 96]
  *
  * Four layers of LLaVA-1.5-7B's shape with random int8 weights and a small vocabulary, in this thread. Prompts and answers are spread evenly from a half to one and a half of --prompt
- * and --answer tokens, the long with the short. Everything counts: prompts, choosing tokens, text. Answers of both ways must be equal. A table; the last line is JSON.
+ * and --answer tokens, the long with the short. Everything counts: prompts, choosing tokens, text. Answers of both ways must be equal. llama.cpp has weights of the same shape and
+ * kind (q8_0) and its own cache, in half precision and whole. A table; the last line is JSON.
  */
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -12,6 +14,7 @@ import { Tensor } from '@huggingface/transformers';
 import Table from 'cli-table3';
 import { createEngine, type Engine, type EngineRequest, loadElastic } from '../src/index.js';
 import { writeFourLayerModel } from './generation/four-layers.js';
+import { llamaCpp } from './peers/llama-cpp.js';
 
 const { values } = parseArgs({
   options: {
@@ -100,20 +103,37 @@ try {
       first.at(-1)!.toFixed(2),
     ]);
   }
+  const asked = requests.map(({ inputs, maxNewTokens }) => ({
+    prompt: inputs!.input_ids.dims[1]!,
+    answer: maxNewTokens!,
+  }));
+  const llama = await llamaCpp({ kind: 'int8' });
+  let llamaSeconds: number | undefined;
+  if (llama) {
+    const answerAll = await llama.requests(asked, lanes);
+    await answerAll();
+    const start = performance.now();
+    await answerAll();
+    llamaSeconds = (performance.now() - start) / 1000;
+    await llama.remove();
+    const tokens = asked.reduce((sum, { answer: each }) => sum + each, 0);
+    table.push(['llama.cpp, together', llamaSeconds.toFixed(1), (tokens / llamaSeconds).toFixed(1), '', '']);
+  } else {
+    console.error('left out: llama.cpp (npm install --prefix bench/peers)');
+  }
   console.log(table.toString());
   const isEqual = one.texts.every((text, index) => text === all.texts[index]);
   const ratio = Number((one.seconds / all.seconds).toFixed(2));
   console.log(
     `${ratio} times as fast together; answers ${isEqual ? 'equal' : 'DIFFERENT'}; load ${before.toFixed(1)}`,
   );
-  const tokens = requests.map(({ inputs, maxNewTokens }) => [inputs!.input_ids.dims[1], maxNewTokens]);
   console.log(
     JSON.stringify({
       benchmark: 'engine',
       lanes,
       budget,
-      tokens,
-      seconds: [one.seconds, all.seconds],
+      tokens: asked.map(({ prompt: each, answer: length }) => [each, length]),
+      seconds: { one: one.seconds, together: all.seconds, llamaCpp: llamaSeconds },
       ratio,
       isEqual,
     }),

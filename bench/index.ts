@@ -1,11 +1,12 @@
 /**
  * Unmodified transformers.js, ours with the full cache and ours with a fifth, side by side: reading a prompt, and writing tokens.
  *
- * Run: npm run bench -- [--model DIR] [--text-decoder FILE] [--rounds 6] [--block-size 32] [--weights int4|int8] [--only prefill|decode|text]
+ * Run: npm run bench -- [--model DIR] [--text-decoder FILE] [--rounds 6] [--block-size 32] [--weights int4|int8] [--accuracy-level 4] [--cached 1024,2048] [--batch 1,4,8]
+ *      [--only prefill|decode|text]
  *
  * 1. Whole generate() calls on the embedded model (or --model), with transformers.js's own class against ours.
- * 2. Four layers of LLaVA-1.5-7B's shape with random weights: prompts of 1,024 tokens; tokens at 1,024 and 2,048 cached; steps of eight sequences at 1,280, the middle
- *    of the paper's 1,024 and 512. Here transformers.js is its loop and not its classes: the stock decoder session, each `present` output fed back as the next `past`.
+ * 2. Four layers of LLaVA-1.5-7B's shape with random weights: prompts of 1,024 tokens; tokens with so many cached (1,280 is the middle of the paper's 1,024 and 512), in steps of so
+ *    many sequences. With --accuracy-level 0 the file leaves it out, and ours is measured with the option that sets it, too. Here transformers.js is its loop and not its classes: the stock decoder session, each `present` output fed back as the next `past`.
  *    The floor is our decoder with an empty cache.
  *    With `npm install --prefix bench/peers`, llama.cpp too, on a GGUF of the same shape (q4_0 or q8_0) with its cache in half precision.
  * 3. With --text-decoder, the decoder of a text model (`model.onnx`): prompts of 1,024 tokens, which --only text measures alone.
@@ -22,7 +23,7 @@ import Table from 'cli-table3';
 import { openDecoder } from '../src/runtime/open-decoder.js';
 import { chartSvg, type Panel } from './generation/chart.js';
 import { type Contender, interleaved, type Measured } from './generation/clocks.js';
-import { elasticLoop, emptyLoop, transformersLoop } from './generation/contenders.js';
+import { cacheMegabytes, elasticLoop, emptyLoop, transformersLoop } from './generation/contenders.js';
 import { embedded } from './generation/embedded.js';
 import { SHAPE, type Weights, writeFourLayers } from './generation/four-layers.js';
 import { prefill } from './generation/prefill.js';
@@ -34,12 +35,19 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '6' },
     'block-size': { type: 'string', default: '32' },
     weights: { type: 'string', default: 'int4' },
+    'accuracy-level': { type: 'string' },
+    cached: { type: 'string', default: '1024,2048' },
+    batch: { type: 'string', default: '1' },
     'text-decoder': { type: 'string' },
     only: { type: 'string' },
   },
 });
 const rounds = Number(options.rounds);
 const blockSize = Number(options['block-size']);
+const numbers = (list: string) => list.split(',').map(Number);
+const cachedTokens = numbers(options.cached);
+const batches = numbers(options.batch);
+const level = options['accuracy-level'] === undefined ? undefined : Number(options['accuracy-level']);
 const results = new URL('results/', import.meta.url);
 
 const weights: Weights = options.weights === 'int8' ? { kind: 'int8' } : { kind: 'int4', blockSize };
@@ -48,6 +56,8 @@ const weights: Weights = options.weights === 'int8' ? { kind: 'int8' } : { kind:
 interface Setting {
   readonly title: string;
   readonly contenders: Record<string, Measured>;
+  /** Of the keys and values that are read. */
+  readonly megabytes?: Record<string, number>;
 }
 const PROMPT = 1024;
 const wants = (part: 'prefill' | 'decode' | 'text') => (options.only ?? part) === part;
@@ -55,12 +65,14 @@ const wants = (part: 'prefill' | 'decode' | 'text') => (options.only ?? part) ==
 async function fourLayers(): Promise<{ prompts: Setting[]; tokens: Setting[] }> {
   if (!wants('prefill') && !wants('decode')) return { prompts: [], tokens: [] };
   console.error(`writing four layers of random ${weights.kind} weights`);
-  const { path, remove } = await writeFourLayers(weights);
-  const shape = `four layers of LLaVA-1.5-7B, ${weights.kind}`;
+  const { path, remove } = await writeFourLayers(weights, level);
+  const said = level === undefined ? '' : ` (accuracy level ${level})`;
+  const shape = `four layers of LLaVA-1.5-7B, ${weights.kind}${said}`;
   const [prompts, tokens]: [Setting[], Setting[]] = [[], []];
   const peers: (LlamaCpp | undefined)[] = [];
   try {
     const decoder = await openDecoder(path);
+    const rounding = level === 0 ? await openDecoder(path, { accuracyLevel: 4 }) : undefined;
     const llama = await llamaCpp(weights);
     if (!llama) console.error('left out: llama.cpp (npm install --prefix bench/peers)');
     peers.push(llama);
@@ -73,29 +85,31 @@ async function fourLayers(): Promise<{ prompts: Setting[]; tokens: Setting[] }> 
     }
     // The first step of a turn pays for what the contender before left to be collected.
     const steps = { calls: 4, counted: 3 };
-    for (const cached of wants('decode') ? [1024, 2048] : []) {
-      console.error(`measuring at ${cached} cached tokens`);
+    const settings = batches.flatMap((batch) => cachedTokens.map((cached) => ({ batch, cached })));
+    for (const { batch, cached } of wants('decode') ? settings : []) {
+      console.error(`measuring ${batch} sequences at ${cached} cached tokens`);
       const contenders = {
-        'transformers.js': await transformersLoop(path, cached),
-        ...(llama && { 'llama.cpp': await llama.token(cached) }),
-        'elastic-cache, full': elasticLoop(decoder, cached, 'full', 1),
-        'elastic-cache, budget 0.2': elasticLoop(decoder, cached, 'elastic-plus', 0.2),
-        'empty cache': emptyLoop(decoder),
+        'transformers.js': await transformersLoop(path, cached, batch),
+        ...(llama && { 'llama.cpp': await llama.token(cached, batch) }),
+        'elastic-cache, full': elasticLoop(decoder, cached, 'full', 1, batch),
+        'elastic-cache, budget 0.2': elasticLoop(decoder, cached, 'elastic-plus', 0.2, batch),
+        ...(rounding && {
+          'elastic-cache, full, accuracyLevel 4': elasticLoop(rounding, cached, 'full', 1, batch),
+        }),
+        'empty cache': emptyLoop(decoder, batch),
       };
-      tokens.push({
-        title: `${shape}, ${cached} cached tokens`,
-        contenders: await interleaved(contenders, rounds, steps),
-      });
-    }
-    if (wants('decode')) {
-      console.error('measuring eight sequences');
-      const contenders = {
-        'elastic-cache, full': elasticLoop(decoder, 1280, 'full', 1, 8),
-        'elastic-cache, budget 0.2': elasticLoop(decoder, 1280, 'elastic-plus', 0.2, 8),
+      const megabytes = {
+        'transformers.js': cacheMegabytes(cached, batch, 4),
+        // Half precision.
+        'llama.cpp': cacheMegabytes(cached, batch, 2),
+        'elastic-cache, full': cacheMegabytes(cached, batch, 4),
+        'elastic-cache, budget 0.2': cacheMegabytes(Math.floor(0.2 * cached), batch, 4),
       };
+      const which = batch === 1 ? '' : `a step of ${batch} sequences, `;
       tokens.push({
-        title: `${shape}, a step of eight sequences, 1280 cached tokens each`,
+        title: `${shape}, ${which}${cached} cached tokens${batch === 1 ? '' : ' each'}`,
         contenders: await interleaved(contenders, rounds, steps),
+        megabytes,
       });
     }
     return { prompts, tokens };
@@ -128,12 +142,21 @@ async function embeddedModel(): Promise<{ title: string; ms: Record<string, numb
 
 function table(what: string, settings: readonly Setting[]): string {
   const result = new Table({
-    head: ['', what, 'cpu', 'outside', 'times as fast as the first', 'by cpu', 'times the empty cache'],
-    colAligns: ['left', ...new Array<'right'>(6).fill('right')],
+    head: [
+      '',
+      what,
+      'cpu',
+      'outside',
+      'times as fast as the first',
+      'by cpu',
+      'times the empty cache',
+      'cache MB',
+    ],
+    colAligns: ['left', ...new Array<'right'>(7).fill('right')],
     style: { head: [], border: [] },
   });
-  for (const { title, contenders } of settings) {
-    result.push([{ content: title, colSpan: 7 }]);
+  for (const { title, contenders, megabytes } of settings) {
+    result.push([{ content: title, colSpan: 8 }]);
     const [first] = Object.values(contenders);
     const floor = contenders['empty cache'];
     for (const [name, { ms, cpuMs, outsideMs }] of Object.entries(contenders)) {
@@ -145,6 +168,7 @@ function table(what: string, settings: readonly Setting[]): string {
         (first!.ms / ms).toFixed(2),
         (first!.cpuMs / cpuMs).toFixed(2),
         floor ? (ms / floor.ms).toFixed(2) : '',
+        megabytes?.[name]?.toFixed(1) ?? '',
       ]);
     }
   }

@@ -7,35 +7,38 @@ import type { Contender } from './clocks.js';
 import { randomNumbers, SHAPE } from './four-layers.js';
 
 const { layers, hidden, kvHeads, headDim } = SHAPE;
-const embeds = new Tensor('float32', randomNumbers(hidden), [1, 1, hidden]);
-
 const int64 = (values: bigint[] | BigInt64Array, dims: number[]) => new Tensor('int64', values, dims);
 
 /**
  * The unmodified decoder as transformers.js drives it in Node: all outputs of a step come back, and each `present` tensor
  * is the `past_key_values` tensor of the next.
  */
-export async function transformersLoop(path: string, cached: number): Promise<Contender> {
+export async function transformersLoop(path: string, cached: number, batch = 1): Promise<Contender> {
   const session = await InferenceSession.create(path);
   const parts = Array.from({ length: layers }, (_, i) => [`${i}.key`, `${i}.value`]).flat();
-  const past = randomNumbers(kvHeads * cached * headDim);
+  const past = randomNumbers(batch * kvHeads * cached * headDim);
   const feeds: Record<string, Tensor> = {};
   for (const part of parts) {
-    feeds[`past_key_values.${part}`] = new Tensor('float32', past, [1, kvHeads, cached, headDim]);
+    feeds[`past_key_values.${part}`] = new Tensor('float32', past, [batch, kvHeads, cached, headDim]);
   }
   let seen = cached;
   return async () => {
     const outputs = await session.run({
       ...feeds,
-      inputs_embeds: embeds,
-      attention_mask: int64(new BigInt64Array(seen + 1).fill(1n), [1, seen + 1]),
-      position_ids: int64([BigInt(seen)], [1, 1]),
+      inputs_embeds: new Tensor('float32', randomNumbers(batch * hidden), [batch, 1, hidden]),
+      attention_mask: int64(new BigInt64Array(batch * (seen + 1)).fill(1n), [batch, seen + 1]),
+      position_ids: int64(new BigInt64Array(batch).fill(BigInt(seen)), [batch, 1]),
       num_logits_to_keep: int64([1n], []),
     });
     for (const part of parts) feeds[`past_key_values.${part}`] = outputs[`present.${part}`]!;
     seen++;
     return outputs.logits;
   };
+}
+
+/** Megabytes of keys and values of `cached` tokens in each of `batch` sequences. @param bytes of one number */
+export function cacheMegabytes(cached: number, batch: number, bytes: number): number {
+  return (2 * layers * batch * kvHeads * cached * headDim * bytes) / 1e6;
 }
 
 /** Our decoder over a cache of `batch` sequences that have seen `cached` tokens each. */
@@ -55,8 +58,8 @@ export function elasticLoop(
 }
 
 /** Our decoder with nothing in the cache: what a token costs whatever the method. */
-export function emptyLoop(decoder: Decoder): Contender {
-  const cache = new ElasticCache({ policy: 'full', budget: 1, layers, kvHeads, headDim });
+export function emptyLoop(decoder: Decoder, batch = 1): Contender {
+  const cache = new ElasticCache({ policy: 'full', budget: 1, layers, kvHeads, headDim, batch });
   return () => {
     cache.reset();
     return step(decoder, cache);

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { llavaSpec } from '../../src/convert/checkpoint/llava-spec.js';
@@ -6,6 +6,7 @@ import { decoderTensors, embeddingTensor } from '../../src/convert/checkpoint/te
 import { buildDecoder } from '../../src/convert/graphs/decoder-graph.js';
 import type { WeightFormat } from '../../src/convert/graphs/layers.js';
 import { OnnxFile } from '../../src/convert/graphs/onnx-file.js';
+import { graphOf, parseModel, serializeModel } from '../../src/graph/onnx/onnx.js';
 import { tokenizerFiles } from '../../test/families/tiny-parts.js';
 
 /** LLaVA-1.5-7B's decoder layers, four of them, and a small vocabulary. */
@@ -17,14 +18,25 @@ export type Weights = { readonly kind: 'int8' } | { readonly kind: 'int4'; reado
 /**
  * Writes a decoder of that shape with random weights (400 to 800 MB) to a temporary directory, by the code that
  * converts checkpoints.
+ * @param accuracyLevel of int4 weights; that of converted checkpoints (4) unless told
  */
 export async function writeFourLayers(
   weights: Weights,
+  accuracyLevel?: number,
 ): Promise<{ path: string; remove: () => Promise<void> }> {
   const directory = await mkdtemp(join(tmpdir(), 'elastic-cache-bench-'));
   const name = 'decoder_model_merged_q4.onnx';
   await writeDecoder(directory, name, 'inputs_embeds', weights);
+  if (accuracyLevel !== undefined) await changeAccuracyLevel(join(directory, name), accuracyLevel);
   return { path: join(directory, name), remove: () => rm(directory, { recursive: true }) };
+}
+
+async function changeAccuracyLevel(path: string, level: number): Promise<void> {
+  const model = parseModel(await readFile(path));
+  for (const { attribute } of graphOf(model).node) {
+    for (const each of attribute) if (each.name === 'accuracy_level') each.i = BigInt(level);
+  }
+  await writeFile(path, serializeModel(model));
 }
 
 /** Writes a model of text alone with such a decoder, int8 (about 800 MB), that can be loaded: a tokenizer of words w0, w1 ... */
