@@ -1,22 +1,9 @@
 /**
- * Vision-language models with a fifth of the key-value cache.
+ * Vision-language models with a fifth of the key-value cache. This is the entry for Node: what a browser has too, and what needs files and processes.
  * @module
  */
 
-// Run a model.
-export type { Budget } from './cache/budget.js';
-// Choose or write a policy.
-export type {
-  Allowance,
-  CachePolicy,
-  Entries,
-  LayerPolicy,
-  PolicyState,
-  SequencePolicy,
-  TurnEdit,
-  TurnView,
-} from './cache/policy.js';
-export { eachLayer, keepAll } from './cache/policy.js';
+export * from './browser.js';
 // Make a model directory.
 export {
   type ConvertDtype,
@@ -24,68 +11,8 @@ export {
   type ConvertProgress,
   convertCheckpoint,
 } from './convert/index.js';
-export { ElasticCache, type ElasticCacheOptions } from './elastic-cache.js';
-// Answer many requests at once.
+// Answer many requests at once, the model in a process of its own.
 export { createEngine } from './engine/create-engine.js';
-export type { Message } from './engine/messages.js';
-export type {
-  Engine,
-  EngineEvent,
-  EngineOptions,
-  EngineRequest,
-  EngineStats,
-  EngineUsage,
-} from './engine/request.js';
-export { ElasticCacheError, type ErrorCode } from './errors.js';
-export { contractNames, type DecoderLayer, type DecoderSignature } from './graph/decoder.js';
-export { type Inspection, inspectDecoder } from './graph/inspect.js';
-// Rewrite a decoder for another runtime.
-export type { ByteSource } from './graph/onnx/byte-source.js';
-export { type Model as OnnxModel, parseModel, serializeModel } from './graph/onnx/onnx.js';
-export { readSkeleton } from './graph/onnx/skeleton.js';
-export { type RewriteReport, rewriteDecoder } from './graph/rewrite.js';
-export { type AppendOptions, KVCache, type KVCacheOptions } from './memory/kv-cache.js';
-export type { CacheShape, LayerRows } from './memory/shape.js';
-export type { CacheStats, LayerStats } from './memory/stats.js';
-export { type Answer, type AnswerOptions, answer } from './models/conversation/answer.js';
-export {
-  type Chat,
-  type ChatEvent,
-  type ChatOptions,
-  type ChatQuestion,
-  type ChatUsage,
-  chat,
-} from './models/conversation/chat.js';
-export {
-  type Inputs,
-  prepareInputs,
-  type Question,
-  tokensAfterImage,
-} from './models/conversation/prepare-inputs.js';
-export type { FinishReason, ReplySettings } from './models/conversation/reply.js';
+// Look at a decoder, and rewrite it for another runtime.
+export * from './graph/index.js';
 export { embeddedImage, embeddedModel } from './models/embedded.js';
-export type { Dtype } from './models/files/model-files.js';
-export {
-  type ImageSource,
-  MAX_BYTES,
-  MAX_PIXELS,
-  type ReadImageOptions,
-  readImage,
-  type WebAccess,
-} from './models/images/read-image.js';
-export { type LoadOptions, loadElastic } from './models/load.js';
-export type {
-  ElasticModel,
-  GenerateOptions,
-  GenerateOutput,
-  LoadedModel,
-  LoadedVisionModel,
-} from './models/loaded-model.js';
-export type { PolicyOptions } from './policies/options.js';
-export {
-  createPolicy,
-  describePolicy,
-  type PolicyName,
-  type PolicySpec,
-  policyNames,
-} from './policies/registry.js';

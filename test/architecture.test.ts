@@ -10,14 +10,16 @@ const src = join(root, 'src');
 
 /** The only rooms or files that may import a package; packages that are not listed may be imported anywhere. */
 const OWNERS: [package_: RegExp, owners: string[], instead: string][] = [
-  [/^onnxruntime-/, [], 'only the copy of transformers.js will do, which runtime/ort.ts finds'],
-  [/^@huggingface\//, ['models', 'runtime/ort.ts'], 'take what models/ makes of it as an argument'],
+  [/^onnxruntime-/, [], 'only the copy of transformers.js will do, which platform/ finds'],
+  [/^@huggingface\//, ['models', 'platform'], 'take what models/ makes of it as an argument'],
   [/^@bufbuild\//, ['graph'], 'read and write graphs with graph/onnx/'],
   [/^(commander|cli-table3|cli-progress)$/, ['cli'], 'return values, and let cli/ show them'],
 ];
 
 /** Pure folders: typed arrays and bytes in, typed arrays and bytes out. They run in a browser as they are. */
 const WITHOUT_NODE = ['cache', 'memory', 'policies', 'graph'];
+/** Stands for `platform/node/` in Node and for `platform/browser/` elsewhere: package.json says so. */
+const PLATFORM = '#platform/';
 const MAX_LINES = 300;
 /** Files and folders in one folder, tests beside their files not counted. */
 const MAX_ENTRIES = 12;
@@ -40,10 +42,10 @@ function importsOf(from: string): Import[] {
     /(?:^|\n)\s*(?:import|export)\b[^;]*?\bfrom\s*['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]\s*\)|(?:^|\n)\s*import\s*['"]([^'"]+)['"]/g;
   return [...textOf(from).matchAll(pattern)].map((match) => {
     const specifier = (match[1] ?? match[2] ?? match[3])!;
-    const to = specifier.startsWith('.')
-      ? relative(src, join(src, dirname(from), specifier)).replace(/\.js$/, '.ts')
-      : undefined;
-    return { from, specifier, to };
+    const path = specifier.startsWith(PLATFORM)
+      ? join('platform/node', specifier.slice(PLATFORM.length))
+      : specifier.startsWith('.') && relative(src, join(src, dirname(from), specifier));
+    return { from, specifier, to: path ? path.replace(/\.js$/, '.ts') : undefined };
   });
 }
 
@@ -104,6 +106,30 @@ describe('architecture', () => {
         /\b(process\.|Buffer\b)/.test(textOf(file)),
     );
     expect(wrong, 'read and write in runtime/ or above, and hand these folders arrays and bytes').toEqual([]);
+  });
+
+  it('what Node has of platform/, browsers have as well', () => {
+    const modules = new Set(
+      all.map(({ specifier }) => specifier).filter((specifier) => specifier.startsWith(PLATFORM)),
+    );
+    const wrong = Array.from(modules, (specifier) =>
+      specifier.slice(PLATFORM.length).replace(/\.js$/, '.ts'),
+    ).filter(
+      (file) => exportsOf(`platform/node/${file}`).join() !== exportsOf(`platform/browser/${file}`).join(),
+    );
+    expect(modules.size).toBeGreaterThan(5);
+    expect(wrong, 'export the same names from both files').toEqual([]);
+  });
+
+  it('Node and browsers are told apart in platform/ alone', () => {
+    const reaching = all.filter(
+      ({ from, specifier, to }) =>
+        !from.startsWith('platform/') &&
+        folderOf(from) !== 'cli' &&
+        !specifier.startsWith(PLATFORM) &&
+        to?.match(/^platform\/(node|browser)\//),
+    );
+    expect(reaching, `import ${PLATFORM}... instead`).toEqual([]);
   });
 
   it('only the command line prints or exits', () => {
@@ -169,6 +195,19 @@ function circles(): string[] {
   };
   product.forEach(visit);
   return found;
+}
+
+/** The names of the values that a file exports. */
+function exportsOf(file: string): string[] {
+  const text = textOf(file);
+  const declared = text.matchAll(/^export (?:async )?(?:const|let|function\*?|class) (\w+)/gm);
+  const listed = text.matchAll(/^export (?:const )?\{([^}]*)\}/gm);
+  return [
+    ...Array.from(declared, (match) => match[1]!),
+    ...Array.from(listed, (match) => match[1]!.split(',').map((name) => name.trim())).flat(),
+  ]
+    .filter((name) => name !== '')
+    .sort();
 }
 
 function guide(): string {

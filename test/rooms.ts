@@ -28,16 +28,17 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     imports: ['graph/decoder.ts', 'graph/onnx', 'graph/analysis', 'graph/patterns'],
   },
   graph: { does: 'a decoder, bytes to bytes', imports: [] },
-  runtime: { does: 'ONNX Runtime', imports: ['cache', 'memory', 'graph'] },
+  platform: { does: 'Node or browser', imports: ['graph'] },
+  runtime: { does: 'ONNX Runtime', imports: ['cache', 'memory', 'graph', 'platform'] },
   models: {
     does: 'transformers.js: loading, families, prompts',
-    imports: ['cache', 'memory', 'policies', 'graph', 'runtime'],
+    imports: ['cache', 'memory', 'policies', 'graph', 'platform', 'runtime'],
   },
   engine: {
     does: 'many sequences at once',
     imports: ['cache', 'memory', 'policies', 'runtime', 'models'],
   },
-  server: { does: "OpenAI's API", imports: ['cache', 'models', 'engine'] },
+  server: { does: "OpenAI's API", imports: ['cache', 'platform', 'models', 'engine'] },
   scenes: { does: 'what the demo model sees', imports: [] },
   convert: { does: 'checkpoints to ONNX', imports: ['graph'] },
   eval: {
@@ -55,7 +56,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   cli: {
     does: 'commands',
     imports: [
-      ...['', 'cache', 'memory', 'policies', 'graph', 'runtime', 'models'],
+      ...['', 'cache', 'memory', 'policies', 'graph', 'platform', 'runtime', 'models'],
       ...['engine', 'server', 'scenes', 'convert', 'eval', 'explain', 'playground'],
     ],
   },
@@ -63,7 +64,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
 };
 
 /** Files that every room may import. */
-export const FOR_ALL = ['errors.ts', 'half-floats.ts', 'options.ts', 'random.ts', 'svg.ts'];
+export const FOR_ALL = ['errors.ts', 'half-floats.ts', 'options.ts', 'random.ts', 'size-name.ts', 'svg.ts'];
 
 /** The room of a file of src/: the longest path of a room that it lies under. Undefined in a folder that no room names. */
 export function roomOf(file: string): string | undefined {

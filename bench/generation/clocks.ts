@@ -1,5 +1,5 @@
+import { InferenceSession } from '#platform/ort.js';
 import { median } from '../../src/eval/intervals.js';
-import { InferenceSession } from '../../src/runtime/ort.js';
 
 /** What one call took. */
 interface Reading {

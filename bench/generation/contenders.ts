@@ -1,7 +1,7 @@
+import { InferenceSession, Tensor } from '#platform/ort.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import type { PolicyName } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
-import { InferenceSession, Tensor } from '../../src/runtime/ort.js';
 import { readMadeUpTurn } from '../made-up-turn.js';
 import type { Contender } from './clocks.js';
 import { randomNumbers, SHAPE } from './four-layers.js';

@@ -1,7 +1,7 @@
+import { InferenceSession, Tensor } from '#platform/ort.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import type { PolicyName } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
-import { InferenceSession, Tensor } from '../../src/runtime/ort.js';
 import { type Contender, interleaved, type Measured } from './clocks.js';
 import { randomNumbers } from './four-layers.js';
 

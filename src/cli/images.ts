@@ -1,7 +1,7 @@
 import { buffer } from 'node:stream/consumers';
 import { ElasticCacheError } from '../errors.js';
-import { sizeName } from '../models/files/sizes.js';
 import { type Image, MAX_BYTES, readImage } from '../models/images/read-image.js';
+import { sizeName } from '../size-name.js';
 
 /** What stands for an image that comes through standard input. */
 export const STDIN = '-';

@@ -73,9 +73,23 @@ export function withElasticCache(
     );
   }
 
-  /** The model with `bound` for its decoder; `generate()` comes to its `forward` for every step. */
+  /**
+   * The model with `bound` for its decoder; `generate()` comes to its `forward` for every step. In a browser all of transformers.js's runs wait for each other, so the session
+   * that it runs only begins a step, and `forward` gives what comes of it: sequences that are run together would wait for each other for ever.
+   */
   function boundTo(cache: KVCache, bound: BoundSession): PreTrainedModel {
     let failure: unknown;
+    let step: ReturnType<BoundSession['run']> | undefined;
+    const takesNote = Object.create(bound, {
+      run: {
+        value: async (feeds: Parameters<BoundSession['run']>[0]) => {
+          step = bound.run(feeds);
+          // It is waited for below.
+          step.catch(() => {});
+          return {};
+        },
+      },
+    });
     const fails = (cause: unknown) => {
       failure ??= cause;
     };
@@ -83,9 +97,7 @@ export function withElasticCache(
     own.sessions = Object.fromEntries(
       Object.entries<unknown>(model.sessions).map(([name, each]) => [
         name,
-        each === session
-          ? quiet(bound, fails)
-          : quiet(each as BoundSession, (cause) => fails(refusedBy(name, cause))),
+        each === session ? takesNote : quiet(each as BoundSession, (cause) => fails(refusedBy(name, cause))),
       ]),
     );
     own.forward = async (inputs: Inputs) => {
@@ -102,6 +114,8 @@ export function withElasticCache(
         throw failure ?? cause;
       });
       if (failure !== undefined) throw failure;
+      for (const [name, tensor] of Object.entries((await step) ?? {})) outputs[name] = new Tensor(tensor);
+      step = undefined;
       seen.add(cache, ids);
       if (first || hasImages) pictures.add(cache, hashes ? await hashes : counts?.map(() => []), first);
       return outputs;

@@ -1,24 +1,20 @@
 import type { PretrainedConfig } from '@huggingface/transformers';
 import * as transformers from '@huggingface/transformers';
+import { locationOf, modelSource } from '#platform/model-source.js';
+import { DEFAULT_DEVICE } from '#platform/ort.js';
+import { fetchWeights } from '#platform/weights.js';
 import { ElasticCacheError, reasonOf, shown } from '../errors.js';
 import type { TokenInput } from '../graph/decoder.js';
 import { refuseUnknown } from '../options.js';
+import { lookAt } from '../platform/hub-file.js';
+import { isOffline, type ModelSource, type SourceOptions } from '../platform/model-source.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
-import { type DecoderSettings, openDecoder } from '../runtime/open-decoder.js';
+import type { DecoderSettings } from '../runtime/open-decoder.js';
 import { sessionOptions } from '../runtime/session-options.js';
 import { refuseHostileConfig } from './config-limits.js';
 import { withElasticCache } from './elastic-model.js';
 import { generationConfig } from './files/generation-config.js';
-import { lookAt } from './files/hub-file.js';
 import { type Dtype, modelFiles } from './files/model-files.js';
-import {
-  isOffline,
-  type ModelSource,
-  modelSource,
-  pathOnDisk,
-  type SourceOptions,
-} from './files/model-source.js';
-import { fetchWeights } from './files/weights.js';
 import type { LoadedModel } from './loaded-model.js';
 import { modelClass } from './model-class.js';
 import { openSession, type Releasable } from './sessions.js';
@@ -49,7 +45,7 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   refuseUnknown('loadElastic', options, LOAD_OPTIONS);
   const {
     dtype: asked,
-    device = 'cpu',
+    device = DEFAULT_DEVICE,
     chunk,
     peak,
     accuracyLevel,
@@ -88,7 +84,9 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
     : await loadProcessor(source);
   if (!source.local) await fetchWeights(source, files.weights);
   const generation_config = await generationConfig(source);
-  const decoder = await openDecoder(pathOnDisk(source, files.decoder.file), settings);
+  // What rewrites graphs is half of this library, and a page need not fetch it before it has a model.
+  const { openDecoder } = await import('../runtime/open-decoder.js');
+  const decoder = await openDecoder(await locationOf(source, files.decoder.file), settings);
   const session = new ElasticSession(decoder);
   const sessions: Record<string, Releasable> = { [files.decoder.session]: session };
   try {

@@ -4,7 +4,7 @@ import {
   type PretrainedModelOptions,
 } from '@huggingface/transformers';
 import { ElasticCacheError, reasonOf } from '../errors.js';
-import type { ModelSource } from './files/model-source.js';
+import type { ModelSource } from '../platform/model-source.js';
 
 /** What transformers.js needs besides the source to open an ONNX file. */
 export type OpenOptions = Pick<PretrainedModelOptions, 'dtype' | 'device' | 'session_options'>;

@@ -1,3 +1,4 @@
+import { type InferenceSession, Tensor } from '#platform/ort.js';
 import type { CachePolicy } from '../cache/policy.js';
 import { eachLayer, keepAll } from '../cache/policy.js';
 import { ElasticCacheError } from '../errors.js';
@@ -8,7 +9,6 @@ import type { KeyRotation } from '../memory/rows/rotation.js';
 import type { LayerRows } from '../memory/shape.js';
 import { measureKeyRotations } from './keys/rotation.js';
 import { SimilarKeyFinder } from './keys/similar.js';
-import { type InferenceSession, Tensor } from './ort.js';
 import { Feeder, type Pass } from './passes/feeds.js';
 import { type DecoderInput, realTokens, refuseNone, type StepInput, shifted } from './passes/new-tokens.js';
 import { ended, type PeakMemory, readTurn } from './passes/read-turn.js';

@@ -1,8 +1,8 @@
+import { Tensor, type ValueMetadata } from '#platform/ort.js';
 import { ElasticCacheError } from '../errors.js';
 import type { TokenInput } from '../graph/decoder.js';
 import type { KVCache } from '../memory/kv-cache.js';
 import type { Decoder } from './decoder.js';
-import { Tensor, type ValueMetadata } from './ort.js';
 import { realTokens } from './passes/new-tokens.js';
 
 /** The one cache tensor transformers.js carries from step to step: the length of its third axis is the tokens seen. */

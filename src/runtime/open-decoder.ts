@@ -1,4 +1,5 @@
-import { basename, dirname } from 'node:path';
+import { openGraphFile } from '#platform/graph-file.js';
+import { InferenceSession, type SessionOptions } from '#platform/ort.js';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import type { DecoderSignature } from '../graph/decoder.js';
 import { type Model, serializeModel } from '../graph/onnx/onnx.js';
@@ -7,11 +8,9 @@ import { rewriteDecoder } from '../graph/rewrite.js';
 import { setAccuracyLevel } from '../graph/rewriting/accuracy-level.js';
 import { withLogitsToKeep } from '../graph/rewriting/logits-to-keep.js';
 import { KV_FORMATS, type KVFormat } from '../memory/rows/formats.js';
+import type { GraphFile } from '../platform/graph-file.js';
 import { Decoder } from './decoder.js';
-import { settleExternalWeights, weightSamples } from './external-weights.js';
-import { FileSource } from './file-source.js';
 import { SimilarKeyFinder } from './keys/similar.js';
-import { InferenceSession, type SessionOptions } from './ort.js';
 import { PEAKS, type PeakMemory } from './passes/read-turn.js';
 import { type SessionSettings, sessionOptions } from './session-options.js';
 
@@ -35,10 +34,10 @@ export interface DecoderSettings extends SessionSettings {
 /**
  * Opens a decoder exported for transformers.js (`decoder_model_merged*.onnx`) with the cache outside the graph.
  *
- * The graph is rewritten in memory, a few kilobytes of it; the weights are mapped from the original file, and nothing
+ * The graph is rewritten in memory, a few kilobytes of it; the weights are taken from the original file, and nothing
  * is written anywhere.
  *
- * @param path the `.onnx` file; external data lies beside it
+ * @param path the `.onnx` file, in a browser its address; external data lies beside it
  * @throws ElasticCacheError `missing-file`, `invalid-model` (damaged or incomplete), `unsupported-graph` (with the node and
  *   the reason), `invalid-option`
  */
@@ -69,15 +68,21 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
     );
   }
   const options = sessionOptions(session);
-  const { model, decoder } = await rewrittenFrom(path, kvFormat);
-  if (accuracyLevel !== undefined) setAccuracyLevel(model, accuracyLevel);
-  const graph = serializeModel(model);
-  const folder = await settleExternalWeights(model, dirname(path));
-  const identity = await identityOf(graph, await weightSamples(model, folder));
-  const opened = await createSession(path, serializeModel(model), {
-    ...options,
-    extra: withWeightsFolder(options.extra, folder),
-  });
+  const file = await openGraphFile(path);
+  let opened: InferenceSession;
+  let decoder: DecoderSignature;
+  let identity: string;
+  try {
+    const rewritten = await rewrittenFrom(path, file, kvFormat);
+    decoder = rewritten.decoder;
+    if (accuracyLevel !== undefined) setAccuracyLevel(rewritten.model, accuracyLevel);
+    const graph = serializeModel(rewritten.model);
+    const { samples, options: own } = await file.settle(rewritten.model);
+    identity = await identityOf(graph, samples);
+    opened = await createSession(path, serializeModel(rewritten.model), withOwn(options, own));
+  } finally {
+    await file.close();
+  }
   const { intraOpNumThreads } = options;
   const finder = new SimilarKeyFinder({
     logSeverityLevel: 4,
@@ -88,18 +93,16 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
 
 async function rewrittenFrom(
   path: string,
+  { source, name }: GraphFile,
   past: KVFormat | undefined,
 ): Promise<{ model: Model; decoder: DecoderSignature }> {
-  const source = await FileSource.open(path);
   try {
-    const rewritten = rewriteDecoder(withLogitsToKeep(await readSkeleton(source, basename(path))), { past });
+    const rewritten = rewriteDecoder(withLogitsToKeep(await readSkeleton(source, name)), { past });
     refuseOtherInputs(rewritten.decoder);
     return rewritten;
   } catch (cause) {
     if (!(cause instanceof ElasticCacheError)) throw cause;
     throw new ElasticCacheError(cause.code, `${path}: ${cause.message}`, { cause });
-  } finally {
-    await source.close();
   }
 }
 
@@ -127,10 +130,11 @@ async function createSession(path: string, bytes: Uint8Array, options: SessionOp
   }
 }
 
-/** A model from bytes has no place of its own; this tells ONNX Runtime where its external data lies. */
-function withWeightsFolder(extra: Record<string, unknown> | undefined, folder: string) {
-  const session = extra?.session as Record<string, unknown> | undefined;
-  return { ...extra, session: { ...session, model_external_initializers_file_folder_path: folder } };
+/** Options with those that say where the weights are; of `extra.session` each keeps its own. */
+function withOwn(options: SessionOptions, own: SessionOptions): SessionOptions {
+  const [given, ours] = [options, own].map(({ extra }) => extra?.session as object | undefined);
+  const extra = { ...options.extra, ...own.extra, session: { ...given, ...ours } };
+  return { ...options, ...own, extra };
 }
 
 /** What tells a model from others: its graph, with the places of its weights and the small ones among them, and samples of the large ones. */

@@ -1,19 +1,14 @@
+import { DEFAULT_DEVICE, devices, type SessionOptions, threadOptions } from '#platform/ort.js';
 import { ElasticCacheError } from '../errors.js';
-import { listSupportedBackends, type SessionOptions } from './ort.js';
 
 /** How the sessions of a model run. */
 export interface SessionSettings {
-  /** Execution provider of ONNX Runtime. Default `cpu`. */
+  /** Execution provider of ONNX Runtime. Default: `cpu` in Node, `wasm` in a browser. */
   device?: string;
   /** Threads of one operator. Default: ONNX Runtime's, one per core. */
   threads?: number;
   /** Anything else ONNX Runtime takes; wins over the settings above. */
   session_options?: SessionOptions;
-}
-
-/** Names of the execution providers this machine's ONNX Runtime has. */
-export function supportedDevices(): string[] {
-  return listSupportedBackends().map((backend) => backend.name);
 }
 
 /**
@@ -22,12 +17,12 @@ export function supportedDevices(): string[] {
  * would leave open what the model runs on; and for a thread count that is not a whole number from 1.
  */
 export function sessionOptions(settings: SessionSettings): SessionOptions {
-  const { device = 'cpu', threads, session_options } = settings;
-  const devices = supportedDevices();
-  if (!devices.includes(device)) {
+  const { device = DEFAULT_DEVICE, threads, session_options } = settings;
+  const supported = devices();
+  if (!supported.includes(device)) {
     throw new ElasticCacheError(
       'invalid-option',
-      `Device "${device}" is not one this machine's ONNX Runtime has; use one of: ${devices.join(', ')}.`,
+      `Device "${device}" is not one that a decoder runs on here; use one of: ${supported.join(', ')}.`,
     );
   }
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
@@ -40,7 +35,7 @@ export function sessionOptions(settings: SessionSettings): SessionOptions {
     executionProviders: [device],
     // What goes wrong is thrown; ONNX Runtime's own lines on stderr would only say it twice.
     logSeverityLevel: 4,
-    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    ...(threads === undefined ? {} : threadOptions(threads)),
     ...session_options,
   };
 }

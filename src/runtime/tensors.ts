@@ -1,5 +1,5 @@
+import { Tensor } from '#platform/ort.js';
 import type { Held, KVFormat } from '../memory/rows/formats.js';
-import { Tensor } from './ort.js';
 
 /**
  * Positions [start, end) of the sequence axis of a tensor [..., S, ...], as a tensor of the same type.

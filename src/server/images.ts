@@ -1,7 +1,7 @@
+import { fetchImage } from '#platform/images.js';
 import { ElasticCacheError } from '../errors.js';
-import { sizeName } from '../models/files/sizes.js';
 import { dataUrlBytes } from '../models/images/data-url.js';
-import { fetchImage } from '../models/images/fetch-image.js';
+import { sizeName } from '../size-name.js';
 
 export interface ImageLimits {
   /** Whether images are fetched from the internet; from nowhere else in any case. */

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Tensor } from '#platform/ort.js';
 import type { LoadedModel } from '../../src/index.js';
 import { KVCache } from '../../src/memory/kv-cache.js';
 import { LanePool } from '../../src/memory/lane-pool.js';
 import { createPolicy } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
 import { ElasticSession } from '../../src/runtime/elastic-session.js';
-import { Tensor } from '../../src/runtime/ort.js';
 import { stackSequences } from '../../src/runtime/tensors.js';
 import { HIDDEN } from '../families/tiny-parts.js';
 import { tinyModel } from './tiny-engine.js';

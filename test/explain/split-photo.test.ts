@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RawImage } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { InferenceSession, Tensor } from '#platform/ort.js';
 import { type Explanation, explainPrompt } from '../../src/explain/prompt/explain-prompt.js';
 import { imageLayout } from '../../src/explain/prompt/image-layout.js';
 import type { Box, Patch } from '../../src/explain/prompt/patch-grid.js';
 import type { ImageProcessorFacts } from '../../src/explain/prompt/seen-part.js';
 import { createPolicy, type LoadedModel, loadElastic } from '../../src/index.js';
 import { prepareInputs } from '../../src/models/conversation/prepare-inputs.js';
-import type { InferenceSession, Tensor } from '../../src/runtime/ort.js';
 import { decoderOf } from '../families/family-runs.js';
 import { FAMILIES, writeTinyFamily } from '../families/tiny-families.js';
 

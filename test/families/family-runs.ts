@@ -1,7 +1,7 @@
 import { cat, type PreTrainedModel, Tensor } from '@huggingface/transformers';
+import type { InferenceSession, Tensor as OnnxTensor } from '#platform/ort.js';
 import type { Inputs } from '../../src/models/conversation/prepare-inputs.js';
 import { ElasticSession } from '../../src/runtime/elastic-session.js';
-import type { InferenceSession, Tensor as OnnxTensor } from '../../src/runtime/ort.js';
 
 export function idsOf(output: unknown): number[] {
   return (output as Tensor).tolist()[0].map(Number);

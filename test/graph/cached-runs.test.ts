@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { Tensor } from '#platform/ort.js';
 import { contractNames, type PastFormat } from '../../src/graph/decoder.js';
 import type { Model } from '../../src/graph/onnx/onnx.js';
 import { rewriteDecoder } from '../../src/graph/rewrite.js';
@@ -6,7 +7,6 @@ import type { KVCache, KVCacheOptions } from '../../src/memory/kv-cache.js';
 import { elastic } from '../../src/policies/elastic.js';
 import { full } from '../../src/policies/full.js';
 import { local } from '../../src/policies/local.js';
-import { Tensor } from '../../src/runtime/ort.js';
 import { buildAttentionDecoder } from './attention-decoder.js';
 import { CachedRun, OriginalRun, openModel } from './decoder-runs.js';
 import { fixture, largestDifference } from './exported-runs.js';

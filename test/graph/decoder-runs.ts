@@ -1,9 +1,9 @@
+import { InferenceSession, Tensor } from '#platform/ort.js';
 import { contractNames } from '../../src/graph/decoder.js';
 import { type Model, serializeModel } from '../../src/graph/onnx/onnx.js';
 import type { DecoderSignature } from '../../src/graph/rewrite.js';
 import { KVCache, type KVCacheOptions } from '../../src/memory/kv-cache.js';
 import { Decoder } from '../../src/runtime/decoder.js';
-import { InferenceSession, Tensor } from '../../src/runtime/ort.js';
 import { readable } from '../../src/runtime/tensors.js';
 import { Float16Array } from './float16.js';
 

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
+import type { InferenceSession } from '#platform/ort.js';
 import type { DecoderSignature } from '../../src/graph/decoder.js';
 import { GraphBuilder, shapeOf } from '../../src/graph/onnx/builder.js';
 import { cloneModel, DataType, graphOf, type Model, parseModel } from '../../src/graph/onnx/onnx.js';
 import { type RewriteReport, rewriteDecoder } from '../../src/graph/rewrite.js';
 import { withLogitsToKeep } from '../../src/graph/rewriting/logits-to-keep.js';
 import { elastic } from '../../src/policies/elastic.js';
-import type { InferenceSession } from '../../src/runtime/ort.js';
 import { CachedRun, OriginalRun, openModel, RewrittenRun, type Step } from './decoder-runs.js';
 import { gaussian } from './gqa-decoder.js';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { Tensor } from '#platform/ort.js';
 import { contractNames, type DecoderSignature, type PastFormat } from '../../src/graph/decoder.js';
 import { rewriteDecoder } from '../../src/graph/rewrite.js';
-import { Tensor } from '../../src/runtime/ort.js';
 import { OriginalRun, openModel, RewrittenRun } from './decoder-runs.js';
 import { largestDifference } from './exported-runs.js';
 import { buildGqaDecoder, type GqaDecoderOptions, gaussian } from './gqa-decoder.js';

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readImage, type WebAccess } from '../../src/models/images/read-image.js';
-import { allowedAddresses, checkedLookup } from '../../src/models/images/web-address.js';
+import { allowedAddresses, checkedLookup } from '../../src/platform/node/images/web-address.js';
 
 let server: Server;
 let origin: string;

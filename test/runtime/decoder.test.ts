@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Tensor } from '#platform/ort.js';
 import { type CachePolicy, keepAll } from '../../src/cache/policy.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { serializeModel } from '../../src/graph/onnx/onnx.js';
@@ -12,7 +13,6 @@ import { full } from '../../src/policies/full.js';
 import { type PolicyName, policyNames } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
 import { openDecoder } from '../../src/runtime/open-decoder.js';
-import { Tensor } from '../../src/runtime/ort.js';
 import { buildGqaDecoder, gaussian } from '../graph/gqa-decoder.js';
 
 const HIDDEN = 64;

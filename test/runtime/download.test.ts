@@ -2,9 +2,11 @@ import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:f
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { fetchFile, partPath } from '../../src/models/files/download.js';
-import { lookAt } from '../../src/models/files/hub-file.js';
-import { cachePath, type ModelSource, modelSource } from '../../src/models/files/model-source.js';
+import { lookAt } from '../../src/platform/hub-file.js';
+import type { ModelSource } from '../../src/platform/model-source.js';
+import { fetchFile, partPath } from '../../src/platform/node/download.js';
+import { modelSource } from '../../src/platform/node/model-source.js';
+import { cachePath } from '../../src/platform/node/places.js';
 import { HubServer } from './hub-server.js';
 
 const FILE = 'onnx/weights.bin';

@@ -14,10 +14,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { InferenceSession } from '#platform/ort.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { type LoadOptions, loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
-import { InferenceSession } from '../../src/runtime/ort.js';
 import { picture } from '../picture.js';
 import { writeTinyLlava } from './tiny-llava.js';
 
@@ -199,7 +199,7 @@ describe('what cannot be loaded is refused in one sentence', () => {
 
   it('a device that is not there', async () => {
     expect(await refusal(directory, { device: 'auto' })).toMatch(
-      /^Device "auto" is not one this machine's ONNX Runtime has; use one of: cpu, /,
+      /^Device "auto" is not one that a decoder runs on here; use one of: cpu, /,
     );
   });
 

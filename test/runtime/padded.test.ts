@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Tensor } from '#platform/ort.js';
 import type { Budget } from '../../src/cache/budget.js';
 import { shapeOf } from '../../src/graph/onnx/builder.js';
 import { graphOf, type Model } from '../../src/graph/onnx/onnx.js';
@@ -7,7 +8,6 @@ import { KVCache } from '../../src/memory/kv-cache.js';
 import { isPreset } from '../../src/policies/presets.js';
 import { createPolicy, policyNames } from '../../src/policies/registry.js';
 import { Decoder } from '../../src/runtime/decoder.js';
-import { Tensor } from '../../src/runtime/ort.js';
 import { openModel } from '../graph/decoder-runs.js';
 import { fixture, largestDifference } from '../graph/exported-runs.js';
 import { buildGqaDecoder, gaussian } from '../graph/gqa-decoder.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Tensor } from '../../src/runtime/ort.js';
+import { Tensor } from '#platform/ort.js';
 import { causalBias, concatSequence, sliceSequence } from '../../src/runtime/tensors.js';
 
 const range = (count: number) => Float32Array.from({ length: count }, (_, i) => i);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { InferenceSession, Tensor } from '#platform/ort.js';
 import { fixture } from '../../../test/graph/exported-runs.js';
 import { buildGqaDecoder, gaussian } from '../../../test/graph/gqa-decoder.js';
-import { InferenceSession, Tensor } from '../../runtime/ort.js';
 import { subgraphsOf } from '../onnx/attributes.js';
 import { GraphBuilder } from '../onnx/builder.js';
 import { createNode, DataType, graphOf, type Model, serializeModel } from '../onnx/onnx.js';

@@ -1,8 +1,6 @@
-import { readFile } from 'node:fs/promises';
+import { textOf } from '#platform/weights.js';
 import { ElasticCacheError, reasonOf } from '../../errors.js';
-import { fetchFile } from './download.js';
-import { lookAt } from './hub-file.js';
-import { foundOnDisk, isOffline, type ModelSource, pathOnDisk } from './model-source.js';
+import type { ModelSource } from '../../platform/model-source.js';
 
 const FILE = 'generation_config.json';
 
@@ -12,18 +10,14 @@ const FILE = 'generation_config.json';
  * @throws ElasticCacheError `download-failed`, `invalid-model` when it is no JSON
  */
 export async function generationConfig(source: ModelSource): Promise<object> {
-  if (foundOnDisk(source, FILE) === undefined) {
-    const remote = isOffline(source) ? undefined : await lookAt(source, FILE);
-    if (!remote) return {};
-    await fetchFile(source, FILE, remote, () => {});
-  }
-  const path = pathOnDisk(source, FILE);
+  const text = await textOf(source, FILE);
+  if (text === undefined) return {};
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as object;
+    return JSON.parse(text) as object;
   } catch (cause) {
     throw new ElasticCacheError(
       'invalid-model',
-      `${path} is not valid JSON (${reasonOf(cause)}); fetch it again, or delete it.`,
+      `${FILE} of ${source.id} is not valid JSON (${reasonOf(cause)}); fetch it again, or delete it.`,
       { cause },
     );
   }

@@ -1,9 +1,10 @@
 import { type DataType, ModelRegistry, type PretrainedConfig } from '@huggingface/transformers';
+import { memoryLeft } from '#platform/machine.js';
+import { dropDamaged, findWeights } from '#platform/weights.js';
 import { ElasticCacheError } from '../../errors.js';
+import type { ModelSource, WeightFile } from '../../platform/model-source.js';
+import { sizeName } from '../../size-name.js';
 import { familyOf } from '../families/registry.js';
-import type { ModelSource } from './model-source.js';
-import { memoryLeft, sizeName } from './sizes.js';
-import { dropDamaged, findWeights, type WeightFile } from './weights.js';
 
 /** Number format of the weights: one for all sessions, or one for each by the name of its file. */
 export type Dtype = DataType | Record<string, DataType>;

@@ -1,7 +1,7 @@
+import { Tensor } from '#platform/ort.js';
 import { type DecoderSignature, contractNames as names } from '../../graph/decoder.js';
 import type { Batch } from '../../memory/lane-pool.js';
 import type { Rows } from '../../memory/rows/formats.js';
-import { Tensor } from '../ort.js';
 import { causalBias, heldTensor, readable } from '../tensors.js';
 
 /** A pass over the graph: a part of one sequence's turn, or one new token of each. */

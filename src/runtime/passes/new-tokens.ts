@@ -1,5 +1,5 @@
+import { Tensor } from '#platform/ort.js';
 import { ElasticCacheError } from '../../errors.js';
-import { Tensor } from '../ort.js';
 
 /** New tokens for the decoder. */
 export interface DecoderInput {

@@ -1,10 +1,10 @@
+import type { Tensor } from '#platform/ort.js';
 import { piecesOf } from '../../cache/parts.js';
 import { refuseAborted } from '../../errors.js';
 import type { DecoderSignature } from '../../graph/decoder.js';
 import type { KVCache } from '../../memory/kv-cache.js';
 import type { FindSimilar } from '../../memory/rows/most-similar.js';
 import type { LayerRows } from '../../memory/shape.js';
-import type { Tensor } from '../ort.js';
 import { concatSequence, sliceSequence } from '../tensors.js';
 import type { Pass } from './feeds.js';
 import { type DecoderInput, shifted } from './new-tokens.js';

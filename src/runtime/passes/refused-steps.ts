@@ -1,6 +1,6 @@
+import type { Tensor } from '#platform/ort.js';
 import { ElasticCacheError, reasonOf } from '../../errors.js';
 import type { DecoderLayer, DecoderSignature } from '../../graph/decoder.js';
-import type { Tensor } from '../ort.js';
 
 /** What a step gave of one layer. */
 interface LayerOutputs {

@@ -1,4 +1,4 @@
-import { sizeName } from '../../models/files/sizes.js';
+import { sizeName } from '../../size-name.js';
 import { RequestError } from '../openai/errors.js';
 
 /** Milliseconds in which a body must be there. */

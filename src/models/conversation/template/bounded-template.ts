@@ -1,4 +1,4 @@
-import { createContext, Script } from 'node:vm';
+import { withinTime } from '#platform/template-time.js';
 import { ElasticCacheError, reasonOf } from '../../../errors.js';
 
 /** Milliseconds that a template may take: those there are take a few. */
@@ -6,12 +6,8 @@ const MOST_TIME = 5000;
 /** Elements that a template may ask a `range` for, which the library makes all at once. */
 const MOST_ELEMENTS = 100_000;
 
-const context = createContext({ render: undefined });
-const script = new Script('render()');
-
 /**
- * Renders a chat template, which comes with a model and is a program: one with an endless loop is ended. What it holds is not bounded: V8 ends the process when
- * there is no more memory, also where a template runs in a worker thread with `resourceLimits` (seen on Node 20.20, with a list that is doubled).
+ * Renders a chat template, which comes with a model and is a program: one with an endless loop is ended, where there is a way to end it.
  * @param render renders the template that it is given, with the variables beside its own
  * @throws ElasticCacheError 'invalid-model' where it takes too long or too much; what `render` throws, as it is
  */
@@ -19,16 +15,12 @@ export function boundedly(
   template: string,
   render: (template: string, variables: Record<string, unknown>) => string,
 ): string {
-  try {
-    return run(() => render(withOwnRange(template), { [OWN_RANGE]: range }));
-  } catch (cause) {
-    if ((cause as { code?: string }).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw cause;
-    throw new ElasticCacheError(
-      'invalid-model',
-      `The model's chat template does not come to an end (${MOST_TIME / 1000} seconds); fetch it again from a source that you trust.`,
-      { cause },
-    );
-  }
+  const text = withinTime(MOST_TIME, () => render(withOwnRange(template), { [OWN_RANGE]: range }));
+  if (text !== undefined) return text;
+  throw new ElasticCacheError(
+    'invalid-model',
+    `The model's chat template does not come to an end (${MOST_TIME / 1000} seconds); fetch it again from a source that you trust.`,
+  );
 }
 
 const OWN_RANGE = 'bounded_range';
@@ -38,15 +30,6 @@ function withOwnRange(template: string): string {
   return template.replaceAll(/\{[{%][\s\S]*?[}%]\}/g, (block) =>
     block.replaceAll(/(?<![.\w'"])range(?![\w'"])/g, OWN_RANGE),
   );
-}
-
-function run(render: () => string): string {
-  context.render = render;
-  try {
-    return script.runInContext(context, { timeout: MOST_TIME }) as string;
-  } finally {
-    context.render = undefined;
-  }
 }
 
 /** Jinja's `range`. */

@@ -1,24 +1,17 @@
 import { existsSync } from 'node:fs';
-import { rm, stat } from 'node:fs/promises';
+import { readFile, rm, stat, statfs } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
+import { bytesNeeded } from '../../graph/onnx/external-files.js';
 import { readSkeleton } from '../../graph/onnx/skeleton.js';
-import { bytesNeeded, settleExternalWeights } from '../../runtime/external-weights.js';
-import { FileSource } from '../../runtime/file-source.js';
+import { sizeName } from '../../size-name.js';
+import { lookAt } from '../hub-file.js';
+import { isOffline, type ModelSource, type WeightFile } from '../model-source.js';
 import { fetchFile, partPath } from './download.js';
-import { lookAt, type RemoteFile } from './hub-file.js';
-import { cacheFolder, cachePath, foundOnDisk, isOffline, type ModelSource } from './model-source.js';
-import { diskLeft, sizeName } from './sizes.js';
-
-/** One of the files that hold a model's graphs and weights. */
-export interface WeightFile {
-  /** Relative to the model: `onnx/decoder_model_merged.onnx_data`. */
-  file: string;
-  /** Bytes, where they are known. */
-  size: number | undefined;
-  /** Where it is yet to be fetched. */
-  remote?: RemoteFile;
-}
+import { settleExternalWeights } from './external-weights.js';
+import { FileSource } from './file-source.js';
+import { locationOf } from './model-source.js';
+import { cacheFolder, cachePath, foundOnDisk } from './places.js';
 
 /** A file's place and size, wherever it is; undefined when the model has none of that name. */
 export async function findWeights(source: ModelSource, file: string): Promise<WeightFile | undefined> {
@@ -149,4 +142,25 @@ async function damage(source: ModelSource, graph: string): Promise<Damage | unde
   } finally {
     await file.close();
   }
+}
+
+/**
+ * The text of a small file of a model, fetched where it is not here yet; undefined where the model has none of that name.
+ * @throws ElasticCacheError `download-failed`
+ */
+export async function textOf(source: ModelSource, file: string): Promise<string | undefined> {
+  if (foundOnDisk(source, file) === undefined) {
+    const remote = isOffline(source) ? undefined : await lookAt(source, file);
+    if (!remote) return undefined;
+    await fetchFile(source, file, remote, () => {});
+  }
+  return readFile(await locationOf(source, file), 'utf8');
+}
+
+/** Bytes free on the disk of a folder, which need not exist yet. */
+async function diskLeft(folder: string): Promise<number> {
+  let place = folder;
+  while (!existsSync(place) && dirname(place) !== place) place = dirname(place);
+  const { bavail, bsize } = await statfs(place);
+  return bavail * bsize;
 }

@@ -1,14 +1,11 @@
 import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIP } from 'node:net';
-import { ElasticCacheError, reasonOf } from '../../errors.js';
-import { sizeName } from '../files/sizes.js';
-import { allowedAddresses, checkedLookup, RefusedAddress, type WebAccess } from './web-address.js';
+import { ElasticCacheError, reasonOf } from '../../../errors.js';
+import { sizeName } from '../../../size-name.js';
+import { MAX_WEB_BYTES, MOST_WEB_TIME, NO_WEB, notFetched, type WebAccess } from '../../images.js';
+import { allowedAddresses, checkedLookup, RefusedAddress } from './web-address.js';
 
-/** Bytes of an image from the web at most. */
-export const MAX_WEB_BYTES = 50e6;
-/** Milliseconds for all of it: every redirect, the last byte. */
-const MOST_TIME = 30_000;
 const MOST_REDIRECTS = 5;
 
 /**
@@ -17,12 +14,9 @@ const MOST_REDIRECTS = 5;
  * @throws ElasticCacheError `download-failed`: not allowed, not there, too large, too slow, too many redirects
  */
 export async function fetchImage(address: string, access: WebAccess, name: string): Promise<Uint8Array> {
-  const failed = (reason: string, cause?: unknown) =>
-    new ElasticCacheError('download-failed', `${name} cannot be fetched: ${reason}.`, { cause });
-  if (access === 'none') {
-    throw failed('web addresses are not allowed here; send the image itself, as bytes or as a data URL');
-  }
-  const signal = AbortSignal.timeout(MOST_TIME);
+  const failed = (reason: string, cause?: unknown) => notFetched(name, reason, cause);
+  if (access === 'none') throw failed(NO_WEB);
+  const signal = AbortSignal.timeout(MOST_WEB_TIME);
   try {
     let url = new URL(address);
     for (let redirects = 0; redirects <= MOST_REDIRECTS; redirects++) {
@@ -41,7 +35,7 @@ export async function fetchImage(address: string, access: WebAccess, name: strin
   } catch (cause) {
     if (cause instanceof ElasticCacheError) throw cause;
     if (signal.aborted)
-      throw failed(`it takes more than ${MOST_TIME / 1000} seconds; download it first`, cause);
+      throw failed(`it takes more than ${MOST_WEB_TIME / 1000} seconds; download it first`, cause);
     if (cause instanceof RefusedAddress) {
       throw failed(`${cause.message}, which is not asked for images; download it first`, cause);
     }

@@ -3,9 +3,10 @@ import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { ElasticCacheError, isDiskFull } from '../../errors.js';
-import { networkReason, type RemoteFile, refuse, request } from './hub-file.js';
-import { cachePath, type ModelSource } from './model-source.js';
-import { sizeName } from './sizes.js';
+import { sizeName } from '../../size-name.js';
+import { networkReason, refuse, request } from '../hub-file.js';
+import type { ModelSource, RemoteFile } from '../model-source.js';
+import { cachePath } from './places.js';
 
 /** Milliseconds without a byte after which nobody is taken to fetch a part any more. */
 const DAY = 24 * 60 * 60 * 1000;

@@ -1,14 +1,7 @@
 import { env } from '@huggingface/transformers';
-import { ElasticCacheError, reasonOf } from '../../errors.js';
-import type { ModelSource } from './model-source.js';
-
-/** A file on the Hub that is not here yet. */
-export interface RemoteFile {
-  /** Bytes; unknown where the server does not say. */
-  size: number | undefined;
-  /** Names this content of the file; a download can go on only where there is one. */
-  etag: string | undefined;
-}
+import { accessToken } from '#platform/machine.js';
+import { ElasticCacheError, reasonOf } from '../errors.js';
+import type { ModelSource, RemoteFile } from './model-source.js';
 
 /**
  * Asks the Hub for a file without fetching it; undefined when the repository has none of that name.
@@ -38,7 +31,7 @@ export async function request(
   headers: Record<string, string>,
 ): Promise<Response> {
   const url = addressOf(source, file);
-  const token = process.env.HF_TOKEN ?? process.env.HF_ACCESS_TOKEN;
+  const token = accessToken();
   const own = ['huggingface.co', 'hf.co'].includes(new URL(url).hostname);
   try {
     return await env.fetch(url, {

@@ -1,11 +1,6 @@
 import { type LookupAddress, lookup } from 'node:dns';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
-
-/**
- * What may be asked for an image: nothing; addresses of the internet; those, and this machine where the address itself names it (`localhost`,
- * `127.0.0.1`); or private networks as well.
- */
-export type WebAccess = 'none' | 'public' | 'local' | 'any';
+import type { WebAccess } from '../../images.js';
 
 const LOOPBACK = blocks(['127.0.0.0/8', '::1/128']);
 

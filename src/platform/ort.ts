@@ -1,0 +1,40 @@
+import type { PretrainedModelOptions, Tensor as TransformersTensor } from '@huggingface/transformers';
+
+/** ONNX Runtime's types, as transformers.js has them: of its two classes, `#platform/ort.js` gives the copy that transformers.js runs on. */
+
+/** How a session is opened. */
+export type SessionOptions = NonNullable<PretrainedModelOptions['session_options']>;
+
+/** A tensor of ONNX Runtime; transformers.js wraps it in one of its own. */
+export type Tensor = TransformersTensor['ort_tensor'];
+
+export type TensorClass = new (
+  type: Tensor['type'],
+  data: Tensor['data'] | readonly number[] | readonly bigint[] | readonly boolean[],
+  dims: readonly number[],
+) => Tensor;
+
+/** An opened graph. */
+export interface InferenceSession {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+  readonly inputMetadata: readonly ValueMetadata[];
+  readonly outputMetadata: readonly ValueMetadata[];
+  /** @param fetches names of the outputs that are wanted; all unless given */
+  run(feeds: Readonly<Record<string, Tensor>>, fetches?: readonly string[]): Promise<Record<string, Tensor>>;
+  /** Frees its memory. */
+  release(): Promise<void>;
+}
+
+export interface InferenceSessionClass {
+  /** @param model the file's bytes, or where there are files its path */
+  create(model: Uint8Array | string, options?: SessionOptions): Promise<InferenceSession>;
+}
+
+/** What a graph says of an input or output; names stand for axes that are not fixed. */
+export interface ValueMetadata {
+  readonly name: string;
+  readonly isTensor: boolean;
+  readonly type: Tensor['type'];
+  readonly shape: readonly (number | string)[];
+}

@@ -1,0 +1,48 @@
+import { env, RawImage } from '@huggingface/transformers';
+import * as library from '../../src/browser.js';
+import { type Given, plays, type Script, type Told } from './conversations.js';
+
+/** What runs in the browser: the library as its users get it, and transformers.js, with models and ONNX Runtime from the test's server. */
+
+env.allowRemoteModels = false;
+env.allowLocalModels = true;
+env.localModelPath = '/models/';
+env.useWasmCache = false;
+env.backends.onnx.wasm!.wasmPaths = '/ort/';
+
+/** RGB pixels that go from here to there. */
+export interface Picture {
+  data: number[];
+  width: number;
+  height: number;
+}
+
+let given: Given;
+
+const bridge = {
+  library,
+  env,
+  async load(id: string, pictures: readonly Picture[]): Promise<void> {
+    await given?.loaded.model.dispose();
+    const loaded = (await library.loadElastic(id, { dtype: 'fp32' })) as library.LoadedVisionModel;
+    const images = pictures.map(
+      ({ data, width, height }) => new RawImage(Uint8ClampedArray.from(data), width, height, 3),
+    );
+    given = { library, loaded, images };
+  },
+  play: (name: keyof typeof plays, script: Script): Promise<Told[]> => plays[name](given, script),
+  /** The code and message of what a task throws. */
+  async refusal(task: () => Promise<unknown>): Promise<string> {
+    return task().then(
+      () => 'nothing was thrown',
+      (error: library.ElasticCacheError) => `${error.code}: ${error.message}`,
+    );
+  },
+};
+
+declare global {
+  interface Window {
+    bridge: typeof bridge;
+  }
+}
+window.bridge = bridge;
