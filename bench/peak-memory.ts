@@ -11,9 +11,9 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
+import { InferenceSession, Tensor } from '#platform/ort.js';
 import { ElasticCache } from '../src/elastic-cache.js';
 import { openDecoder } from '../src/runtime/open-decoder.js';
-import { InferenceSession, Tensor } from '../src/runtime/ort.js';
 import { randomNumbers, SHAPE, type Weights, writeFourLayers } from './generation/four-layers.js';
 
 const { values } = parseArgs({
