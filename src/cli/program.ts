@@ -29,6 +29,7 @@ import {
   parseSplit,
 } from './options/option-values.js';
 import { serveCommand } from './options/serve-options.js';
+import { helpCommand, Subcommand } from './options/subcommand.js';
 import { CHAT_COMMANDS } from './terminal/chat-commands.js';
 import { version } from './version.js';
 
@@ -57,13 +58,15 @@ export function createProgram(): Command {
     .exitOverride()
     .showHelpAfterError('(elastic-cache --help tells more)');
 
-  const command = (name: string, description: string, help: string) =>
-    program
-      .command(name)
+  const command = (name: string, description: string, help: string) => {
+    const made = new Subcommand(name)
       .description(description)
       .addHelpText('after', help)
       .copyInheritedSettings(program)
       .showHelpAfterError(`(elastic-cache ${name} --help tells more)`);
+    program.addCommand(made);
+    return made;
+  };
 
   samplingOptions(
     modelOptions(
@@ -270,5 +273,6 @@ export function createProgram(): Command {
     .addOption(maxNewTokens())
     .action(async (options) => (await import('./commands/demo.js')).demo(options));
 
+  helpCommand(program);
   return program;
 }

@@ -122,11 +122,22 @@ async function createSession(path: string, bytes: Uint8Array, options: SessionOp
   try {
     return await InferenceSession.create(bytes, options);
   } catch (cause) {
-    throw new ElasticCacheError(
-      'invalid-model',
-      `${path} cannot be opened by ONNX Runtime: ${reasonOf(cause)}`,
-      { cause },
-    );
+    const reason = reasonOf(cause)
+      .replaceAll(/\s*\n\s*/g, ' ')
+      .trim()
+      // Where in its own sources it found out.
+      .replace(/^\/onnxruntime_src\/.* was (true|false)\. /, '');
+    const device = options.executionProviders?.[0];
+    if (typeof device === 'string' && device !== 'cpu') {
+      throw new ElasticCacheError(
+        'invalid-option',
+        `${path} cannot be opened on device "${device}", whose hardware or libraries this machine may lack (${reason}); use "cpu", or install what ONNX Runtime needs for "${device}".`,
+        { cause },
+      );
+    }
+    throw new ElasticCacheError('invalid-model', `${path} cannot be opened by ONNX Runtime: ${reason}`, {
+      cause,
+    });
   }
 }
 

@@ -1,4 +1,6 @@
+import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import type * as ort from '../ort.js';
 
 export type * from '../ort.js';
@@ -27,9 +29,19 @@ export const { InferenceSession, Tensor } = onnxRuntime;
 /** What a decoder runs on unless told. */
 export const DEFAULT_DEVICE: string = 'cpu';
 
-/** Names of what a decoder can run on here: the execution providers of this machine's ONNX Runtime. */
+/** Execution providers that are libraries of their own, which ONNX Runtime's install script fetches; asked for without them, it writes lines of its own. */
+const APART = ['cuda', 'tensorrt'];
+
+/** Names of what a decoder can run on here: the execution providers of this machine's ONNX Runtime, those left out whose libraries are not installed. */
 export function devices(): string[] {
-  return onnxRuntime.listSupportedBackends().map(({ name }) => name);
+  const folder = join(dirname(beside.resolve('onnxruntime-node')), '..', 'bin');
+  const libraries = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  const isThere = (name: string) =>
+    !APART.includes(name) || libraries.some((file) => file.includes(`onnxruntime_providers_${name}`));
+  return onnxRuntime
+    .listSupportedBackends()
+    .map(({ name }) => name)
+    .filter(isThere);
 }
 
 /** Session options for so many threads of one operator. */
