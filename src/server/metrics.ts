@@ -32,6 +32,17 @@ export class Metrics {
   readonly #waited = this.#histogram('waiting_seconds', 'From a request until it ran.', SECONDS);
   readonly #took = this.#histogram('request_seconds', 'From a request to its end.', SECONDS);
 
+  /** Since the server began. */
+  readonly totals = {
+    answers: 0,
+    pieces: 0,
+    promptTokens: 0,
+    cachedTokens: 0,
+    newTokens: 0,
+    bytesHeld: 0,
+    bytesFull: 0,
+  };
+
   constructor(engine: Pick<Engine, 'stats'>, lanes: number) {
     this.#gauge('lanes', 'Answers that can run at once.', () => lanes);
     this.#gauge('running', 'Answers that run.', () => engine.stats.running);
@@ -68,6 +79,13 @@ export class Metrics {
   }
 
   answered({ promptTokens, cachedTokens, newTokens, waitedMs, msPerToken, stats }: EngineUsage): void {
+    const { totals } = this;
+    totals.answers++;
+    totals.promptTokens += promptTokens;
+    totals.cachedTokens += cachedTokens;
+    totals.newTokens += newTokens;
+    totals.bytesHeld += stats.bytesHeld;
+    totals.bytesFull += stats.bytesFull;
     this.#tokens.inc({ kind: 'prompt' }, promptTokens - cachedTokens);
     this.#tokens.inc({ kind: 'cached' }, cachedTokens);
     this.#tokens.inc({ kind: 'answer' }, newTokens);

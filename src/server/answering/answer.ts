@@ -68,9 +68,10 @@ async function* observed(
   try {
     for await (const each of told) {
       const { event } = each;
-      if (event.type === 'text' && isFirst) {
+      if (event.type === 'text') {
+        metrics.totals.pieces++;
+        if (isFirst) metrics.firstPiece((performance.now() - start) / 1000);
         isFirst = false;
-        metrics.firstPiece((performance.now() - start) / 1000);
       } else if (event.type === 'usage') {
         metrics.answered(event.usage);
         promptTokens += event.usage.promptTokens;

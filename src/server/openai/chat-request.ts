@@ -36,7 +36,13 @@ const ChatMessage = z.discriminatedUnion(
 const MOST_MESSAGES = 1000;
 
 export const ChatRequest = z.object({
-  messages: z.array(ChatMessage).min(1).max(MOST_MESSAGES),
+  messages: z
+    .array(ChatMessage)
+    .min(1)
+    .max(MOST_MESSAGES)
+    .describe(
+      'One of the `system` or none, then `user` and `assistant` in turn, the last of a user. `content` is a text, or a list of parts: `{"type": "text", "text"}` and, of a user, `{"type": "image_url", "image_url": {"url"}}` with a data URL, or an address of the web where the server allows it.',
+    ),
   ...SHARED_FIELDS,
   max_completion_tokens: z.int().min(1).optional().describe('The newer name of max_tokens.'),
   logprobs: z.boolean().optional().describe("Tells how likely each token was, by the model's own scores."),
