@@ -45,11 +45,11 @@ export function refuseEmpty(bytes: Uint8Array, name: string): void {
   if (bytes.length === 0) throw invalidImage(`${name} is empty (0 bytes); save or download it again`);
 }
 
-/** @throws ElasticCacheError `invalid-image` for more than {@link MAX_PIXELS} */
-export function refuseManyPixels(width: number, height: number, name: string): void {
-  if (width * height <= MAX_PIXELS) return;
+/** @throws ElasticCacheError `invalid-image` */
+export function refuseManyPixels(width: number, height: number, name: string, most = MAX_PIXELS): void {
+  if (width * height <= most) return;
   throw invalidImage(
-    `${name} has ${width} x ${height} pixels and at most ${MAX_PIXELS / 1e6} million are read; scale it down`,
+    `${name} has ${width} x ${height} pixels and at most ${most / 1e6} million are read; scale it down`,
   );
 }
 

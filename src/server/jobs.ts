@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { EngineRequest } from '../engine/request.js';
 import type { Job } from './answering/answer.js';
-import { imageBytes } from './images.js';
+import { readImages } from './images/read-images.js';
 import { ChatChunks, chatCompletion, type Head } from './openai/chat-answer.js';
 import { ChatRequest, conversationOf, likelihoodsAsked } from './openai/chat-request.js';
 import { CompletionChunks, completion } from './openai/completion-answer.js';
@@ -33,7 +33,7 @@ export function chatJob(body: unknown, headers: CacheHeaders, settings: ServerSe
     answers: requests.length,
     async prepare(signal) {
       const addresses = messages.flatMap(({ images = [] }) => images);
-      const images = await imageBytes(addresses, settings.images, signal);
+      const images = await readImages(addresses, settings.images, settings.decoder, signal);
       const read = messages.map((message) => {
         const { images: own, ...rest } = message;
         return own ? { ...rest, images: images.splice(0, own.length) } : rest;

@@ -1,4 +1,5 @@
-import { type Asked, answer } from './answering/answer.js';
+import { type Asked, answer, type Job } from './answering/answer.js';
+import { ClientLeft, waitedTooLong } from './answering/run.js';
 import type { Checked } from './jobs.js';
 import { Gate } from './limits/gate.js';
 import type { Key } from './limits/keys.js';
@@ -67,7 +68,7 @@ export class Service {
     const { answers, prepare } = check(body, headers, this.settings);
     const onOver = this.#gate.enter(answers, key);
     const { signal } = request;
-    const job = await prepare(signal).catch((cause: unknown) => {
+    const job = await this.#prepared(prepare, signal).catch((cause: unknown) => {
       onOver();
       throw cause;
     });
@@ -80,6 +81,19 @@ export class Service {
     this.#state = 'draining';
     await this.#gate.empty();
     await this.settings.engine.drain();
+  }
+
+  /** Images may take as long as a request may wait. */
+  async #prepared(prepare: Checked['prepare'], signal: AbortSignal): Promise<Job> {
+    const { waitingMs } = this.settings;
+    const late = AbortSignal.timeout(waitingMs);
+    const either = AbortSignal.any([signal, late]);
+    const ended = new Promise<never>((_, reject) => {
+      either.addEventListener('abort', () =>
+        reject(late.aborted ? waitedTooLong(waitingMs) : new ClientLeft()),
+      );
+    });
+    return Promise.race([prepare(either), ended]);
   }
 
   #refuseClosed(): void {

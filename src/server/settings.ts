@@ -1,5 +1,6 @@
 import type { Engine } from '../engine/request.js';
-import type { ImageLimits } from './images.js';
+import type { ImageDecoder } from './images/image-process.js';
+import type { ImageLimits } from './images/read-images.js';
 import type { Keys } from './limits/keys.js';
 
 /** What is written down while a server runs; pino has the same. */
@@ -23,6 +24,7 @@ export interface ServerSettings {
   /** Bytes of a request's body. */
   readonly body: number;
   readonly images: ImageLimits;
+  readonly decoder: ImageDecoder;
   /** Anybody who reaches the server may ask without them. */
   readonly keys?: Keys | undefined;
   /** Origins of pages that may ask; none unless told. `*` is all. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { createEngine } from '../../src/engine/create-engine.js';
 import type { Engine, EngineOptions } from '../../src/engine/request.js';
-import { embeddedImage, embeddedModel } from '../../src/index.js';
+import { embeddedImage, embeddedModel, readImage } from '../../src/index.js';
 import { loadElastic } from '../../src/models/load.js';
 import { type App, createApp } from '../../src/server/app.js';
 import { type Listening, listen } from '../../src/server/listen.js';
@@ -41,6 +41,7 @@ export async function servingOn(engine: Engine, settings: Partial<ServerSettings
   const log: Log = { info: note, warn: note, error: note };
   const app = createApp({
     engine,
+    decoder: { decode: (bytes, name) => readImage(bytes, { name }), end: () => {} },
     model: MODEL,
     lanes: 4,
     waiting: 8,

@@ -6,6 +6,7 @@ import { ElasticCacheError } from '../../errors.js';
 import { embeddedModel } from '../../models/embedded.js';
 import type { PolicySpec } from '../../policies/registry.js';
 import { createApp } from '../../server/app.js';
+import { ImageProcesses } from '../../server/images/image-process.js';
 import { Keys } from '../../server/limits/keys.js';
 import { listen } from '../../server/listen.js';
 import { type ModelOptions, withLoadProgress } from '../load.js';
@@ -51,8 +52,10 @@ export async function serve(options: ServeOptions): Promise<void> {
   );
   const deadlineMs = options.deadline * 1000;
   const waitingMs = options.waitingSeconds * 1000;
+  const decoder = new ImageProcesses();
   const app = createApp({
     engine,
+    decoder,
     model,
     lanes,
     waiting,
@@ -88,6 +91,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, LAST_WORDS).unref())]);
   listening.cut();
   await engine.close();
+  decoder.end();
   log.info({}, 'stopped');
 }
 

@@ -80,6 +80,6 @@ function refuseTooLarge(bytes: number, name: string): void {
 }
 
 /** An image from its RGB bytes [height, width, 3]. */
-export function imageOf(pixels: Uint8Array, width: number, height: number): RawImage {
+export function imageOf(pixels: Uint8Array | Uint8ClampedArray, width: number, height: number): RawImage {
   return new RawImage(new Uint8ClampedArray(pixels), width, height, 3);
 }

@@ -39,7 +39,7 @@ export function run(
     left.abort();
   };
   const timer = (ms: number, error: () => RequestError) => setTimeout(() => end(error()), ms);
-  const waiting = timer(times.waitingMs, () => tooLong(times.waitingMs));
+  const waiting = timer(times.waitingMs, () => waitedTooLong(times.waitingMs));
   const deadline = timer(times.deadlineMs, () => pastDeadline(times.deadlineMs));
   const leave = () => end(new ClientLeft());
   signal.addEventListener('abort', leave);
@@ -62,7 +62,7 @@ export function run(
   return events[Symbol.asyncIterator]();
 }
 
-function tooLong(ms: number): RequestError {
+export function waitedTooLong(ms: number): RequestError {
   return new RequestError(
     429,
     'waited_too_long',

@@ -49,6 +49,7 @@ const STATUSES: Partial<Record<ErrorCode, number>> = {
   'fatal-request': 400,
   'prompt-mismatch': 400,
   overloaded: 429,
+  aborted: 499,
   'worker-died': 503,
 };
 

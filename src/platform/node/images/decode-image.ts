@@ -17,9 +17,10 @@ const MOST_SECONDS = 60;
  * Decodes the bytes of an image file (PNG, JPEG, WebP, GIF, AVIF, TIFF, SVG) as RGB [height, width, 3], the way up that its EXIF data says. What is
  * transparent is laid on white. From bytes, not from a path: an SVG would then draw pictures that lie beside it.
  * @param name what errors call it
- * @throws ElasticCacheError `invalid-image` (empty, damaged, no image, more than {@link MAX_PIXELS})
+ * @param most pixels
+ * @throws ElasticCacheError `invalid-image` (empty, damaged, no image, too many pixels)
  */
-export async function decodeImage(bytes: Uint8Array, name: string): Promise<Pixels> {
+export async function decodeImage(bytes: Uint8Array, name: string, most = MAX_PIXELS): Promise<Pixels> {
   refuseEmpty(bytes, name);
   // The header is read first, so that an image of absurd size is refused before anything is decoded.
   const { width, height } = await sharp(bytes, { limitInputPixels: false })
@@ -28,7 +29,7 @@ export async function decodeImage(bytes: Uint8Array, name: string): Promise<Pixe
       if (isHeic(bytes)) throw heic(name, cause);
       throw invalidImage(`${name} is not an image that can be read (${firstLine(cause)})`, cause);
     });
-  refuseManyPixels(width, height, name);
+  refuseManyPixels(width, height, name, most);
   // Viewers show an image whose decoder only warns; one that breaks off is refused, since an answer would be about a part of it.
   const decoded = await pixelsOf(bytes, 'error')
     .catch((cause: unknown) => {

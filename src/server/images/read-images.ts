@@ -1,7 +1,9 @@
 import { fetchImage } from '#platform/images.js';
-import { ElasticCacheError } from '../errors.js';
-import { dataUrlBytes } from '../models/images/data-url.js';
-import { sizeName } from '../size-name.js';
+import { ElasticCacheError, refuseAborted } from '../../errors.js';
+import { dataUrlBytes } from '../../models/images/data-url.js';
+import type { Image } from '../../models/images/read-image.js';
+import { sizeName } from '../../size-name.js';
+import type { ImageDecoder } from './image-process.js';
 
 export interface ImageLimits {
   /** Whether images are fetched from the internet; from nowhere else in any case. */
@@ -15,29 +17,31 @@ export interface ImageLimits {
 const PLAIN_BASE64 = /^data:[^,]{0,200};base64,([A-Za-z0-9+/]+={0,2})$/i;
 
 /**
- * The bytes of a request's images, one after the other. Never of a path: who asks is a stranger.
+ * A request's images, read one after the other. Never from a path: who asks is a stranger.
  * @param addresses data URLs, and those of the web
- * @throws ElasticCacheError 'invalid-image', 'download-failed'
+ * @throws ElasticCacheError 'invalid-image', 'download-failed', 'aborted'
  */
-export async function imageBytes(
+export async function readImages(
   addresses: readonly string[],
   limits: ImageLimits,
+  decoder: ImageDecoder,
   signal: AbortSignal,
-): Promise<Uint8Array[]> {
+): Promise<Image[]> {
   if (addresses.length > limits.most) {
     throw refused(
       `the request has ${addresses.length} images and this server takes ${limits.most}; send fewer`,
     );
   }
-  const all: Uint8Array[] = [];
+  const all: Image[] = [];
   let size = 0;
   for (const [place, address] of addresses.entries()) {
-    if (signal.aborted) break;
-    const bytes = await bytesOf(address, `image ${place + 1}`, limits);
+    refuseAborted(signal);
+    const name = `image ${place + 1}`;
+    const bytes = await bytesOf(address, name, limits);
     size += bytes.length;
     if (size > limits.mostBytes)
       throw refused(`the images have more than ${sizeName(limits.mostBytes)} together; send smaller ones`);
-    all.push(bytes);
+    all.push(await decoder.decode(bytes, name, signal));
   }
   return all;
 }

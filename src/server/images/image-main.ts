@@ -1,0 +1,20 @@
+import { reasonOf } from '../../errors.js';
+import type { Pixels } from '../../platform/images.js';
+import { decodeImage } from '../../platform/node/images/decode-image.js';
+
+/** The file that the process of images runs. It goes when who made it does, since nothing else keeps it. */
+
+export interface ToDecode {
+  readonly bytes: Uint8Array;
+  readonly name: string;
+}
+
+export type Decoded = Pixels | { readonly error: string };
+
+/** Pixels of an image at most: what larger cameras give, and 150 MB. */
+const MOST_PIXELS = 50e6;
+
+process.on('message', ({ bytes, name }: ToDecode) => {
+  const answer = (decoded: Decoded) => void process.send?.(decoded);
+  decodeImage(bytes, name, MOST_PIXELS).then(answer, (cause: unknown) => answer({ error: reasonOf(cause) }));
+});

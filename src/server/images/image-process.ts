@@ -1,0 +1,114 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { ElasticCacheError, refuseAborted } from '../../errors.js';
+import { type Image, imageOf } from '../../models/images/read-image.js';
+import type { Pixels } from '../../platform/images.js';
+import type { Decoded, ToDecode } from './image-main.js';
+
+/** Milliseconds that an image may take. */
+const MOST_TIME = 10_000;
+const PROCESSES = 2;
+
+/** What makes pixels of bytes. */
+export interface ImageDecoder {
+  /**
+   * @param name what errors call the image
+   * @throws ElasticCacheError 'invalid-image', 'aborted'
+   */
+  decode(bytes: Uint8Array, name: string, signal: AbortSignal): Promise<Image>;
+  end(): void;
+}
+
+/**
+ * Decodes images in a process of its own, one after the other: one that takes too long, or brings its decoder down, takes nothing else with it. The process is made with the first
+ * image, and goes when this one does.
+ */
+export class ImageProcess implements ImageDecoder {
+  #child: ChildProcess | undefined;
+  #waiting = 0;
+  /** Settled when the last image is. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** @param file what the process runs, as built */
+  constructor(
+    private readonly file = fileURLToPath(new URL('./image-main.js', import.meta.url)),
+    private readonly mostTime = MOST_TIME,
+  ) {}
+
+  decode(bytes: Uint8Array, name: string, signal: AbortSignal): Promise<Image> {
+    const decoded = this.#last.then(async () => {
+      refuseAborted(signal);
+      const { data, width, height } = await this.#ask({ bytes, name });
+      return imageOf(data, width, height);
+    });
+    this.#waiting++;
+    this.#last = decoded.catch(() => {}).then(() => void this.#waiting--);
+    return decoded;
+  }
+
+  end(): void {
+    this.#child?.kill('SIGKILL');
+  }
+
+  /** Images that it has. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  #ask(message: ToDecode): Promise<Pixels> {
+    const child = this.#running();
+    return new Promise((resolve, reject) => {
+      const refused = (what: string) =>
+        over(() =>
+          reject(
+            new ElasticCacheError('invalid-image', `${message.name} ${what}; save it in another format.`),
+          ),
+        );
+      const late = setTimeout(() => {
+        refused(`takes more than ${this.mostTime / 1000} seconds to decode`);
+        this.#child = undefined;
+        child.kill('SIGKILL');
+      }, this.mostTime);
+      const heard = (answer: Decoded) =>
+        over(() =>
+          'error' in answer ? reject(new ElasticCacheError('invalid-image', answer.error)) : resolve(answer),
+        );
+      const died = () => refused('brought its decoder down');
+      const over = (settle: () => void) => {
+        clearTimeout(late);
+        child.off('message', heard);
+        child.off('exit', died);
+        settle();
+      };
+      child.on('message', heard);
+      child.on('exit', died);
+      child.send(message, (cause) => cause && died());
+    });
+  }
+
+  #running(): ChildProcess {
+    const known = this.#child;
+    if (known?.connected) return known;
+    const child = fork(this.file, { serialization: 'advanced', execArgv: [] });
+    // Told by its exit.
+    child.on('error', () => {});
+    child.unref();
+    child.channel?.unref();
+    this.#child = child;
+    return child;
+  }
+}
+
+/** Several of these, so that an image that takes its time holds up a part of the others alone. */
+export class ImageProcesses implements ImageDecoder {
+  readonly #all = Array.from({ length: PROCESSES }, () => new ImageProcess());
+
+  decode(bytes: Uint8Array, name: string, signal: AbortSignal): Promise<Image> {
+    const least = this.#all.reduce((a, b) => (b.waiting < a.waiting ? b : a));
+    return least.decode(bytes, name, signal);
+  }
+
+  end(): void {
+    for (const each of this.#all) each.end();
+  }
+}
