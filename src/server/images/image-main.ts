@@ -1,6 +1,6 @@
+import { decodeImage } from '#platform/images.js';
 import { reasonOf } from '../../errors.js';
 import type { Pixels } from '../../platform/images.js';
-import { decodeImage } from '../../platform/node/images/decode-image.js';
 
 /** The file that the process of images runs. It goes when who made it does, since nothing else keeps it. */
 
