@@ -122,6 +122,24 @@ describe('a worker that dies', () => {
     await engine.close();
   });
 
+  it('while it loads the model is followed by another, but not without end', async () => {
+    let deaths = 2;
+    const { made, spawn } = workers((command, kill) => {
+      const isLater = made.length > 1;
+      if (command.type === 'open' && isLater && deaths-- > 0) kill();
+      if (command.type === 'add' && !isLater) kill();
+    });
+    const engine = await open(spawn);
+    const request = asking(words(5, 1));
+    const { text } = await heard(engine.add(request));
+    expect([text, made.length]).toEqual([await alone(loaded, request), 4]);
+    deaths = Number.POSITIVE_INFINITY;
+    made.at(-1)!.send({ type: 'die' } as never);
+    await expect(engine.ended).rejects.toMatchObject({ code: 'worker-died' });
+    expect(made.length).toBe(7);
+    expect((await heard(engine.add(request))).error).toMatchObject({ code: 'invalid-option' });
+  });
+
   it('twice of one request has it refused, and no other', async () => {
     const { made, spawn } = workers((command, kill) => {
       if (command.type === 'add' && command.request.seed === 666) kill();

@@ -6,6 +6,8 @@ import { errorOf, type Opening, type Report, type WorkerPort } from './protocol.
 
 /** Workers that one request may take down before it is refused. */
 const MOST_DEATHS = 2;
+/** Workers in a row that may die while they load the model, after one that had it, before the engine ends. */
+const MOST_STARTS = 3;
 
 /** A request that is not over. */
 interface Pending {
@@ -31,6 +33,8 @@ export class RemoteEngine implements Engine {
   #closed = false;
   /** Whether the worker has the model and takes requests. */
   #isOpen = false;
+  /** Workers made since one had the model. */
+  #starts = 0;
   #opened!: { resolve: () => void; reject: (error: Error) => void };
   #closing: (() => void) | undefined;
   #end!: { resolve: () => void; reject: (error: Error) => void };
@@ -117,6 +121,7 @@ export class RemoteEngine implements Engine {
   /** Makes a worker, and has it load the model. */
   #begin(): Promise<void> {
     this.#isOpen = false;
+    this.#starts++;
     this.#port = this.spawn();
     this.#port.listen((report) => this.#hear(report));
     this.#port.onDeath((reason) => void this.#mourn(reason));
@@ -140,6 +145,7 @@ export class RemoteEngine implements Engine {
       this.#opened.reject(errorOf(report.error));
     } else if (report.type === 'opened') {
       this.#isOpen = true;
+      this.#starts = 0;
       this.#model = report.model;
       this.#opened.resolve();
       if (this.#pending.size === 0) this.#port.keep(false);
@@ -189,8 +195,8 @@ export class RemoteEngine implements Engine {
     }
     this.#closing?.();
     const failure = died(reason, false);
-    // One that dies before it has its model would die again.
-    if (!wasOpen) return this.#fail(failure);
+    // The first that dies before it has its model would die again; a later one loads what was loaded before, and may be in bad luck.
+    if (!wasOpen && (!this.#model || this.#starts >= MOST_STARTS)) return this.#fail(failure);
     this.#isOpen = false;
     if (this.#closed && this.#pending.size === 0) return;
     await this.#begin().catch((cause: Error) => this.#fail(cause));

@@ -48,7 +48,7 @@ export function serveEngine(port: Port<Report, Command>): void {
       );
     } else if (command.type === 'add') void answer(command.id, command.request);
     else if (command.type === 'abort') aborts.get(command.id)?.abort();
-    else {
+    else if (command.type === 'close') {
       engine
         .close()
         .then(letGo)
