@@ -245,13 +245,16 @@ export function createProgram(): Command {
 
   command(
     'convert',
-    'turn a checkpoint (safetensors: LLaVA, Llama, Qwen2, Gemma 3) into a directory for transformers.js',
+    'turn a PyTorch checkpoint (LLaVA, Llama, Qwen2, Gemma 3) into a directory for transformers.js',
     examples(
       'convert --from llava-1.5-7b-hf --to llava-1.5-7b-onnx --dtype q4',
       'convert --from checkpoint --to model --dtype fp32,q8,q4',
     ),
   )
-    .requiredOption('--from <directory>', 'checkpoint: config.json, tokenizer and *.safetensors')
+    .requiredOption(
+      '--from <directory>',
+      'checkpoint: config.json, tokenizer and *.safetensors or pytorch_model*.bin',
+    )
     .requiredOption('--to <directory>', 'the directory to make; absent or empty')
     .option(
       '--dtype <names>',

@@ -1,7 +1,7 @@
-import type { NeededTensor, Spellings } from './checkpoint/checkpoint.js';
 import type { Json, TransformersJsOptions } from './checkpoint/checkpoint-files.js';
 import type { ReadTensor, WeightFormat } from './graphs/layers.js';
 import type { OnnxFile } from './graphs/onnx-file.js';
+import type { NeededTensor, Spellings } from './reading/checkpoint.js';
 
 /** One ONNX file of a model. */
 export interface Graph {

@@ -5,12 +5,12 @@ import { ElasticCacheError } from '../errors.js';
 import { refuseUnknown } from '../options.js';
 import type { Architecture } from './architecture.js';
 import { writeDirectory } from './atomic-directory.js';
-import { Checkpoint } from './checkpoint/checkpoint.js';
 import { type CheckpointFiles, readCheckpointFiles, writeJsonFiles } from './checkpoint/checkpoint-files.js';
 import { unsupported } from './checkpoint/unsupported.js';
 import type { WeightFormat } from './graphs/layers.js';
 import { OnnxFile } from './graphs/onnx-file.js';
 import { llavaModel } from './llava-model.js';
+import { Checkpoint } from './reading/checkpoint.js';
 import { textModel } from './text-model.js';
 
 /** As transformers.js names them. fp32: as trained. q8: 8-bit weights, activations in 8 bits per token. q4: 4-bit weights in blocks, vision tower q8. */
@@ -30,7 +30,7 @@ export interface ConvertProgress {
 }
 
 export interface ConvertOptions {
-  /** A Hugging Face directory with safetensors weights: LlavaForConditionalGeneration, LlamaForCausalLM, Qwen2ForCausalLM or Gemma3ForCausalLM. */
+  /** A Hugging Face directory, weights in safetensors or in PyTorch's own files: LlavaForConditionalGeneration, LlamaForCausalLM, Qwen2ForCausalLM or Gemma3ForCausalLM. */
   readonly from: string;
   /** The transformers.js directory to make: absent or empty. */
   readonly to: string;

@@ -2,7 +2,8 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { SafetensorsFile } from '../../src/convert/checkpoint/safetensors.js';
+import { readSafetensors } from '../../src/convert/reading/safetensors.js';
+import { TensorFile } from '../../src/convert/reading/tensor-file.js';
 
 /** A random LLaVA checkpoint in bfloat16 and, in `expected`, what Hugging Face transformers makes of it (fixtures/make.py). */
 export const tiny = fileURLToPath(new URL('fixtures/tiny-llava', import.meta.url));
@@ -15,7 +16,7 @@ export interface Values {
 
 /** All tensors of a safetensors file. */
 export async function readTensors(path: string): Promise<Map<string, Values>> {
-  const file = await SafetensorsFile.open(path);
+  const file = await TensorFile.open(path, readSafetensors);
   const values = new Map<string, Values>();
   for (const [name, { shape }] of file.tensors) values.set(name, { data: await file.read(name), shape });
   await file.close();

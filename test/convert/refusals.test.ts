@@ -61,7 +61,12 @@ it.each<[string, Break, string, RegExp]>([
     'invalid-checkpoint',
     /not a safetensors file/,
   ],
-  ['no weights', without('model.safetensors'), 'missing-file', /neither model.safetensors nor/],
+  [
+    'no weights',
+    without('model.safetensors'),
+    'missing-file',
+    /neither model.safetensors nor pytorch_model.bin/,
+  ],
   ['no tokenizer', without('tokenizer.json'), 'missing-file', /has no tokenizer.json/],
   ['no preprocessor', without('preprocessor_config.json'), 'missing-file', /has no preprocessor_config.json/],
   [

@@ -1,4 +1,4 @@
-import type { NeededTensor, Spellings } from './checkpoint.js';
+import type { NeededTensor, Spellings } from '../reading/checkpoint.js';
 import type { LlavaSpec, VisionSpec } from './llava-spec.js';
 import { linear } from './text-tensors.js';
 

@@ -1,4 +1,4 @@
-import type { NeededTensor } from './checkpoint.js';
+import type { NeededTensor } from '../reading/checkpoint.js';
 import type { TextSpec } from './text-spec.js';
 
 /** Where the tensors of a decoder are in a checkpoint; without `.weight`. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeBFloat16, decodeFloat16 } from '../checkpoint/half-floats.js';
+import { decodeBFloat16, decodeFloat16 } from '../reading/half-floats.js';
 import { int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
 
 const matrix = fc

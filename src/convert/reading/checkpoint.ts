@@ -1,0 +1,125 @@
+import { access, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { ElasticCacheError } from '../../errors.js';
+import { readPytorch } from './pytorch.js';
+import { readSafetensors } from './safetensors.js';
+import { type HeaderReader, TensorFile } from './tensor-file.js';
+
+/** A tensor a model needs: its canonical name and its shape. */
+export interface NeededTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** How weights are laid out, one file or shards that an index names; the first that is there is read. */
+const layouts = [
+  { single: 'model.safetensors', readHeader: readSafetensors },
+  { single: 'pytorch_model.bin', readHeader: readPytorch },
+] as const;
+
+/** Replaces a spelling of tensor names by the canonical one; all are tried, one after another. */
+export type Spellings = readonly (readonly [RegExp, string])[];
+
+/** A directory of weights, safetensors or PyTorch's own, in one file or several, read tensor by tensor under canonical names. */
+export class Checkpoint {
+  private constructor(
+    readonly directory: string,
+    private readonly files: readonly TensorFile[],
+    private readonly places: ReadonlyMap<string, { file: TensorFile; name: string }>,
+  ) {}
+
+  /**
+   * Opens `model.safetensors` or the shards that `model.safetensors.index.json` names, else `pytorch_model.bin` or its shards.
+   * @throws ElasticCacheError 'missing-file' when none is there, 'invalid-checkpoint' when a file is damaged.
+   */
+  static async open(directory: string, spellings: Spellings): Promise<Checkpoint> {
+    const files: TensorFile[] = [];
+    try {
+      const { names, readHeader } = await weightFiles(directory);
+      for (const name of names) files.push(await TensorFile.open(join(directory, name), readHeader));
+    } catch (error) {
+      await Promise.all(files.map((file) => file.close()));
+      throw error;
+    }
+    const places = new Map<string, { file: TensorFile; name: string }>();
+    for (const file of files)
+      for (const name of file.tensors.keys()) places.set(canonical(name, spellings), { file, name });
+    return new Checkpoint(directory, files, places);
+  }
+
+  has(name: string): boolean {
+    return this.places.has(name);
+  }
+
+  /**
+   * Makes sure that every tensor is there, of the right shape and of a type that can be read, before anything is written.
+   * @throws ElasticCacheError 'invalid-checkpoint' naming the first tensor that is not.
+   */
+  check(needed: readonly NeededTensor[]): void {
+    for (const { name, shape } of needed) {
+      const place = this.places.get(name);
+      if (!place) {
+        throw new ElasticCacheError(
+          'invalid-checkpoint',
+          `The checkpoint in ${this.directory} has no tensor "${name}" [${shape.join(', ')}]: it is incomplete, or its config.json describes another model.`,
+        );
+      }
+      const found = place.file.tensors.get(place.name)!.shape;
+      if (found.length !== shape.length || found.some((dim, i) => dim !== shape[i])) {
+        throw new ElasticCacheError(
+          'invalid-checkpoint',
+          `Tensor "${place.name}" should be [${shape.join(', ')}] by config.json but is [${found.join(', ')}]: use the config.json that belongs to these weights.`,
+        );
+      }
+      place.file.check(place.name);
+    }
+  }
+
+  /** The values of a tensor that `check` has seen, as float32, row-major. */
+  async read(name: string): Promise<Float32Array> {
+    const { file, name: stored } = this.places.get(name)!;
+    return file.read(stored);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.files.map((file) => file.close()));
+  }
+}
+
+function canonical(name: string, spellings: Spellings): string {
+  return spellings.reduce((spelled, [pattern, replacement]) => spelled.replace(pattern, replacement), name);
+}
+
+async function weightFiles(directory: string): Promise<{ names: string[]; readHeader: HeaderReader }> {
+  for (const { single, readHeader } of layouts) {
+    const index = `${single}.index.json`;
+    const text = await readFile(join(directory, index), 'utf8').catch(() => undefined);
+    if (text !== undefined) return { names: shardsOf(index, text), readHeader };
+    if (await isThere(join(directory, single))) return { names: [single], readHeader };
+  }
+  throw new ElasticCacheError(
+    'missing-file',
+    `${directory} holds neither ${layouts.map(({ single }) => single).join(' nor ')}, nor an index of shards: give a Hugging Face checkpoint directory with its weights.`,
+  );
+}
+
+function shardsOf(index: string, text: string): string[] {
+  try {
+    const { weight_map } = z.object({ weight_map: z.record(z.string(), z.string()) }).parse(JSON.parse(text));
+    return [...new Set(Object.values(weight_map))];
+  } catch (cause) {
+    throw new ElasticCacheError(
+      'invalid-checkpoint',
+      `${index} has no usable weight_map: download it again.`,
+      { cause },
+    );
+  }
+}
+
+function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
