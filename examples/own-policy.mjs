@@ -10,7 +10,7 @@ const file = process.argv[2]
 const { default: own } = await import(file.href);
 const loaded = await loadElastic(embeddedModel());
 const question = { images: [await readImage(embeddedImage(1))], prompt: 'Describe the image in detail.' };
-for (const policy of [own, 'snapkv']) {
+for (const policy of [own, 'elastic-plus']) {
   const cache = new ElasticCache({ policy, budget: 0.5 });
   const { text } = await answer(loaded, question, { cache, maxNewTokens: 40 });
   console.log(`${cache.policy.name}, ${cache.stats().tokensHeld} tokens held:\n${text}\n`);

@@ -1,4 +1,4 @@
-// The answer word by word, as it is made: transformers.js's own TextStreamer, on a cache of half the tokens.
+// The answer word by word, as it is made: transformers.js's own TextStreamer, on a cache of a fifth of the tokens.
 // node examples/streaming.mjs [image] [model]
 import { TextStreamer } from '@huggingface/transformers';
 import {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { embeddedImage, embeddedModel } from '../../src/index.js';
 import { TEXT_MODELS, writeTinyText } from '../text/tiny-text.js';
 
 const folder = fileURLToPath(new URL('../../examples/', import.meta.url));
@@ -33,8 +34,16 @@ describe('the examples run', () => {
   });
 
   it('several images', async () => {
-    expect(await run('several-images.mjs')).toMatch(
-      /^2 pictures, \d+ tokens of prompt, \d+ held\nThe picture shows /,
+    const scenes = [
+      'The picture shows 5 objects and 1 printed text on a speckled light green background.',
+      'The picture shows 8 objects and no printed text on a shaded beige background.',
+      'The picture shows 5 objects and no printed text on a speckled pale pink background.',
+    ];
+    const one = (scene: string) => `1 of 3 pictures, 589 tokens of prompt: ${scene}\n`;
+    expect(await run('several-images.mjs')).toBe(scenes.map(one).join(''));
+    const together = [embeddedModel(), embeddedImage(1), embeddedImage(2)];
+    expect(await run('several-images.mjs', ...together)).toMatch(
+      /^2 of 2 pictures, 1166 tokens of prompt: The picture shows [^\n]*\.\n$/,
     );
   });
 
@@ -62,7 +71,7 @@ describe('the examples run', () => {
 
   it('a policy of your own', async () => {
     expect(await run('own-policy.mjs')).toMatch(
-      /^every-other, \d+ tokens held:\nThe picture .*\nsnapkv, \d+ tokens held:\nThe picture/s,
+      /^every-other, \d+ tokens held:\nThe picture .*\nelastic-plus, \d+ tokens held:\nThe picture/s,
     );
   });
 
