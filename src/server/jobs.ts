@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { EngineRequest } from '../engine/request.js';
 import type { Job } from './answering/answer.js';
 import { readImages } from './images/read-images.js';
+import { refuseLongText } from './limits/text.js';
 import { ChatChunks, chatCompletion, type Head } from './openai/chat-answer.js';
 import { ChatRequest, conversationOf, likelihoodsAsked } from './openai/chat-request.js';
 import { CompletionChunks, completion } from './openai/completion-answer.js';
@@ -22,6 +23,10 @@ export function chatJob(body: unknown, headers: CacheHeaders, settings: ServerSe
   const asked = parseBody(ChatRequest, body);
   refuseOtherModel(asked.model, settings.model);
   const messages = conversationOf(asked);
+  refuseLongText(
+    messages.map(({ content }) => content),
+    settings.engine.model.contextLength,
+  );
   const logprobs = likelihoodsAsked(asked);
   const requests = engineSettings(
     { ...asked, max_tokens: asked.max_completion_tokens ?? asked.max_tokens },
@@ -55,6 +60,7 @@ export function completionJob(body: unknown, headers: CacheHeaders, settings: Se
   const asked = parseBody(CompletionRequest, body);
   refuseOtherModel(asked.model, settings.model);
   const prompts = promptsOf(asked);
+  refuseLongText(prompts, settings.engine.model.contextLength);
   const { n = 1, echo = false, logprobs } = asked;
   const own = engineSettings(asked, settings.longest, headers);
   const requests = prompts.flatMap((prompt) => own.map((each) => ({ ...each, prompt, logprobs })));

@@ -171,6 +171,10 @@ describe("OpenAI's client", () => {
       code: 'context_length_exceeded',
       message: expect.stringMatching(/has \d{4,} tokens and this model takes 4096/),
     });
+    expect(await refused({ messages: [{ role: 'user', content: 'a'.repeat(1e6) }] })).toMatchObject({
+      code: 'context_length_exceeded',
+      message: expect.stringContaining('1000000 characters'),
+    });
     const image = (url: string) => ({
       messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url } }] }],
     });
