@@ -17,6 +17,7 @@ const floor = (number: number) => 20 + number * 84;
 const PLACES: Readonly<Record<string, Box>> = {
   cli: [20, floor(0), 940],
   playground: [380, floor(1), 160],
+  describe: [20, floor(2), 340],
   '': [380, floor(2), 360],
   eval: [20, floor(3), 160],
   explain: [200, floor(3), 160],

@@ -36,9 +36,13 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   },
   engine: {
     does: 'many sequences at once',
-    imports: ['cache', 'memory', 'policies', 'runtime', 'models'],
+    imports: ['cache', 'memory', 'policies', 'platform', 'runtime', 'models'],
   },
   server: { does: "OpenAI's API", imports: ['cache', 'platform', 'models', 'engine'] },
+  describe: {
+    does: 'many photos',
+    imports: ['platform', 'engine', 'eval'],
+  },
   scenes: { does: 'what the demo model sees', imports: [] },
   convert: { does: 'checkpoints to ONNX', imports: ['graph'] },
   eval: {
@@ -57,7 +61,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     does: 'commands',
     imports: [
       ...['', 'cache', 'memory', 'policies', 'graph', 'platform', 'runtime', 'models'],
-      ...['engine', 'server', 'scenes', 'convert', 'eval', 'explain', 'playground'],
+      ...['engine', 'server', 'describe', 'scenes', 'convert', 'eval', 'explain', 'playground'],
     ],
   },
   playground: { does: 'the web page', imports: [''] },

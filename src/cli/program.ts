@@ -28,7 +28,7 @@ import {
   parseQuestion,
   parseSplit,
 } from './options/option-values.js';
-import { serveCommand } from './options/serve-options.js';
+import { describeCommand, serveCommand } from './options/serve-options.js';
 import { helpCommand, Subcommand } from './options/subcommand.js';
 import { CHAT_COMMANDS } from './terminal/chat-commands.js';
 import { version } from './version.js';
@@ -233,6 +233,10 @@ export function createProgram(): Command {
     .action(async (options) => (await import('./commands/eval.js')).evaluate(options));
 
   serveCommand(command).action(async (options) => (await import('./commands/serve.js')).serve(options));
+
+  describeCommand(command).action(async (photos, options) =>
+    (await import('./commands/describe.js')).describe(photos, options),
+  );
 
   command(
     'inspect',

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { EngineRequest } from '../engine/request.js';
 import type { Job } from './answering/answer.js';
-import { readImages } from './images/read-images.js';
 import { refuseLongText } from './limits/text.js';
 import { ChatChunks, chatCompletion, type Head } from './openai/chat-answer.js';
 import { ChatRequest, conversationOf, likelihoodsAsked } from './openai/chat-request.js';
@@ -10,6 +9,7 @@ import { CompletionRequest, promptsOf } from './openai/completion-request.js';
 import { type CacheHeaders, engineSettings } from './openai/engine-settings.js';
 import { RequestError } from './openai/errors.js';
 import { parseBody } from './openai/request-fields.js';
+import { readImages } from './read-images.js';
 import type { ServerSettings } from './settings.js';
 
 /** A request that is checked: how many answers it asks for, and what becomes of it once it is let in. */

@@ -1,7 +1,7 @@
+import type { ImageDecoder } from '../engine/images/image-process.js';
 import type { Engine } from '../engine/request.js';
-import type { ImageDecoder } from './images/image-process.js';
-import type { ImageLimits } from './images/read-images.js';
 import type { Keys } from './limits/keys.js';
+import type { ImageLimits } from './read-images.js';
 
 /** What is written down while a server runs; pino has the same. */
 export interface Log {

@@ -1,6 +1,15 @@
 import type { Command } from 'commander';
-import { budgetOption, examples, modelOptions, parsed, policyOption } from './command-options.js';
-import { bytesOf, collectOrigin, countOf, parsePort, wholeFrom0 } from './option-values.js';
+import {
+  budgetOption,
+  examples,
+  maxNewTokens,
+  modelOptions,
+  parsed,
+  policyOption,
+  samplingOptions,
+  systemOption,
+} from './command-options.js';
+import { bytesOf, collectOrigin, countOf, parsePort, parsePrompt, wholeFrom0 } from './option-values.js';
 
 const NOTES = `
 Endpoints:
@@ -11,8 +20,11 @@ A file of API keys has one a line, with what it is called and what it may:
   sk-one-long-secret   name=alice at-once=4 per-minute=60
 `;
 
-/** What `serve` takes. @param command makes a command of a name, a description and its help */
-export function serveCommand(command: (name: string, description: string, help: string) => Command): Command {
+/** Makes a command of a name, a description and its help. */
+type Make = (name: string, description: string, help: string) => Command;
+
+/** What `serve` takes. */
+export function serveCommand(command: Make): Command {
   return modelOptions(
     command(
       'serve',
@@ -69,4 +81,34 @@ export function serveCommand(command: (name: string, description: string, help: 
       'pages that may ask, such as https://chat.example.org; again for more',
       collectOrigin,
     );
+}
+
+/** What `describe` takes. */
+export function describeCommand(command: Make): Command {
+  const described = command(
+    'describe',
+    'ask the same about many photos, several at once; a line of JSON for each',
+    examples(
+      'describe photos/ --prompt "Describe the image." --out captions.jsonl',
+      'describe a.jpg b.jpg --prompt "What is this?" --out names.jsonl --model onnx-community/Qwen2-VL-2B-Instruct --dtype q4',
+    ) +
+      `
+Lines come in the order of the photos. Stop it whenever you like: the same command goes on from there. A photo that
+cannot be read, or that the model cannot hold, is a line with its error.
+`,
+  );
+  return samplingOptions(modelOptions(described))
+    .argument('<photos...>', 'images, and folders of them')
+    .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
+    .requiredOption('--out <file>', 'where lines go (JSON Lines)')
+    .option('--lanes <count>', 'photos that are described at once', countOf('lanes'), 8)
+    .addOption(budgetOption('how much the cache of a photo may hold'))
+    .addOption(policyOption())
+    .option(
+      '--memory <size>',
+      'for the caches of all that runs, such as 4gb (default: as they need)',
+      bytesOf('memory'),
+    )
+    .addOption(maxNewTokens())
+    .addOption(systemOption());
 }

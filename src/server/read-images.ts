@@ -1,9 +1,9 @@
 import { fetchImage } from '#platform/images.js';
-import { ElasticCacheError, refuseAborted } from '../../errors.js';
-import { dataUrlBytes } from '../../models/images/data-url.js';
-import type { Image } from '../../models/images/read-image.js';
-import { sizeName } from '../../size-name.js';
-import type { ImageDecoder } from './image-process.js';
+import type { ImageDecoder } from '../engine/images/image-process.js';
+import { ElasticCacheError, refuseAborted } from '../errors.js';
+import { dataUrlBytes } from '../models/images/data-url.js';
+import type { Image } from '../models/images/read-image.js';
+import { sizeName } from '../size-name.js';
 
 export interface ImageLimits {
   /** Whether images are fetched from the internet; from nowhere else in any case. */

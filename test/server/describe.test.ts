@@ -1,0 +1,73 @@
+import { appendFile, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { embeddedImage } from '../../src/index.js';
+import { finished, run, start } from '../cli/run-cli.js';
+
+let folder: string;
+let photos: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'describe-'));
+  photos = join(folder, 'photos');
+  await mkdir(join(photos, 'more'), { recursive: true });
+  for (const scene of [1, 2, 3, 4]) await copyFile(embeddedImage(scene), join(photos, `${scene}.png`));
+  await copyFile(embeddedImage(5), join(photos, 'more', '5.png'));
+  await writeFile(join(photos, '2x.jpg'), 'no image');
+  await writeFile(join(photos, 'notes.txt'), 'none either');
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const asked = (out: string, ...more: string[]) => [
+  ...['describe', photos],
+  ...['--prompt', 'How many objects are there?'],
+  ...['--out', out],
+  ...['--max-new-tokens', '4'],
+  ...more,
+];
+const linesOf = async (out: string) =>
+  (await readFile(out, 'utf8'))
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+const names = ['1.png', '2.png', '2x.jpg', '3.png', '4.png', 'more/5.png'];
+
+describe('elastic-cache describe', () => {
+  it('writes a line for each photo in their order, a broken one with its error, and goes on where it stopped', async () => {
+    const out = join(folder, 'captions.jsonl');
+    const { code, stderr, stdout } = await run(...asked(out));
+    expect([code, stdout]).toEqual([0, '']);
+    expect(stderr).toContain('6 images described, 1 of them with an error in their line');
+    const whole = await linesOf(out);
+    expect(whole.map(({ image }) => image)).toEqual(names.map((name) => join(photos, name)));
+    expect(whole[0]).toEqual({
+      image: join(photos, '1.png'),
+      text: '5',
+      finish: 'stop',
+      prompt_tokens: expect.any(Number),
+      new_tokens: expect.any(Number),
+    });
+    expect(whole[2].error).toEqual({ code: 'invalid-image', message: expect.stringContaining('2x.jpg') });
+    // As a kill leaves it: in the midst of the third line.
+    const text = await readFile(out, 'utf8');
+    await writeFile(out, text.split('\n').slice(0, 2).join('\n'));
+    await appendFile(out, '\n{"image":');
+    expect((await run(...asked(out))).code).toBe(0);
+    expect(await readFile(out, 'utf8')).toBe(text);
+    const other = await run(...asked(out, '--budget', '0.5'));
+    expect([other.code, other.stderr]).toEqual([1, expect.stringContaining('begun with other settings')]);
+    expect(await readFile(out, 'utf8')).toBe(text);
+  });
+
+  it('loses nothing when it is interrupted', async () => {
+    const out = join(folder, 'interrupted.jsonl');
+    const child = start(...asked(out, '--lanes', '1'));
+    const ended = finished(child);
+    await expect.poll(() => readFile(out, 'utf8').catch(() => ''), { timeout: 30_000 }).toContain('\n');
+    child.kill('SIGINT');
+    expect((await ended).code).toBe(130);
+    await run(...asked(out, '--lanes', '1'));
+    expect((await linesOf(out)).map(({ image }) => image)).toEqual(names.map((name) => join(photos, name)));
+  });
+});
