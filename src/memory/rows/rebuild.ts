@@ -88,27 +88,25 @@ function average(
   if (from.length === 0) return;
   const { keep, positions, valuesOnly } = choice;
   const { headDim } = block.shape;
-  const { weights, totals } = weightsOf(choice, { from, rows });
+  const { own, merged, totals } = weightsOf(choice, { from, rows });
   const anchors = Int32Array.from(new Set(rows));
   for (const name of valuesOnly ? (['values'] as const) : (['keys', 'values'] as const)) {
     const all = candidates.rows(name, head);
     const sums = new Float64Array(keep.length * headDim);
-    const add = (candidate: number, row: number) => {
-      const anchor = keep[row]!;
-      const start = candidate * headDim;
-      const moved = name === 'keys' && rotation && candidate !== anchor;
-      const numbers = moved
-        ? new KeyTurn(rotation, positions[anchor]! - positions[candidate]!).turned(
-            all.subarray(start, start + headDim),
-          )
-        : all;
-      const weight = weights(candidate, row);
-      for (let i = 0, at = moved ? 0 : start, to = row * headDim; i < headDim; i++, at++, to++) {
-        sums[to]! += weight * numbers[at]!;
+    for (const row of anchors) addRow(sums, row * headDim, all, keep[row]! * headDim, headDim, own[row]!);
+    const turn = name === 'keys' ? rotation : undefined;
+    for (let index = 0; index < from.length; index++) {
+      const candidate = from[index]!;
+      const row = rows[index]!;
+      const [start, to] = [candidate * headDim, row * headDim];
+      if (turn) {
+        const by = positions[keep[row]!]! - positions[candidate]!;
+        const turned = new KeyTurn(turn, by).turned(all.subarray(start, start + headDim));
+        addRow(sums, to, turned, 0, headDim, merged[index]!);
+      } else {
+        addRow(sums, to, all, start, headDim, merged[index]!);
       }
-    };
-    for (const row of anchors) add(keep[row]!, row);
-    rows.forEach((row, index) => void add(from[index]!, row));
+    }
     for (const row of anchors) {
       const sum = sums.subarray(row * headDim, (row + 1) * headDim);
       // One division: shares that are rounded each would make no mean of what is all the same.
@@ -118,18 +116,38 @@ function average(
   }
 }
 
-/** How much a candidate counts in the mean of a row, and [kept] the sum of that. An entry that stands for several tokens counts as all of them; a mean of zeros counts all the same. */
+/** Adds `count` numbers from `start` of a row, times its weight. */
+function addRow(
+  sums: Float64Array,
+  to: number,
+  numbers: Float32Array | Float64Array,
+  start: number,
+  count: number,
+  weight: number,
+): void {
+  for (let i = 0; i < count; i++) sums[to + i]! += weight * numbers[start + i]!;
+}
+
+/**
+ * How much candidates count in the mean of a row: [kept] the anchors, [merges] those merged into them; and [kept] the sum of that. An entry that stands for several tokens counts as all
+ * of them; a mean of zeros counts all the same.
+ */
 function weightsOf({ keep, weights, counts }: Choice, { from, rows }: Merges) {
-  const wanted = weights ?? counts;
-  const totals = Float64Array.from(keep, (candidate) => wanted[candidate]!);
+  const wanted = Float64Array.from(weights ?? counts);
+  const own = Float64Array.from(keep, (candidate) => wanted[candidate]!);
+  const merged = Float64Array.from(from, (candidate) => wanted[candidate]!);
+  const totals = own.slice();
   const members = new Int32Array(keep.length).fill(1);
-  rows.forEach((row, index) => {
-    totals[row]! += wanted[from[index]!]!;
-    members[row]!++;
-  });
+  for (let index = 0; index < from.length; index++) {
+    totals[rows[index]!]! += merged[index]!;
+    members[rows[index]!]!++;
+  }
   const none = totals.map((total) => (total > 0 ? 0 : 1));
-  return {
-    weights: (candidate: number, row: number) => (none[row] ? 1 : wanted[candidate]!),
-    totals: totals.map((total, row) => (none[row] ? members[row]! : total)),
-  };
+  for (let row = 0; row < keep.length; row++) {
+    if (!none[row]) continue;
+    own[row] = 1;
+    totals[row] = members[row]!;
+  }
+  for (let index = 0; index < from.length; index++) if (none[rows[index]!]) merged[index] = 1;
+  return { own, merged, totals };
 }
