@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { DEFAULT_POLICY, describePolicy, policyNames } from '../policies/registry.js';
 import {
   budgetOption,
@@ -253,6 +253,7 @@ export function createProgram(): Command {
     examples(
       'convert --from llava-1.5-7b-hf --to llava-1.5-7b-onnx --dtype q4',
       'convert --from checkpoint --to model --dtype fp32,q8,q4',
+      'convert --from llava-v1.5-7b --vision-tower clip-vit-large-patch14-336 --to model',
     ),
   )
     .requiredOption(
@@ -264,6 +265,15 @@ export function createProgram(): Command {
       '--dtype <names>',
       'fp32, q8 or q4, or several with commas between; the first is the default',
       'q4',
+    )
+    .addOption(
+      new Option('--block-size <weights>', 'weights that share a scale in q4; fewer are more exact')
+        .choices(['32', '64', '128'])
+        .default('128'),
+    )
+    .option(
+      '--vision-tower <directory>',
+      "the CLIP model that LLaVA in its authors' layout (liuhaotian/llava-v1.5-7b) takes its vision tower from",
     )
     .action(async (options) => (await import('./commands/convert.js')).convert(options));
 

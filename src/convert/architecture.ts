@@ -1,7 +1,7 @@
 import type { Json, TransformersJsOptions } from './checkpoint/checkpoint-files.js';
 import type { ReadTensor, WeightFormat } from './graphs/layers.js';
 import type { OnnxFile } from './graphs/onnx-file.js';
-import type { NeededTensor, Spellings } from './reading/checkpoint.js';
+import type { NeededTensor, Spellings, Supplement } from './reading/checkpoint.js';
 
 /** One ONNX file of a model. */
 export interface Graph {
@@ -15,6 +15,8 @@ export interface Graph {
 /** A checkpoint's kind of model, as far as it says what to convert. */
 export interface Architecture {
   readonly spellings: Spellings;
+  /** Where tensors come from that the checkpoint's own directory lacks. */
+  readonly supplement?: Supplement | undefined;
   /** @param has whether the checkpoint holds a tensor, by its canonical name. */
   graphs(has: (name: string) => boolean): readonly Graph[];
   /** Every file of the model's directory but the graphs. */

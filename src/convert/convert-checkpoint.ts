@@ -6,10 +6,11 @@ import { refuseUnknown } from '../options.js';
 import type { Architecture } from './architecture.js';
 import { writeDirectory } from './atomic-directory.js';
 import { type CheckpointFiles, readCheckpointFiles, writeJsonFiles } from './checkpoint/checkpoint-files.js';
+import { isOriginalLlava } from './checkpoint/original-llava.js';
 import { unsupported } from './checkpoint/unsupported.js';
 import type { WeightFormat } from './graphs/layers.js';
 import { OnnxFile } from './graphs/onnx-file.js';
-import { llavaModel } from './llava-model.js';
+import { llavaModel, originalLlavaModel } from './llava-model.js';
 import { Checkpoint } from './reading/checkpoint.js';
 import { textModel } from './text-model.js';
 
@@ -41,6 +42,8 @@ export interface ConvertOptions {
    * little more exact.
    */
   readonly blockSize?: 32 | 64 | 128;
+  /** The directory of the CLIP model that an original LLaVA checkpoint (liuhaotian/llava-v1.5-7b) takes its vision tower from. */
+  readonly visionTower?: string;
   readonly onProgress?: (progress: ConvertProgress) => void;
 }
 
@@ -58,16 +61,24 @@ const dtypes = {
  * missing, misshapen or cut off, before anything is written), 'unsupported-model', 'out-of-space'.
  */
 export async function convertCheckpoint(options: ConvertOptions): Promise<void> {
-  refuseUnknown('convertCheckpoint', options ?? null, ['from', 'to', 'dtype', 'blockSize', 'onProgress']);
-  for (const name of ['from', 'to'] as const) {
-    if (typeof options[name] === 'string') continue;
+  refuseUnknown('convertCheckpoint', options ?? null, [
+    'from',
+    'to',
+    'dtype',
+    'blockSize',
+    'visionTower',
+    'onProgress',
+  ]);
+  for (const name of ['from', 'to', 'visionTower'] as const) {
+    if (typeof options[name] === 'string' || (name === 'visionTower' && options[name] === undefined))
+      continue;
     throw new ElasticCacheError('invalid-option', `${name} is ${String(options[name])}; give a directory.`);
   }
   const chosen = chosenDtypes(options.dtype);
   const blockSize = checkedBlockSize(options.blockSize ?? 128);
   const files = await readCheckpointFiles(options.from);
-  const architecture = architectureOf(files);
-  const checkpoint = await Checkpoint.open(options.from, architecture.spellings);
+  const architecture = await architectureOf(files, options.visionTower);
+  const checkpoint = await Checkpoint.open(options.from, architecture.spellings, architecture.supplement);
   try {
     const graphs = architecture.graphs((name) => checkpoint.has(name));
     const needed = graphs.flatMap(({ tensors }) => tensors);
@@ -104,7 +115,14 @@ const architectures: Readonly<Record<string, (files: CheckpointFiles) => Archite
   gemma3_text: textModel,
 };
 
-function architectureOf(files: CheckpointFiles): Architecture {
+async function architectureOf(files: CheckpointFiles, tower: string | undefined): Promise<Architecture> {
+  if (isOriginalLlava(files.config)) return originalLlavaModel(files, tower);
+  if (tower !== undefined) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `visionTower is for LLaVA checkpoints in their authors' layout, and ${files.directory} holds another kind, with everything in it: leave it out.`,
+    );
+  }
   const { model_type: type } = files.config;
   const model = architectures[String(type)];
   if (model) return model(files);

@@ -6,10 +6,12 @@ export interface ConvertOptions {
   from: string;
   to: string;
   dtype: string;
+  blockSize: string;
+  visionTower?: string;
 }
 
 /** Converts a checkpoint; the directory it made is the one line on stdout. */
-export async function convert({ from, to, dtype }: ConvertOptions): Promise<void> {
+export async function convert({ from, to, dtype, blockSize, visionTower }: ConvertOptions): Promise<void> {
   const progress = new Progress();
   await progress.stage(`converting ${from}`, () =>
     convertCheckpoint({
@@ -17,6 +19,8 @@ export async function convert({ from, to, dtype }: ConvertOptions): Promise<void
       to,
       // What the names are is checked where they are known.
       dtype: listOf(dtype, 'dtype') as ConvertDtype[],
+      blockSize: Number(blockSize) as 32 | 64 | 128,
+      ...(visionTower !== undefined && { visionTower }),
       onProgress: ({ index, total }) => progress.at(index, total),
     }),
   );

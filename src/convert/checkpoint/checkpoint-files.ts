@@ -32,13 +32,24 @@ export async function readCheckpointFiles(directory: string): Promise<Checkpoint
     generation: await json(directory, 'generation_config.json'),
     preprocessor: isJson(preprocessor) ? preprocessor : undefined,
     processor,
-    tokenizer: await required(directory, 'tokenizer.json'),
+    tokenizer: (await json(directory, 'tokenizer.json')) ?? (await withoutTokenizer(directory)),
     tokenizerConfig,
     chatTemplate:
       tokenizerConfig.chat_template ??
       (await readFile(join(directory, 'chat_template.jinja'), 'utf8').catch(() => undefined)) ??
       (await json(directory, 'chat_template.json'))?.chat_template ??
       processor.chat_template,
+  };
+}
+
+/** What the directory of a CLIP model says of its tower and of pictures. */
+export async function readTowerFiles(
+  directory: string,
+): Promise<{ vision: Json; preprocessor: Json | undefined }> {
+  const config = await required(directory, 'config.json');
+  return {
+    vision: isJson(config.vision_config) ? config.vision_config : config,
+    preprocessor: await json(directory, 'preprocessor_config.json'),
   };
 }
 
@@ -111,6 +122,16 @@ export function tokenId(tokenizer: Json, content: string): number | undefined {
   const vocabulary = isJson(tokenizer.model) ? tokenizer.model.vocab : undefined;
   if (!isJson(vocabulary) || !Object.hasOwn(vocabulary, content)) return undefined;
   return Number(vocabulary[content]);
+}
+
+/** @throws ElasticCacheError 'missing-file', always. */
+async function withoutTokenizer(directory: string): Promise<never> {
+  const slow = await readFile(join(directory, 'tokenizer.model')).catch(() => undefined);
+  if (slow === undefined) missing(directory, 'tokenizer.json');
+  throw new ElasticCacheError(
+    'missing-file',
+    `${directory} has its tokens in tokenizer.model only, which transformers.js does not read: put the tokenizer.json of a model with the same tokens beside it (for LLaVA-1.5 that of llava-hf/llava-1.5-7b-hf), or make one in Python with AutoTokenizer.from_pretrained(...).save_pretrained(...).`,
+  );
 }
 
 async function required(directory: string, name: string): Promise<Json> {

@@ -45,7 +45,9 @@ export function llavaFiles(
     'config.json': modelConfig(files.config, spec, options),
     'preprocessor_config.json': {
       ...preprocessorOf(files),
-      image_processor_type: 'CLIPImageProcessor',
+      image_processor_type: preprocessorOf(files).background_color
+        ? 'VLMImageProcessor'
+        : 'CLIPImageProcessor',
       // Without it transformers.js makes an image processor that has no tokenizer.
       processor_class: 'LlavaProcessor',
     },

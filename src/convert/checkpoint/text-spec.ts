@@ -133,6 +133,13 @@ type Parsed = z.infer<typeof llamaSchema> | z.infer<typeof qwen2Schema>;
 export function textSpec(text: Parsed, prefix: string, where: string): TextSpec {
   if (!text.head_dim) checkHeads(where, text.num_attention_heads, text.hidden_size);
   checkHeads(where, text.num_key_value_heads ?? 1, text.num_attention_heads);
+  const headDim = text.head_dim ?? text.hidden_size / text.num_attention_heads;
+  if (headDim % 8 !== 0) {
+    throw new ElasticCacheError(
+      'unsupported-model',
+      `config.json makes heads ${headDim} wide in ${where}: ONNX Runtime's GroupQueryAttention takes multiples of 8 only.`,
+    );
+  }
   return {
     prefix,
     hidden: text.hidden_size,
@@ -140,7 +147,7 @@ export function textSpec(text: Parsed, prefix: string, where: string): TextSpec 
     layers: text.num_hidden_layers,
     queryHeads: text.num_attention_heads,
     kvHeads: text.num_key_value_heads ?? text.num_attention_heads,
-    headDim: text.head_dim ?? text.hidden_size / text.num_attention_heads,
+    headDim,
     vocabulary: text.vocab_size,
     positions: text.max_position_embeddings,
     rotary: rotaryOf(text, where),

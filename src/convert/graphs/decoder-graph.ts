@@ -6,16 +6,29 @@ import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 import type { OnnxFile } from './onnx-file.js';
 import { rotaryTables } from './rotary-tables.js';
 
-/** Adds the token embedding: `input_ids` [batch, tokens] -> `inputs_embeds` [batch, tokens, hidden]. */
-export async function buildEmbedTokens(file: OnnxFile, spec: TextSpec, read: ReadTensor): Promise<void> {
-  await embed(file, new Layers(file, read, { kind: 'fp32' }), spec, 'inputs_embeds');
+/**
+ * Adds the token embedding: `input_ids` [batch, tokens] -> `inputs_embeds` [batch, tokens, hidden].
+ * @param rows of the table; those beyond the checkpoint's are 0.
+ */
+export async function buildEmbedTokens(
+  file: OnnxFile,
+  spec: TextSpec,
+  read: ReadTensor,
+  rows = spec.vocabulary,
+): Promise<void> {
+  await embed(file, new Layers(file, read, { kind: 'fp32' }), spec, 'inputs_embeds', rows);
   file.builder.output('inputs_embeds', DataType.FLOAT, ['batch_size', 'sequence_length', spec.hidden]);
 }
 
-async function embed(file: OnnxFile, layers: Layers, spec: TextSpec, output: string): Promise<string> {
+async function embed(
+  file: OnnxFile,
+  layers: Layers,
+  spec: TextSpec,
+  output: string,
+  rows = spec.vocabulary,
+): Promise<string> {
   const ids = file.builder.input('input_ids', DataType.INT64, ['batch_size', 'sequence_length']);
-  const { name, shape } = embeddingTensor(spec);
-  const gather = [await layers.tensor(name, shape), ids];
+  const gather = [await layers.table(embeddingTensor(spec).name, rows, spec.hidden), ids];
   if (!spec.gemma) return layers.op('Gather', gather, { outputs: [output] });
   const scale = layers.scalar(Math.sqrt(spec.hidden));
   return layers.op('Mul', [layers.op('Gather', gather), scale], { outputs: [output] });

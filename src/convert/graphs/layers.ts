@@ -46,6 +46,14 @@ export class Layers {
     return this.float32(name, dims, added === 0 ? values : values.map((value) => value + added));
   }
 
+  /** A matrix of the checkpoint [rows or fewer, width] with empty rows after its own. */
+  async table(name: string, rows: number, width: number): Promise<string> {
+    const values = await this.read(name);
+    const length = rows * width * 4;
+    const empty = new Uint8Array(length - values.byteLength);
+    return this.file.write(name, DataType.FLOAT, [rows, width], length, [bytesOf(values), empty]);
+  }
+
   async float32(hint: string, dims: readonly number[], values: Float32Array): Promise<string> {
     return this.file.write(hint, DataType.FLOAT, dims, values.byteLength, [bytesOf(values)]);
   }

@@ -21,6 +21,12 @@ const layouts = [
 /** Replaces a spelling of tensor names by the canonical one; all are tried, one after another. */
 export type Spellings = readonly (readonly [RegExp, string])[];
 
+/** A directory of weights that another model's tensors are read from, as far as their canonical names match. */
+export interface Supplement {
+  readonly directory: string;
+  readonly names: RegExp;
+}
+
 /** A directory of weights, safetensors or PyTorch's own, in one file or several, read tensor by tensor under canonical names. */
 export class Checkpoint {
   private constructor(
@@ -31,20 +37,29 @@ export class Checkpoint {
 
   /**
    * Opens `model.safetensors` or the shards that `model.safetensors.index.json` names, else `pytorch_model.bin` or its shards.
+   * @param supplement comes before what the directory has by the same names.
    * @throws ElasticCacheError 'missing-file' when none is there, 'invalid-checkpoint' when a file is damaged.
    */
-  static async open(directory: string, spellings: Spellings): Promise<Checkpoint> {
+  static async open(directory: string, spellings: Spellings, supplement?: Supplement): Promise<Checkpoint> {
+    const sources = [{ directory, names: /./ }, ...(supplement ? [supplement] : [])];
     const files: TensorFile[] = [];
+    const places = new Map<string, { file: TensorFile; name: string }>();
     try {
-      const { names, readHeader } = await weightFiles(directory);
-      for (const name of names) files.push(await TensorFile.open(join(directory, name), readHeader));
+      for (const source of sources) {
+        const { names, readHeader } = await weightFiles(source.directory);
+        for (const fileName of names) {
+          const file = await TensorFile.open(join(source.directory, fileName), readHeader);
+          files.push(file);
+          for (const name of file.tensors.keys()) {
+            const known = canonical(name, spellings);
+            if (source.names.test(known)) places.set(known, { file, name });
+          }
+        }
+      }
     } catch (error) {
       await Promise.all(files.map((file) => file.close()));
       throw error;
     }
-    const places = new Map<string, { file: TensorFile; name: string }>();
-    for (const file of files)
-      for (const name of file.tensors.keys()) places.set(canonical(name, spellings), { file, name });
     return new Checkpoint(directory, files, places);
   }
 
