@@ -128,17 +128,23 @@ describe('a damaged pickle', () => {
           expect(error.code).toBe('invalid-checkpoint');
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: 1000 },
     );
-    expect(read).toBeGreaterThan(50);
+    expect(read).toBeGreaterThan(20);
     expect(Object.keys(Object.prototype)).toEqual([]);
   });
 
   it('so does a damaged archive', async () => {
     const bytes = await readFile(fixture('tensors.bin'));
     const path = place.path('archive.bin');
+    // The end of the archive, where its places are.
+    const end = bytes.length - 150;
+    const damage = fc.oneof(
+      mutations,
+      mutations.map((list) => list.map(([at, value]): [number, number] => [end + (at % 150), value])),
+    );
     await fc.assert(
-      fc.asyncProperty(mutations, async (changes) => {
+      fc.asyncProperty(damage, async (changes) => {
         await writeFile(path, mutated(bytes, changes));
         try {
           const file = await TensorFile.open(path, readPytorch);
@@ -147,7 +153,7 @@ describe('a damaged pickle', () => {
           if (!(error instanceof ElasticCacheError)) throw error;
         }
       }),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
   });
 });

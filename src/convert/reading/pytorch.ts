@@ -1,17 +1,13 @@
 import type { FileHandle } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { type Entry, fromFdPromise, type ZipFile } from 'yauzl';
 import { z } from 'zod';
 import { ElasticCacheError } from '../../errors.js';
 import { ForbiddenGlobal, PickleGlobal, type PickleNames, readPickle } from './pickle.js';
 import { bytesPerElement, type TensorEntry, truncated } from './tensor-file.js';
+import { type ZipEntry, zipEntries } from './zip.js';
 
 /** Where the numbers of a storage lie. */
-interface Place {
-  /** Bytes from the start of the file. */
-  readonly offset: number;
-  readonly length: number;
-}
+type Place = Pick<ZipEntry, 'offset' | 'length'>;
 
 /** A storage of numbers that tensors are views of. */
 class Storage {
@@ -80,10 +76,7 @@ export async function readPytorch(path: string, handle: FileHandle): Promise<Map
     throw invalid(`${name} is not a file of PyTorch weights: download it again.`);
   }
   try {
-    const zip = await fromFdPromise(handle.fd, { autoClose: false });
-    const entries = new Map<string, Entry>();
-    for await (const entry of zip.eachEntry()) entries.set(entry.fileName, entry);
-    return await tensorsOf(name, zip, entries, handle);
+    return await tensorsOf(name, await zipEntries(handle), handle);
   } catch (cause) {
     if (cause instanceof ElasticCacheError) throw cause;
     throw invalid(`${name} is truncated or damaged: download it again.`, cause);
@@ -92,23 +85,17 @@ export async function readPytorch(path: string, handle: FileHandle): Promise<Map
 
 async function tensorsOf(
   name: string,
-  zip: ZipFile,
-  entries: ReadonlyMap<string, Entry>,
+  entries: ReadonlyMap<string, ZipEntry>,
   handle: FileHandle,
 ): Promise<Map<string, TensorEntry>> {
   const pickled = [...entries.keys()].find((entry) => /^[^/]+\/data\.pkl$/.test(entry));
   if (pickled === undefined)
     throw invalid(`${name} holds no weights of PyTorch, it has no data.pkl: download it again.`);
   const folder = pickled.slice(0, -'data.pkl'.length);
-  const places = new Map<string, Place>();
-  for (const [entry, { compressionMethod, uncompressedSize: length }] of entries) {
-    if (compressionMethod !== 0) {
-      throw invalid(
-        `${name} was compressed, which PyTorch does not do: download the file as it was published.`,
-      );
-    }
-    const { fileDataStart } = await zip.readLocalFileHeaderPromise(entries.get(entry)!, { minimal: true });
-    places.set(entry, { offset: fileDataStart, length });
+  if ([...entries.values()].some(({ compressed }) => compressed)) {
+    throw invalid(
+      `${name} was compressed, which PyTorch does not do: download the file as it was published.`,
+    );
   }
   const read = async (place: Place): Promise<Uint8Array> => {
     if (place.length > pickleLimit) throw new RangeError('That is no list of names.');
@@ -116,13 +103,15 @@ async function tensorsOf(
     await handle.read(bytes, 0, bytes.length, place.offset);
     return bytes;
   };
-  const order = places.get(`${folder}byteorder`);
+  const order = entries.get(`${folder}byteorder`);
   if (order && new TextDecoder().decode(await read(order)) !== 'little') {
     throw invalid(
       `${name} was saved on a big-endian machine: load it once in Python on this one and save it with torch.save.`,
     );
   }
-  return pickledTensors(name, await read(places.get(pickled)!), (key) => places.get(`${folder}data/${key}`));
+  return pickledTensors(name, await read(entries.get(pickled)!), (key) =>
+    entries.get(`${folder}data/${key}`),
+  );
 }
 
 /**
