@@ -19,6 +19,11 @@ export function start(...args: string[]): ChildProcessWithoutNullStreams {
   return spawn(process.execPath, [...program, ...args]);
 }
 
+/** Starts it as a terminal does, in a process group of its own, which signals can be sent to. */
+export function startGroup(...args: string[]): ChildProcessWithoutNullStreams {
+  return spawn(process.execPath, [...program, ...args], { detached: true });
+}
+
 /** Runs the command line to its end. */
 export async function run(...args: string[]): Promise<Run> {
   return finished(start(...args));

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { finished, type Run, run, start } from '../cli/run-cli.js';
+import { finished, type Run, run, startGroup } from '../cli/run-cli.js';
 import { MODEL, seen } from './running-server.js';
 
 let folder: string;
@@ -30,7 +30,7 @@ afterAll(async () => {
 });
 
 async function serve(...args: string[]): Promise<Serving> {
-  const child = start('serve', '--port', '0', ...args);
+  const child = startGroup('serve', '--port', '0', ...args);
   const ended = finished(child);
   let said = '';
   const url = await new Promise<string>((resolve, reject) => {
@@ -133,7 +133,8 @@ describe('elastic-cache serve', () => {
 
   it('answers what it has when it is told to stop, takes nothing new, and writes no key down', async () => {
     const { rest } = await begun(server, { max_tokens: 300 });
-    server.process.kill('SIGTERM');
+    // All its processes, as Ctrl+C does.
+    process.kill(-server.process.pid!, 'SIGTERM');
     expect((await rest).reason).toBe('length');
     const { code, stderr } = await server.ended;
     expect(code).toBe(0);

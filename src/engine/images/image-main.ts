@@ -14,6 +14,9 @@ export type Decoded = Pixels | { readonly error: string };
 /** Pixels of an image at most: what larger cameras give, and 150 MB. */
 const MOST_PIXELS = 50e6;
 
+// As for a worker of a model: signals are for who made it.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
+
 process.on('message', ({ bytes, name }: ToDecode) => {
   const answer = (decoded: Decoded) => void process.send?.(decoded);
   decodeImage(bytes, name, MOST_PIXELS).then(answer, (cause: unknown) => answer({ error: reasonOf(cause) }));
