@@ -6,6 +6,7 @@ process.once('disconnect', () => process.exit());
 // Ctrl+C in a terminal, and what stops a service, reach every process of it; who made this one decides when it goes.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
 serveEngine({
-  send: (message) => void process.send?.(message),
+  // Who made it may be gone by now, and that is no error of the worker's.
+  send: (message) => void process.send?.(message, undefined, undefined, () => {}),
   listen: (listener) => void process.on('message', (message) => listener(message as Command)),
 });
