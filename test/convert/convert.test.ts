@@ -57,7 +57,13 @@ describe('a converted checkpoint in unmodified transformers.js', () => {
   it('generates the tokens of Hugging Face transformers', async () => {
     const model = await loadConverted(place.path('all'), 'fp32');
     const inputs = await promptInputs();
-    const tokens = await model.generate({ ...inputs, max_new_tokens: 12, do_sample: false });
+    const tokens = await model.generate({
+      ...inputs,
+      max_new_tokens: 32,
+      min_new_tokens: 32,
+      do_sample: false,
+      eos_token_id: -1,
+    });
     const generated = Array.from(tokens.data.slice(inputs.input_ids.dims[1]), Number);
     expect(generated).toEqual([...(await readExpected('generated')).data]);
     await model.dispose();
