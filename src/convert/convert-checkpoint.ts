@@ -11,6 +11,7 @@ import { unsupported } from './checkpoint/unsupported.js';
 import type { WeightFormat } from './graphs/layers.js';
 import { OnnxFile } from './graphs/onnx-file.js';
 import { llavaModel, originalLlavaModel } from './llava-model.js';
+import { qwen2VlModel } from './qwen2-vl-model.js';
 import { Checkpoint } from './reading/checkpoint.js';
 import { textModel } from './text-model.js';
 
@@ -31,7 +32,7 @@ export interface ConvertProgress {
 }
 
 export interface ConvertOptions {
-  /** A Hugging Face directory, weights in safetensors or in PyTorch's own files: LlavaForConditionalGeneration, LlamaForCausalLM, Qwen2ForCausalLM or Gemma3ForCausalLM. */
+  /** A Hugging Face directory, weights in safetensors or in PyTorch's own files: LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration, LlamaForCausalLM, Qwen2ForCausalLM or Gemma3ForCausalLM. */
   readonly from: string;
   /** The transformers.js directory to make: absent or empty. */
   readonly to: string;
@@ -110,6 +111,7 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<void> 
 
 const architectures: Readonly<Record<string, (files: CheckpointFiles) => Architecture>> = {
   llava: llavaModel,
+  qwen2_vl: qwen2VlModel,
   llama: textModel,
   qwen2: textModel,
   gemma3_text: textModel,

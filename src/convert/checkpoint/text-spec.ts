@@ -48,6 +48,8 @@ export interface Rotary {
     /** Positions that the model was first trained on. */
     readonly trained: number;
   };
+  /** M-RoPE: how many of the frequencies turn by time, by row and by column. Positions are then [3, batch, tokens]. */
+  readonly sections?: readonly number[];
 }
 
 const size = z.number().int().positive();

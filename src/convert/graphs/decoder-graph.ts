@@ -57,7 +57,11 @@ export async function buildDecoder(
       ? await embed(file, layers, spec, 'embeddings')
       : builder.input('inputs_embeds', DataType.FLOAT, ['batch_size', 'sequence_length', hidden]);
   const mask = builder.input('attention_mask', DataType.INT64, ['batch_size', 'total_sequence_length']);
-  const positionIds = builder.input('position_ids', DataType.INT64, ['batch_size', 'sequence_length']);
+  const positionIds = builder.input('position_ids', DataType.INT64, [
+    ...(spec.rotary.sections ? [3] : []),
+    'batch_size',
+    'sequence_length',
+  ]);
   const keep = builder.input('num_logits_to_keep', DataType.INT64, []);
   const lengths = maskLengths(layers, mask);
   const turns = await rotation(layers, spec, spec.rotary, positionIds);
@@ -108,5 +112,43 @@ async function rotation(
     await layers.float32('cos_cache', dims, cosines),
     await layers.float32('sin_cache', dims, sines),
   ];
+  if (kind.sections) return gridRotation(layers, kind.sections, tables, positionIds);
   return (value) => layers.op('RotaryEmbedding', [value, positionIds, ...tables], { domain: MICROSOFT });
+}
+
+/**
+ * Rotation by positions [3, batch, tokens]: each section of the frequencies by one of the three. Every token gets a row of tables
+ * [batch x tokens, headDim / 2] of its own.
+ */
+function gridRotation(
+  layers: Layers,
+  sections: readonly number[],
+  tables: readonly string[],
+  positionIds: string,
+): (value: string) => string {
+  const starts = sections.map((_, i) => sections.slice(0, i).reduce((sum, size) => sum + size, 0));
+  const flat = layers.op('Reshape', [positionIds, layers.int64(3, -1)]);
+  const rows = tables.map((table) =>
+    layers.op(
+      'Concat',
+      sections.map((size, axis) => {
+        const start = starts[axis]!;
+        const part = layers.op('Slice', [
+          table,
+          layers.int64(start),
+          layers.int64(start + size),
+          layers.int64(1),
+        ]);
+        const places = layers.op('Gather', [flat, layers.op('Squeeze', [layers.int64(axis)])]);
+        return layers.op('Gather', [part, places]);
+      }),
+      { attributes: { axis: 1 } },
+    ),
+  );
+  const shape = layers.op('Shape', [positionIds], { attributes: { start: 1, end: 3 } });
+  const scalar = (value: number) => layers.op('Squeeze', [layers.int64(value)]);
+  const count = layers.op('ReduceProd', [shape, layers.int64(0)], { attributes: { keepdims: 0 } });
+  const numbers = layers.op('Range', [scalar(0), count, scalar(1)]);
+  const own = layers.op('Reshape', [numbers, shape]);
+  return (value) => layers.op('RotaryEmbedding', [value, own, ...rows], { domain: MICROSOFT });
 }

@@ -1,0 +1,77 @@
+import { ElasticCacheError } from '../../errors.js';
+import {
+  type CheckpointFiles,
+  isJson,
+  type Json,
+  missing,
+  type TransformersJsOptions,
+  textConfig,
+  textFiles,
+  tokenId,
+} from './checkpoint-files.js';
+import type { Qwen2VlSpec } from './qwen2-vl-spec.js';
+
+/** What transformers.js's processor looks for in a text. */
+const imageToken = '<|image_pad|>';
+
+/**
+ * Makes sure that tokenizer and image processor fit the model.
+ * @throws ElasticCacheError 'missing-file' without an image processor, 'invalid-checkpoint' with the two numbers that disagree.
+ */
+export function checkQwen2VlFiles(files: CheckpointFiles, { vision, tokens }: Qwen2VlSpec): void {
+  const id = tokenId(files.tokenizer, imageToken);
+  if (id !== tokens.image_token_id) {
+    throw new ElasticCacheError(
+      'invalid-checkpoint',
+      `config.json has image_token_id ${tokens.image_token_id}, but tokenizer.json ${id === undefined ? `has no token "${imageToken}"` : `gives "${imageToken}" the id ${id}`}: use the tokenizer that belongs to this model.`,
+    );
+  }
+  const preprocessor = files.preprocessor ?? missing(files.directory, 'preprocessor_config.json');
+  const sizes = {
+    patch_size: vision.patchSize,
+    merge_size: vision.merge,
+    temporal_patch_size: vision.frames,
+  };
+  for (const [key, value] of Object.entries(sizes)) {
+    const given = preprocessor[key] ?? value;
+    if (given === value) continue;
+    throw new ElasticCacheError(
+      'invalid-checkpoint',
+      `preprocessor_config.json has ${key} ${given}, but the vision tower takes ${value}: use the preprocessor_config.json that belongs to this model.`,
+    );
+  }
+}
+
+/** Every file of a transformers.js model directory but the graphs. */
+export function qwen2VlFiles(
+  files: CheckpointFiles,
+  { vision, text, tokens }: Qwen2VlSpec,
+  options: TransformersJsOptions,
+): Record<string, Json> {
+  // transformers.js reads the decoder's numbers at the top.
+  const { text_config: _, ...config } = files.config;
+  return {
+    'config.json': {
+      ...config,
+      architectures: ['Qwen2VLForConditionalGeneration'],
+      ...textConfig(text),
+      ...tokens,
+      vision_config: {
+        ...(isJson(config.vision_config) ? config.vision_config : {}),
+        patch_size: vision.patchSize,
+        spatial_merge_size: vision.merge,
+        temporal_patch_size: vision.frames,
+      },
+      'transformers.js_config': { dtype: options.dtype, use_external_data_format: options.dataFiles },
+    },
+    'preprocessor_config.json': {
+      ...files.preprocessor,
+      image_processor_type: 'Qwen2VLImageProcessor',
+      processor_class: 'Qwen2VLProcessor',
+      patch_size: vision.patchSize,
+      merge_size: vision.merge,
+      temporal_patch_size: vision.frames,
+    },
+    ...textFiles(files),
+  };
+}
