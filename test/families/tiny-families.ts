@@ -260,6 +260,38 @@ export const FAMILIES: Record<string, TinyFamily> = {
     num_key_value_heads: 1,
   }),
   'Gemma 3 by Optimum': gemma3('graph/fixtures/optimum-onnx-gemma3-sdpa.onnx', {}),
+  'Mistral 3': {
+    vision: () => patchEncoder(SIDE, 8),
+    imageTokensOf: (images) => images * 4,
+    className: 'Mistral3ForConditionalGeneration',
+    config: {
+      model_type: 'mistral3',
+      image_token_index: 3,
+      text_config: { ...TEXT, model_type: 'mistral' },
+    },
+    decoder: 'graph/fixtures/torch-window.onnx',
+    files: {
+      'preprocessor_config.json': pictures('PixtralImageProcessor', SIDE, {
+        processor_class: 'PixtralProcessor',
+        size: { longest_edge: SIDE },
+        patch_size: 8,
+        spatial_merge_size: 1,
+      }),
+      'processor_config.json': {
+        processor_class: 'PixtralProcessor',
+        image_token: '[IMG]',
+        image_break_token: '[IMG_BREAK]',
+        image_end_token: '[IMG_END]',
+        patch_size: 8,
+        spatial_merge_size: 1,
+      },
+      ...tokenizerFiles(
+        ['<unk>', '<s>', '</s>', '[IMG]', '[IMG_BREAK]', '[IMG_END]', '[INST]', '[/INST]'],
+        WORDS,
+        { bos: '<s>' },
+      ),
+    },
+  },
   'Phi-3.5-vision': phi3V('graph/fixtures/genai-longrope.onnx'),
   'Phi-3.5-vision by torch.onnx': phi3V('graph/fixtures/torch-longrope.onnx'),
 };

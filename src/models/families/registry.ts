@@ -5,6 +5,7 @@ import { gemma3, paligemma } from './gemma.js';
 import { idefics3 } from './idefics3.js';
 import { imageTokenId } from './image-token.js';
 import { llava, moondream } from './llava.js';
+import { mistral3 } from './mistral3.js';
 import { phi3V } from './phi3-v.js';
 import { equalPictures } from './pictures.js';
 import { qwenVl } from './qwen-vl.js';
@@ -38,6 +39,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   paligemma,
   gemma3,
   phi3_v: phi3V,
+  mistral3,
 };
 
 /** The family of a model by the `model_type` of its config. */
