@@ -28,7 +28,7 @@ import {
   parseQuestion,
   parseSplit,
 } from './options/option-values.js';
-import { describeCommand, serveCommand } from './options/serve-options.js';
+import { describeCommand, serveCommand, workerCommand } from './options/serve-options.js';
 import { helpCommand, Subcommand } from './options/subcommand.js';
 import { CHAT_COMMANDS } from './terminal/chat-commands.js';
 import { version } from './version.js';
@@ -237,6 +237,8 @@ export function createProgram(): Command {
   describeCommand(command).action(async (photos, options) =>
     (await import('./commands/describe.js')).describe(photos, options),
   );
+
+  workerCommand(command).action(async (options) => (await import('./commands/worker.js')).worker(options));
 
   command(
     'inspect',

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import pino from 'pino';
 import { createEngine } from '../../engine/create-engine.js';
-import { ImageProcesses } from '../../engine/images/image-process.js';
+import { ImageProcesses, STRANGERS_PIXELS } from '../../engine/images/image-process.js';
 import { ElasticCacheError } from '../../errors.js';
 import { embeddedModel } from '../../models/embedded.js';
 import type { PolicySpec } from '../../policies/registry.js';
@@ -52,7 +52,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   );
   const deadlineMs = options.deadline * 1000;
   const waitingMs = options.waitingSeconds * 1000;
-  const decoder = new ImageProcesses();
+  const decoder = new ImageProcesses(STRANGERS_PIXELS);
   const app = createApp({
     engine,
     decoder,

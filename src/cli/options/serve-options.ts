@@ -101,6 +101,16 @@ cannot be read, or that the model cannot hold, is a line with its error.
     .argument('<photos...>', 'images, and folders of them')
     .requiredOption('--prompt <text>', 'what to ask', parsePrompt)
     .requiredOption('--out <file>', 'where lines go (JSON Lines)')
+    .option(
+      '--queue <address>',
+      'have workers describe them, by way of a PostgreSQL: postgres://user@host/database',
+    )
+    .option(
+      '--expire-seconds <count>',
+      'with --queue, when a worker that has not finished a photo is taken for dead',
+      countOf('expire-seconds'),
+      300,
+    )
     .option('--lanes <count>', 'photos that are described at once', countOf('lanes'), 8)
     .addOption(budgetOption('how much the cache of a photo may hold'))
     .addOption(policyOption())
@@ -111,4 +121,29 @@ cannot be read, or that the model cannot hold, is a line with its error.
     )
     .addOption(maxNewTokens())
     .addOption(systemOption());
+}
+
+/** What `worker` takes. */
+export function workerCommand(command: Make): Command {
+  const described = command(
+    'worker',
+    'describe photos that others put into a queue',
+    examples(
+      'worker --queue postgres://user@host/database --model onnx-community/Qwen2-VL-2B-Instruct --dtype q4',
+    ) +
+      `
+On as many machines as you like, each with the photos at the same paths. Each photo is described at least once, and its
+line written once; those of a worker that dies are done by another. Needs pg-boss: npm install pg-boss@10.
+`,
+  );
+  return modelOptions(described)
+    .requiredOption('--queue <address>', 'the PostgreSQL that the photos are in')
+    .option('--lanes <count>', 'photos that are described at once', countOf('lanes'), 8)
+    .addOption(budgetOption('how much a cache may hold, where describe does not say'))
+    .addOption(policyOption())
+    .option(
+      '--memory <size>',
+      'for the caches of all that runs, such as 4gb (default: as they need)',
+      bytesOf('memory'),
+    );
 }

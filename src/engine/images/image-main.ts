@@ -7,17 +7,16 @@ import type { Pixels } from '../../platform/images.js';
 export interface ToDecode {
   readonly bytes: Uint8Array;
   readonly name: string;
+  /** Pixels. */
+  readonly most: number;
 }
 
 export type Decoded = Pixels | { readonly error: string };
 
-/** Pixels of an image at most: what larger cameras give, and 150 MB. */
-const MOST_PIXELS = 50e6;
-
 // As for a worker of a model: signals are for who made it.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
 
-process.on('message', ({ bytes, name }: ToDecode) => {
+process.on('message', ({ bytes, name, most }: ToDecode) => {
   const answer = (decoded: Decoded) => void process.send?.(decoded);
-  decodeImage(bytes, name, MOST_PIXELS).then(answer, (cause: unknown) => answer({ error: reasonOf(cause) }));
+  decodeImage(bytes, name, most).then(answer, (cause: unknown) => answer({ error: reasonOf(cause) }));
 });

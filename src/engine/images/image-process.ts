@@ -8,6 +8,8 @@ import type { Decoded, ToDecode } from './image-main.js';
 /** Milliseconds that an image may take. */
 const MOST_TIME = 10_000;
 const PROCESSES = 2;
+/** Pixels of a stranger's image at most: what larger cameras give, and 150 MB. */
+export const STRANGERS_PIXELS = 50e6;
 
 /** What makes pixels of bytes. */
 export interface ImageDecoder {
@@ -29,8 +31,12 @@ export class ImageProcess implements ImageDecoder {
   /** Settled when the last image is. */
   #last: Promise<unknown> = Promise.resolve();
 
-  /** @param file what the process runs, as built */
+  /**
+   * @param most pixels of an image
+   * @param file what the process runs, as built
+   */
   constructor(
+    private readonly most: number,
     private readonly file = fileURLToPath(new URL('./image-main.js', import.meta.url)),
     private readonly mostTime = MOST_TIME,
   ) {}
@@ -38,7 +44,7 @@ export class ImageProcess implements ImageDecoder {
   decode(bytes: Uint8Array, name: string, signal: AbortSignal): Promise<Image> {
     const decoded = this.#last.then(async () => {
       refuseAborted(signal);
-      const { data, width, height } = await this.#ask({ bytes, name });
+      const { data, width, height } = await this.#ask({ bytes, name, most: this.most });
       return imageOf(data, width, height);
     });
     this.#waiting++;
@@ -101,7 +107,12 @@ export class ImageProcess implements ImageDecoder {
 
 /** Several of these, so that an image that takes its time holds up a part of the others alone. */
 export class ImageProcesses implements ImageDecoder {
-  readonly #all = Array.from({ length: PROCESSES }, () => new ImageProcess());
+  readonly #all: readonly ImageProcess[];
+
+  /** @param most pixels of an image */
+  constructor(most: number) {
+    this.#all = Array.from({ length: PROCESSES }, () => new ImageProcess(most));
+  }
 
   decode(bytes: Uint8Array, name: string, signal: AbortSignal): Promise<Image> {
     const least = this.#all.reduce((a, b) => (b.waiting < a.waiting ? b : a));
