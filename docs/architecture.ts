@@ -16,27 +16,26 @@ const floor = (number: number) => 20 + number * 84;
 /** Where each room stands: above everything that it imports, and over it, so that arrows are straight. */
 const PLACES: Readonly<Record<string, Box>> = {
   cli: [20, floor(0), 940],
-  playground: [380, floor(1), 160],
-  describe: [20, floor(2), 340],
-  '': [380, floor(2), 360],
-  eval: [20, floor(3), 160],
-  explain: [200, floor(3), 160],
-  server: [380, floor(3), 160],
-  convert: [580, floor(3), 160],
-  scenes: [780, floor(3), 180],
-  engine: [20, floor(4), 520],
-  models: [20, floor(5), 520],
-  policies: [20, floor(6), 160],
-  runtime: [200, floor(6), 340],
-  memory: [200, floor(7), 160],
-  platform: [380, floor(7), 160],
-  cache: [20, floor(8), 520],
-  graph: [580, floor(4), 380, floor(8) - floor(4) + HEIGHT],
-  'graph/rewriting': [600, floor(5) - 2, 340],
-  'graph/patterns': [600, floor(6) - 7, 340],
-  'graph/analysis': [600, floor(7) - 12, 340],
-  'graph/onnx': [600, floor(8) - 17, 160],
-  'graph/decoder.ts': [780, floor(8) - 17, 160],
+  describe: [20, floor(1), 340],
+  '': [380, floor(1), 360],
+  eval: [20, floor(2), 160],
+  explain: [200, floor(2), 160],
+  server: [380, floor(2), 160],
+  convert: [580, floor(2), 160],
+  scenes: [780, floor(2), 180],
+  engine: [20, floor(3), 520],
+  models: [20, floor(4), 520],
+  policies: [20, floor(5), 160],
+  runtime: [200, floor(5), 340],
+  memory: [200, floor(6), 160],
+  platform: [380, floor(6), 160],
+  cache: [20, floor(7), 520],
+  graph: [580, floor(3), 380, floor(7) - floor(3) + HEIGHT],
+  'graph/rewriting': [600, floor(4) - 2, 340],
+  'graph/patterns': [600, floor(5) - 7, 340],
+  'graph/analysis': [600, floor(6) - 12, 340],
+  'graph/onnx': [600, floor(7) - 17, 160],
+  'graph/decoder.ts': [780, floor(7) - 17, 160],
 };
 
 /** All that a room may import, by one arrow or several. */
@@ -82,7 +81,7 @@ function box(room: string): string {
 
 /** The picture, as the text of an SVG file. */
 export function drawRooms(): string {
-  const height = floor(8) + HEIGHT + 20;
+  const height = floor(7) + HEIGHT + 20;
   const rooms = Object.keys(PLACES);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 ${height}" width="980" height="${height}" font-family="ui-sans-serif, system-ui, sans-serif" text-anchor="middle">
 <title>The rooms of src/ and what each may import</title>

@@ -61,10 +61,9 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     does: 'commands',
     imports: [
       ...['', 'cache', 'memory', 'policies', 'graph', 'platform', 'runtime', 'models'],
-      ...['engine', 'server', 'describe', 'scenes', 'convert', 'eval', 'explain', 'playground'],
+      ...['engine', 'server', 'describe', 'scenes', 'convert', 'eval', 'explain'],
     ],
   },
-  playground: { does: 'the web page', imports: [''] },
 };
 
 /** Files that every room may import. */

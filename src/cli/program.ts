@@ -28,6 +28,7 @@ import {
   parseQuestion,
   parseSplit,
 } from './options/option-values.js';
+import { playgroundCommand } from './options/playground-options.js';
 import { describeCommand, serveCommand, workerCommand } from './options/serve-options.js';
 import { helpCommand, Subcommand } from './options/subcommand.js';
 import { CHAT_COMMANDS } from './terminal/chat-commands.js';
@@ -239,6 +240,7 @@ export function createProgram(): Command {
   );
 
   workerCommand(command).action(async (options) => (await import('./commands/worker.js')).worker(options));
+  playgroundCommand(command);
 
   command(
     'inspect',

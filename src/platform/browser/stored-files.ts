@@ -49,7 +49,8 @@ export async function lookAtOwn(source: ModelSource, file: string): Promise<{ si
   if (!env.allowLocalModels) return undefined;
   const { local } = addressesOf(source, file);
   const response = await env.fetch(local, { headers: { Range: 'bytes=0-0' } }).catch(() => undefined);
-  await response?.body?.cancel();
+  // One byte is read; more is not waited for.
+  await (response?.status === 206 ? response.arrayBuffer() : response?.body?.cancel());
   // Servers of single-page applications give their page for whatever they do not have.
   if (!response?.ok || response.headers.get('content-type')?.startsWith('text/html')) return undefined;
   const total = /\/(\d+)$/.exec(response.headers.get('content-range') ?? '')?.[1];

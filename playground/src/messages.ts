@@ -1,0 +1,66 @@
+import type { PatchGrid } from '../../src/explain/prompt/patch-grid.js';
+
+/** What goes between the page and the worker that its model runs in. */
+
+/** The two answers that are compared: of the whole cache, and of a part of it. */
+export type Side = 'whole' | 'part';
+
+/** How a model is loaded. */
+export interface Opening {
+  /** The embedded one, or a model on the Hub. */
+  readonly id: string;
+  /** undefined for the model's own choice */
+  readonly dtype: string | undefined;
+  /** The address that the page's files lie under. */
+  readonly base: string;
+}
+
+/** How a conversation is held; another one begins with the next question where it is another. */
+export interface Settings {
+  readonly policy: string;
+  /** Share of the tokens that is kept. */
+  readonly budget: number;
+}
+
+export type Command =
+  | ({ type: 'open' } & Opening)
+  | { type: 'ask'; prompt: string; image: Blob | undefined; newTokens: number; settings: Settings }
+  | { type: 'stop' }
+  | { type: 'forget' };
+
+/** What a cache holds. */
+export interface Held {
+  readonly bytes: number;
+  /** What the whole cache would hold. */
+  readonly bytesWhole: number;
+  readonly entries: number;
+  readonly tokens: number;
+}
+
+/** What is kept of one image. */
+export interface Kept {
+  /** Where its tokens lie on it; undefined where that is not known, with the reason. */
+  readonly grid: PatchGrid | undefined;
+  readonly reason: string | undefined;
+  /** [layers] of [rows x columns] the share of the heads that hold a patch */
+  readonly shares: readonly Float32Array[];
+}
+
+export type Report =
+  | { type: 'progress'; loaded: number; total: number }
+  | { type: 'opened'; readsImages: boolean; threads: number; layers: number; loadMs: number }
+  | { type: 'reading'; side: Side }
+  | { type: 'text'; side: Side; text: string; held: Held; perSecond: number | undefined }
+  | {
+      type: 'answered';
+      side: Side;
+      held: Held;
+      prefillMs: number | null;
+      msPerToken: number | null;
+      tokens: number;
+      reason: string;
+    }
+  | { type: 'kept'; images: readonly Kept[] }
+  /** Whether the next question goes on from here: an answer that was stopped before the other began leaves nothing to compare. */
+  | { type: 'done'; goesOn: boolean }
+  | { type: 'failed'; while: 'opening' | 'answering'; message: string };

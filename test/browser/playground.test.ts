@@ -1,0 +1,156 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { root } from './bundles.js';
+import { startBrowser } from './find-browser.js';
+
+const cli = join(root, 'dist/cli/main.js');
+const QUESTION = 'What do you see in the middle left?';
+
+let server: ChildProcess;
+let address: string;
+let browser: Browser;
+let page: Page;
+let isOpen = false;
+/** Whatever went wrong in the page, or was asked of another machine. */
+const wrong: string[] = [];
+
+beforeAll(async () => {
+  server = spawn(process.execPath, [cli, 'playground', '--port', '0'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  address = await new Promise<string>((resolve) => {
+    server.stderr!.on('data', (text) => {
+      const found = /http:\/\/127\.0\.0\.1:\d+\//.exec(String(text));
+      if (found) resolve(found[0]);
+    });
+  });
+  browser = await startBrowser();
+});
+afterAll(async () => {
+  await browser?.close();
+  server?.kill();
+});
+afterEach(async () => {
+  if (isOpen) await page.context().close();
+  isOpen = false;
+});
+
+async function openPage(options: BrowserContextOptions = {}): Promise<void> {
+  wrong.length = 0;
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  page = await context.newPage();
+  isOpen = true;
+  page.on('pageerror', (error) => wrong.push(String(error)));
+  page.on('console', (message) => {
+    if (message.type() === 'error') wrong.push(message.text());
+  });
+  page.on('request', (request) => {
+    if (!request.url().startsWith(address) && !/^(data|blob):/.test(request.url())) wrong.push(request.url());
+  });
+  await page.goto(address);
+  await ready();
+}
+
+const ready = () => page.waitForSelector('#send:not([disabled])', { timeout: 60_000 });
+const textOf = (selector: string) => page.textContent(selector);
+const numberOf = (side: string, what: string) => textOf(`#${side} [data-of="${what}"]`);
+
+async function ask(question: string): Promise<void> {
+  await page.fill('#prompt', question);
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('#stop:not([hidden])');
+  await ready();
+}
+
+describe('the playground', () => {
+  it('compares two answers, turn by turn, and shows what is kept of the picture', async () => {
+    await openPage();
+    await ask(QUESTION);
+    expect(await textOf('#whole .turn:last-child .said')).toBe('a large brown striped diamond');
+    expect(await textOf('#part .turn:last-child .said')).not.toBe('');
+    // A fifth of the entries, in a fifth of the bytes.
+    const [held, seen] = (await numberOf('part', 'entries'))!.split(' of ').map(Number) as [number, number];
+    expect(held).toBe(Math.floor(0.2 * seen));
+    expect(await numberOf('whole', 'entries')).toBe(`${seen} of ${seen}`);
+    expect(await numberOf('part', 'bytes')).toMatch(/kB$/);
+    expect(await numberOf('whole', 'bytes')).toMatch(/MB$/);
+    expect(await numberOf('part', 'speed')).toMatch(/^[\d.]+ tokens\/s$/);
+    const kept = await textOf('#kept');
+    expect(kept).toMatch(/^\d+ % of its 576 patches are held over all layers\./);
+    await page.selectOption('#layer', '1');
+    expect(await textOf('#kept')).toMatch(/held in layer 1\./);
+
+    await ask('What word is printed?');
+    expect(await page.locator('#whole .turn').count()).toBe(2);
+    expect(await textOf('#whole .turn:last-child .said')).toBe('BOX');
+
+    // What is kept is another: the conversation begins anew, with the picture that is there.
+    await page.locator('#budget').fill('50');
+    expect(await textOf('#part-title')).toBe('50 % of the cache');
+    expect(await page.locator('.turn').count()).toBe(0);
+    await page.selectOption('#policy', 'snapkv');
+    await ask(QUESTION);
+    const [half, all] = (await numberOf('part', 'entries'))!.split(' of ').map(Number) as [number, number];
+    expect(half).toBe(Math.floor(0.5 * all));
+    expect(wrong).toEqual([]);
+  });
+
+  it('is used by keyboard alone, stops an answer, and takes a picture of the user', async () => {
+    await openPage({ viewport: { width: 390, height: 844 }, colorScheme: 'dark' });
+    // By its file, as one is chosen; a scene with another word.
+    await page.setInputFiles('#file', join(root, 'demo-model/samples/03.png'));
+    await expect.poll(() => page.getAttribute('#canvas', 'aria-label')).toContain('03.png');
+    await page.focus('#prompt');
+    await page.keyboard.press('Control+A');
+    await page.keyboard.type('Describe the image in detail.');
+    await page.keyboard.press('Tab');
+    expect(await page.evaluate('document.activeElement.id')).toBe('send');
+    await page.keyboard.press('Enter');
+    await expect
+      .poll(async () => (await textOf('#part .said'))!.length, { timeout: 60_000 })
+      .toBeGreaterThan(20);
+    await page.click('#stop');
+    await ready();
+    expect(await textOf('#status')).toMatch(/^(Stopped|Both have answered)/);
+    expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
+    // A file that is none says so, and the page goes on.
+    await page.setInputFiles('#file', {
+      name: 'no.png',
+      mimeType: 'image/png',
+      buffer: Buffer.from('no picture'),
+    });
+    await expect.poll(() => textOf('#error')).toContain('no.png');
+    expect(wrong).toEqual([]);
+  });
+
+  it('says in a sentence what is wrong with a model', async () => {
+    await openPage();
+    await page.click('summary');
+    await page.fill('#model', '../nothing');
+    await page.click('#model-form button[type=submit]');
+    await page.waitForSelector('#error:not([hidden])');
+    expect(await textOf('#error')).toMatch(/is no model id of the form owner\/name/);
+    expect(wrong).toEqual([]);
+  });
+
+  it('is written as static files', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'site-'));
+    try {
+      const code = await new Promise((resolve) =>
+        spawn(process.execPath, [cli, 'playground', '--out', join(folder, 'site')], { stdio: 'ignore' }).on(
+          'exit',
+          resolve,
+        ),
+      );
+      expect(code).toBe(0);
+      const files = await readdir(join(folder, 'site'));
+      expect(files.sort()).toEqual(['assets', 'index.html', 'models', 'ort', 'samples']);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
