@@ -10,6 +10,7 @@ import { isOriginalLlava } from './checkpoint/original-llava.js';
 import { unsupported } from './checkpoint/unsupported.js';
 import type { WeightFormat } from './graphs/layers.js';
 import { OnnxFile } from './graphs/onnx-file.js';
+import { idefics3Model } from './idefics3-model.js';
 import { llavaModel, originalLlavaModel } from './llava-model.js';
 import { qwen2VlModel } from './qwen2-vl-model.js';
 import { Checkpoint } from './reading/checkpoint.js';
@@ -32,7 +33,8 @@ export interface ConvertProgress {
 }
 
 export interface ConvertOptions {
-  /** A Hugging Face directory, weights in safetensors or in PyTorch's own files: LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration, LlamaForCausalLM, Qwen2ForCausalLM or Gemma3ForCausalLM. */
+  /** A Hugging Face directory, weights in safetensors or in PyTorch's own files: LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration, Idefics3ForConditionalGeneration,
+   * SmolVLMForConditionalGeneration, LlamaForCausalLM, Qwen2ForCausalLM or Gemma3ForCausalLM. */
   readonly from: string;
   /** The transformers.js directory to make: absent or empty. */
   readonly to: string;
@@ -112,6 +114,8 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<void> 
 const architectures: Readonly<Record<string, (files: CheckpointFiles) => Architecture>> = {
   llava: llavaModel,
   qwen2_vl: qwen2VlModel,
+  idefics3: idefics3Model,
+  smolvlm: idefics3Model,
   llama: textModel,
   qwen2: textModel,
   gemma3_text: textModel,

@@ -5,12 +5,11 @@ import { checkFiles, llavaFiles } from './checkpoint/llava-files.js';
 import { llavaSpec } from './checkpoint/llava-spec.js';
 import { spellings, visionEncoderTensors, visionPrefix } from './checkpoint/llava-tensors.js';
 import { modernLlava, originalSpellings } from './checkpoint/original-llava.js';
-import { decoderTensors, embeddingTensor, headOf } from './checkpoint/text-tensors.js';
-import { buildDecoder, buildEmbedTokens } from './graphs/decoder-graph.js';
 import { buildVisionEncoder } from './graphs/vision-graph.js';
+import { visionLanguageGraphs } from './vision-language-graphs.js';
 
 /**
- * A LLaVA model: vision encoder, token embedding and decoder.
+ * A LLaVA model as transformers lays it out.
  * @throws ElasticCacheError 'unsupported-model', 'missing-file' or 'invalid-checkpoint' when its files say something else.
  */
 export function llavaModel(files: CheckpointFiles): Architecture {
@@ -19,31 +18,17 @@ export function llavaModel(files: CheckpointFiles): Architecture {
   checkFiles(files, spec);
   return {
     spellings,
-    graphs(has) {
-      const decoder = decoderTensors(text, has(`${headOf(text)}.weight`));
-      return [
+    graphs: (has) =>
+      visionLanguageGraphs(
         {
-          name: 'vision_encoder',
           tensors: visionEncoderTensors(spec),
-          // The tower runs once an image, on hundreds of tokens, where int8 is the faster and the more exact of the two.
-          add: (file, read, format) =>
-            buildVisionEncoder(file, spec, read, format.kind === 'int4' ? { kind: 'int8' } : format),
+          add: (file, read, format) => buildVisionEncoder(file, spec, read, format),
         },
-        {
-          name: 'embed_tokens',
-          tensors: [embeddingTensor(text)],
-          // An image token that the checkpoint has no row for gets an empty one: the image takes its place.
-          add: (file, read) =>
-            buildEmbedTokens(file, text, read, Math.max(text.vocabulary, spec.imageToken + 1)),
-        },
-        {
-          name: 'decoder_model_merged',
-          tensors: decoder.all,
-          add: (file, read, format) =>
-            buildDecoder(file, text, 'inputs_embeds', decoder.output, read, format),
-        },
-      ];
-    },
+        text,
+        has,
+        // The image takes the place of what the token says.
+        Math.max(text.vocabulary, spec.imageToken + 1),
+      ),
     files: (options) => llavaFiles(files, spec, options),
   };
 }

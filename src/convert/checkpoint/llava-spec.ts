@@ -24,7 +24,7 @@ export interface ProjectorSpec {
   readonly bias: boolean;
 }
 
-export type Activation = 'quick_gelu' | 'gelu';
+export type Activation = 'quick_gelu' | 'gelu' | 'gelu_pytorch_tanh';
 
 export interface LlavaSpec {
   readonly vision: VisionSpec;

@@ -25,7 +25,7 @@ export function visionEncoderTensors(spec: LlavaSpec): NeededTensor[] {
 }
 
 function visionTensors(spec: VisionSpec): NeededTensor[] {
-  const { hidden, intermediate, patchSize } = spec;
+  const { hidden, patchSize } = spec;
   const embeddings = `${visionPrefix}.embeddings`;
   const tensors: NeededTensor[] = [
     { name: `${embeddings}.class_embedding`, shape: [hidden] },
@@ -37,17 +37,24 @@ function visionTensors(spec: VisionSpec): NeededTensor[] {
     // The typing error is the checkpoint's own.
     ...linear(`${visionPrefix}.pre_layrnorm`, [hidden]),
   ];
-  for (let i = 0; i < spec.layers; i++) {
-    const layer = `${visionPrefix}.encoder.layers.${i}`;
-    tensors.push(...linear(`${layer}.layer_norm1`, [hidden]), ...linear(`${layer}.layer_norm2`, [hidden]));
-    for (const name of ['q_proj', 'k_proj', 'v_proj', 'out_proj'])
-      tensors.push(...linear(`${layer}.self_attn.${name}`, [hidden, hidden]));
-    tensors.push(
-      ...linear(`${layer}.mlp.fc1`, [intermediate, hidden]),
-      ...linear(`${layer}.mlp.fc2`, [hidden, intermediate]),
-    );
-  }
+  for (let i = 0; i < spec.layers; i++)
+    tensors.push(...encoderLayerTensors(`${visionPrefix}.encoder.layers.${i}`, spec));
   return tensors;
+}
+
+/** A layer of CLIP's or SigLIP's tower. */
+export function encoderLayerTensors(
+  layer: string,
+  { hidden, intermediate }: Pick<VisionSpec, 'hidden' | 'intermediate'>,
+): NeededTensor[] {
+  const projections = ['q_proj', 'k_proj', 'v_proj', 'out_proj'];
+  return [
+    ...linear(`${layer}.layer_norm1`, [hidden]),
+    ...linear(`${layer}.layer_norm2`, [hidden]),
+    ...projections.flatMap((name) => linear(`${layer}.self_attn.${name}`, [hidden, hidden])),
+    ...linear(`${layer}.mlp.fc1`, [intermediate, hidden]),
+    ...linear(`${layer}.mlp.fc2`, [hidden, intermediate]),
+  ];
 }
 
 function projectorTensors({ vision, text, projector }: LlavaSpec): NeededTensor[] {

@@ -81,13 +81,12 @@ const schema = z.looseObject({
  * @throws ElasticCacheError 'unsupported-model' or 'invalid-checkpoint' naming the entry.
  */
 export function qwen2VlSpec(config: Json): Qwen2VlSpec {
-  const top = parse(schema, config, config);
+  const top = parse(schema, config);
   const given = (config.text_config ?? config) as Json;
-  const text = parse(textSchema, given, config);
+  const text = parse(textSchema, given);
   const { mrope_section: sections, rope_theta: theta } = parse(
     rope,
     (given.rope_parameters ?? given.rope_scaling ?? {}) as Json,
-    config,
   );
   const spec = textSpec(
     {
@@ -129,9 +128,9 @@ export function qwen2VlSpec(config: Json): Qwen2VlSpec {
   };
 }
 
-function parse<T extends z.ZodType>(kind: T, value: Json, config: Json): z.output<T> {
+function parse<T extends z.ZodType>(kind: T, value: Json): z.output<T> {
   const parsed = kind.safeParse(value);
-  if (!parsed.success) throw unsupported(value === config ? config : value, parsed.error.issues[0]!);
+  if (!parsed.success) throw unsupported(value, parsed.error.issues[0]!);
   return parsed.data;
 }
 

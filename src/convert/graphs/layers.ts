@@ -87,7 +87,10 @@ export class Layers {
   }
 
   activation(x: string, kind: Activation): string {
-    if (kind === 'gelu') return this.op('Gelu', [x], { attributes: { approximate: 'none' } });
+    if (kind !== 'quick_gelu') {
+      const approximate = kind === 'gelu_pytorch_tanh' ? 'tanh' : 'none';
+      return this.op('Gelu', [x], { attributes: { approximate } });
+    }
     return this.op('Mul', [x, this.op('Sigmoid', [this.op('Mul', [x, this.scalar(1.702)])])]);
   }
 

@@ -23,7 +23,8 @@ export async function buildVisionEncoder(
     imageSize,
   ]);
   let x = await embedPatches(layers, pixels, vision);
-  for (let i = 0; i < vision.layers; i++) x = await encoderLayer(layers, x, vision, i);
+  for (let i = 0; i < vision.layers; i++)
+    x = await encoderLayer(layers, x, vision, `${visionPrefix}.encoder.layers.${i}`);
   let tokens = Math.floor(imageSize / patchSize) ** 2 + 1;
   if (vision.dropClassToken) {
     x = layers.op('Slice', [x, layers.int64(1), layers.int64(tokens), layers.int64(1)]);
@@ -64,9 +65,14 @@ async function embedPatches(layers: Layers, pixels: string, spec: VisionSpec): P
   return layers.layerNorm(x, `${visionPrefix}.pre_layrnorm`, hidden, spec.epsilon);
 }
 
-async function encoderLayer(layers: Layers, x: string, spec: VisionSpec, index: number): Promise<string> {
+/** Adds a layer of CLIP's or SigLIP's tower over `x` [images, tokens, hidden]. */
+export async function encoderLayer(
+  layers: Layers,
+  x: string,
+  spec: Omit<VisionSpec, 'dropClassToken'>,
+  layer: string,
+): Promise<string> {
   const { hidden, intermediate, heads, epsilon } = spec;
-  const layer = `${visionPrefix}.encoder.layers.${index}`;
   const square = [hidden, hidden] as const;
   const a = await layers.layerNorm(x, `${layer}.layer_norm1`, hidden, epsilon);
   const q = await layers.linear(a, `${layer}.self_attn.q_proj`, square, true);

@@ -1,0 +1,36 @@
+import type { Graph } from './architecture.js';
+import type { TextSpec } from './checkpoint/text-spec.js';
+import { decoderTensors, embeddingTensor, headOf } from './checkpoint/text-tensors.js';
+import { buildDecoder, buildEmbedTokens } from './graphs/decoder-graph.js';
+
+/**
+ * The three graphs of a model that sees: vision encoder, token embedding and decoder.
+ * @param has whether the checkpoint holds a tensor, by its canonical name.
+ * @param rows of the embedding: more than the checkpoint's where a token that stands for images has none there.
+ */
+export function visionLanguageGraphs(
+  vision: Pick<Graph, 'tensors' | 'add'>,
+  text: TextSpec,
+  has: (name: string) => boolean,
+  rows = text.vocabulary,
+): readonly Graph[] {
+  const decoder = decoderTensors(text, has(`${headOf(text)}.weight`));
+  return [
+    {
+      name: 'vision_encoder',
+      tensors: vision.tensors,
+      // The tower runs once an image, on hundreds of tokens, where int8 is the faster and the more exact of the two.
+      add: (file, read, format) => vision.add(file, read, format.kind === 'int4' ? { kind: 'int8' } : format),
+    },
+    {
+      name: 'embed_tokens',
+      tensors: [embeddingTensor(text)],
+      add: (file, read) => buildEmbedTokens(file, text, read, rows),
+    },
+    {
+      name: 'decoder_model_merged',
+      tensors: decoder.all,
+      add: (file, read, format) => buildDecoder(file, text, 'inputs_embeds', decoder.output, read, format),
+    },
+  ];
+}
