@@ -179,7 +179,11 @@ export class LocalEngine implements Engine {
       tell({ type: 'started', promptTokens, cachedTokens });
       const likely = logprobs === undefined ? undefined : { top: logprobs, onToken: this.#likelihoods(tell) };
       const onText = (text: string) => tell({ type: 'text', text });
-      const { reply, said } = await replyTo(this.loaded, inputs, cache, settings, onText, likely);
+      const { reply, said } = await replyTo(this.loaded, inputs, cache, settings, {
+        onText,
+        likely,
+        withSpace: prompt !== undefined,
+      });
       const stats = cache.stats();
       const { prefillMs, msPerToken, tokens, finishReason: reason, text } = reply;
       const newTokens = tokens.length;

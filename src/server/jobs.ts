@@ -28,11 +28,7 @@ export function chatJob(body: unknown, headers: CacheHeaders, settings: ServerSe
     settings.engine.model.contextLength,
   );
   const logprobs = likelihoodsAsked(asked);
-  const requests = engineSettings(
-    { ...asked, max_tokens: asked.max_completion_tokens ?? asked.max_tokens },
-    settings.longest,
-    headers,
-  );
+  const requests = engineSettings(asked, settings.longest, headers);
   const head = headOf('chatcmpl', settings);
   return {
     answers: requests.length,

@@ -76,7 +76,7 @@ describe("OpenAI's client", () => {
   });
 
   it('draws several answers, the same for the same seed, and bans tokens', async () => {
-    const asked = { model: MODEL, messages: [await seen(4)], max_tokens: 30, temperature: 2, seed: 7, n: 3 };
+    const asked = { model: MODEL, messages: [await seen(4)], max_tokens: 12, temperature: 2, seed: 7, n: 3 };
     const { choices, usage } = await client.chat.completions.create(asked);
     const texts = choices.map(({ message }) => message.content);
     expect(new Set(texts).size).toBeGreaterThan(1);
@@ -116,7 +116,9 @@ describe("OpenAI's client", () => {
       max_tokens: 4,
       echo: true,
     });
-    expect(choices.map(({ text }) => text.slice(0, 8))).toEqual(['The pict', 'There is']);
+    // The space before the first word belongs to the text.
+    expect(choices[0]!.text).toMatch(/^The picture shows \w/);
+    expect(choices[1]!.text).toMatch(/^There is/);
     expect(usage).toMatchObject({ prompt_tokens: expect.any(Number), completion_tokens: expect.any(Number) });
   });
 

@@ -36,7 +36,7 @@ export async function answerInputs(
   const { cache, onPrompt, onText, ...settings } = options;
   const promptTokens = inputs.input_ids.dims[1]!;
   onPrompt?.(promptTokens);
-  const { reply } = await replyTo(loaded, inputs, cache, settings, onText);
+  const { reply } = await replyTo(loaded, inputs, cache, settings, { onText });
   return unlessAborted({ ...reply, promptTokens }, settings);
 }
 

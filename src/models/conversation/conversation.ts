@@ -124,7 +124,7 @@ export class Conversation {
     const before = this.cache.seen;
     let said: Said | undefined;
     try {
-      const replied = await replyTo(this.loaded, inputs, this.cache, settings, onText);
+      const replied = await replyTo(this.loaded, inputs, this.cache, settings, { onText });
       if (replied.reply.tokens.length > 0) said = replied.said;
       return replied.reply;
     } finally {

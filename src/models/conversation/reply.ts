@@ -67,6 +67,16 @@ export interface Said {
   rest: string;
 }
 
+/** What is told of an answer while it is made, and how. */
+export interface Telling {
+  /** Called with each piece of text as soon as it is known; the pieces joined are the text. */
+  readonly onText?: ((text: string) => void) | undefined;
+  /** Told how likely each new token was, before its text. */
+  readonly likely?: Likely | undefined;
+  /** Whether the space at both ends is told too: where a text is gone on with, it belongs to it. */
+  readonly withSpace?: boolean | undefined;
+}
+
 /** Who wants to know how likely tokens were. */
 export interface Likely {
   /** How many of the likeliest are told beside the one that was taken. */
@@ -79,8 +89,6 @@ const LONGEST = 256;
 /**
  * Lets a model answer inputs of one prompt. A signal ends it in good order: what was said so far is returned. Tokens of a stop string are taken out of the
  * cache again, unless its policy is one of the user's own that does not say what it remembers.
- * @param onText called with each piece of text as soon as it is known; the pieces joined are the text
- * @param likely told how likely each new token was, before its text
  * @throws ElasticCacheError 'invalid-option', and what `generate()` throws, but for 'aborted'
  */
 export async function replyTo(
@@ -88,8 +96,7 @@ export async function replyTo(
   inputs: Inputs,
   cache: KVCache,
   settings: ReplySettings = {},
-  onText?: (text: string) => void,
-  likely?: Likely,
+  { onText, likely, withSpace = false }: Telling = {},
 ): Promise<{ reply: Reply; said: Said }> {
   const { maxNewTokens = LONGEST, temperature = 0, topP, topK, minP = 0, seed, stop = [], signal } = settings;
   if (!(Number.isSafeInteger(maxNewTokens) && maxNewTokens >= 1)) {
@@ -106,7 +113,7 @@ export async function replyTo(
   if (onText !== undefined && typeof onText !== 'function') {
     throw new ElasticCacheError('invalid-option', 'onText is no function; leave it out.');
   }
-  const stream = new ReplyStream(loaded, cache, checkStops(stop), onText, onToken);
+  const stream = new ReplyStream(loaded, cache, checkStops(stop), { onText, withSpace }, onToken);
   const start = performance.now();
   const options = {
     ...inputs,
@@ -194,7 +201,7 @@ class ReplyStream extends BaseStreamer {
     private readonly loaded: LoadedModel,
     private readonly cache: KVCache,
     private readonly strings: readonly string[],
-    private readonly onText: ((text: string) => void) | undefined,
+    private readonly telling: Pick<Telling, 'onText' | 'withSpace'>,
     private readonly onToken: ((token: number) => void) | undefined,
   ) {
     super();
@@ -252,12 +259,18 @@ class ReplyStream extends BaseStreamer {
     }
   }
 
-  /** The space at both ends of an answer is not part of it. */
+  /** The space at both ends of an answer is not part of it, unless it is told too. */
   private say(piece: string): void {
+    const { onText, withSpace } = this.telling;
+    if (withSpace) {
+      this.text += piece;
+      if (piece !== '') onText?.(piece);
+      return;
+    }
     const text = this.text === '' ? piece.trimStart() : this.space + piece;
     const said = text.trimEnd();
     this.space = text.slice(said.length);
     this.text += said;
-    if (said !== '') this.onText?.(said);
+    if (said !== '') onText?.(said);
   }
 }

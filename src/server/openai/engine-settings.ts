@@ -3,7 +3,7 @@ import { parseBudget } from '../../cache/budget-name.js';
 import type { EngineRequest } from '../../engine/request.js';
 import type { SHARED_FIELDS } from './request-fields.js';
 
-type Shared = z.infer<z.ZodObject<typeof SHARED_FIELDS>>;
+type Shared = z.infer<z.ZodObject<typeof SHARED_FIELDS>> & { max_completion_tokens?: number | undefined };
 
 /** What the cache of a request is asked to be, by its headers. */
 export interface CacheHeaders {
@@ -24,7 +24,7 @@ export function engineSettings(
   const policy = body.elastic?.policy ?? headers.policy;
   const budget = body.elastic?.budget ?? headers.budget;
   const settings = {
-    maxNewTokens: body.max_tokens ?? longest,
+    maxNewTokens: body.max_completion_tokens ?? body.max_tokens ?? longest,
     temperature: body.temperature,
     topP: body.top_p,
     topK: body.top_k === undefined ? undefined : Math.max(0, body.top_k),
