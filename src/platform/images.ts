@@ -15,7 +15,8 @@ export const MOST_WEB_TIME = 30_000;
  * What may be asked for an image: nothing; addresses of the internet; those, and this machine where the address itself names it (`localhost`,
  * `127.0.0.1`); or private networks as well. A page knows of no address where it leads, so there it is nothing or whatever the browser lets it ask.
  */
-export type WebAccess = 'none' | 'public' | 'local' | 'any';
+export type WebAccess = (typeof WEB_ACCESS)[number];
+export const WEB_ACCESS = ['none', 'public', 'local', 'any'] as const;
 
 /** A decoded image, [height, width, 3] or, with what is transparent, [height, width, 4]. */
 export interface Pixels {
@@ -23,21 +24,6 @@ export interface Pixels {
   readonly width: number;
   readonly height: number;
   readonly channels: 3 | 4;
-}
-
-/** Whether an ISO media file (ISO/IEC 23008-12) says that its pictures are compressed as HEVC, whose decoder is not free to ship. */
-export function isHeic(bytes: Uint8Array): boolean {
-  const head = String.fromCharCode(...bytes.subarray(4, 64));
-  return (
-    head.startsWith('ftyp') && /heic|heix|heim|heis|hevc|hevx|mif1|msf1/.test(head) && !/avi[fs]/.test(head)
-  );
-}
-
-export function heic(name: string, cause: unknown): ElasticCacheError {
-  return invalidImage(
-    `${name} is a HEIC picture, as phones save them, which cannot be read here; convert it to JPEG or PNG`,
-    cause,
-  );
 }
 
 /** @throws ElasticCacheError `invalid-image` */

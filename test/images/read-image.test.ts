@@ -71,6 +71,15 @@ describe('readImage takes', () => {
     [7, /of type number/],
     [Buffer.from('no image'), /^image of 8 bytes is not an image that can be read/],
     [new Uint8Array(0), /^image of 0 bytes is empty/],
+    ['a\0b.png', /^image a\?b\.png cannot be opened/],
+    [Buffer.from(`BM${'\0'.repeat(60)}`), /^image of 62 bytes is a BMP picture, which cannot be read; give/],
+    [Buffer.from([0, 0, 1, 0, 1, 0, 16, 16]), /is an icon \(ICO\)/],
+    [Buffer.from([0xff, 0x0a, 1, 2, 3]), /is a JPEG XL picture/],
+    [Buffer.from('%PDF-1.4'), /is a PDF document/],
+    [Buffer.from('\n<!DOCTYPE html><html>'), /is a web page \(HTML\) and not the picture on it/],
+    [Buffer.from('version https://git-lfs.github.com/spec/v1'), /is a pointer of Git LFS/],
+    [Buffer.from('\0\0\0\x18ftypmp42'), /is a video/],
+    [Buffer.from('{"error": "not found"}'), /is JSON, which cannot be read/],
     [new File(['x'], 'photo.png'), /^image photo\.png is not an image/],
     ['data:image/png;base64,***', /^image in a data URL is not whole/],
     ['data:image/png;base64,AAAA', /^image in a data URL is not an image/],
@@ -78,6 +87,11 @@ describe('readImage takes', () => {
     [new URL('file:///nowhere/a.png'), /cannot be opened/],
   ])('%s in a sentence of its own', async (source, message) => {
     await expect(readImage(source as ImageSource)).rejects.toThrow(message);
+  });
+
+  it('a way to ask the web that there is none of', async () => {
+    const reading = readImage('http://127.0.0.1:9/a.png', { web: false as never });
+    await expect(reading).rejects.toThrow('web is false; choose one of none, public, local, any.');
   });
 
   it('options that it has, and no others', async () => {

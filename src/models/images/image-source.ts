@@ -43,6 +43,6 @@ const LONGEST_NAME = 200;
 function addressName(address: string): string {
   if (/^data:/i.test(address)) return 'in a data URL';
   // Neither what opens a door nor pages of text belong into a message.
-  const shown = address.replace(/^(https?:\/\/)[^/@]*@/i, '$1');
+  const shown = address.replace(/^(https?:\/\/)[^/@]*@/i, '$1').replaceAll(/\p{Cc}/gu, '?');
   return shown.length > LONGEST_NAME ? `${shown.slice(0, LONGEST_NAME)}...` : shown;
 }

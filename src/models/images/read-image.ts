@@ -1,7 +1,8 @@
 import { RawImage } from '@huggingface/transformers';
 import { decodeImage, fetchImage, localImage } from '#platform/images.js';
+import { ElasticCacheError, shown } from '../../errors.js';
 import { refuseUnknown } from '../../options.js';
-import { invalidImage, MAX_BYTES, type WebAccess } from '../../platform/images.js';
+import { invalidImage, MAX_BYTES, WEB_ACCESS, type WebAccess } from '../../platform/images.js';
 import { sizeName } from '../../size-name.js';
 import { dataUrlBytes } from './data-url.js';
 import { type ImageSource, nameImage, sourceName } from './image-source.js';
@@ -29,6 +30,12 @@ export interface ReadImageOptions {
 export async function readImage(source: ImageSource, options: ReadImageOptions = {}): Promise<RawImage> {
   refuseUnknown('readImage', options, ['web', 'name']);
   const { web = 'local', name = isSource(source) ? sourceName(source) : 'image' } = options;
+  if (!WEB_ACCESS.includes(web)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `web is ${shown(web)}; choose one of ${WEB_ACCESS.join(', ')}.`,
+    );
+  }
   if (!isSource(source)) {
     throw invalidImage(
       `${name} cannot be read from ${source === null ? 'null' : `a value of type ${typeof source}`}; give a path, an address, bytes, a Blob or a RawImage`,

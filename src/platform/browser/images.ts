@@ -1,9 +1,7 @@
 import { ElasticCacheError, reasonOf } from '../../errors.js';
 import { sizeName } from '../../size-name.js';
 import {
-  heic,
   invalidImage,
-  isHeic,
   MAX_WEB_BYTES,
   MOST_WEB_TIME,
   NO_WEB,
@@ -13,6 +11,7 @@ import {
   refuseManyPixels,
   type WebAccess,
 } from '../images.js';
+import { otherFormat } from '../other-formats.js';
 
 /**
  * Decodes the bytes of an image file, in whatever format the browser shows, the way up that its EXIF data says.
@@ -24,10 +23,12 @@ export async function decodeImage(bytes: Uint8Array, name: string): Promise<Pixe
   refuseEmpty(bytes, name);
   const bitmap = await createImageBitmap(new Blob([bytes.slice()]), { premultiplyAlpha: 'none' }).catch(
     (cause: unknown) => {
-      if (isHeic(bytes)) throw heic(name, cause);
-      throw invalidImage(
-        `${name} is not an image that this browser can read, or damaged (${reasonOf(cause)})`,
-        cause,
+      throw (
+        otherFormat(bytes, name, cause) ??
+        invalidImage(
+          `${name} is not an image that this browser can read, or damaged (${reasonOf(cause)})`,
+          cause,
+        )
       );
     },
   );

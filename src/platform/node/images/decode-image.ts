@@ -1,14 +1,7 @@
 import sharp, { type SharpOptions } from 'sharp';
 import { reasonOf } from '../../../errors.js';
-import {
-  heic,
-  invalidImage,
-  isHeic,
-  MAX_PIXELS,
-  type Pixels,
-  refuseEmpty,
-  refuseManyPixels,
-} from '../../images.js';
+import { invalidImage, MAX_PIXELS, type Pixels, refuseEmpty, refuseManyPixels } from '../../images.js';
+import { otherFormat } from '../../other-formats.js';
 
 /** Seconds that decoding may take: a small SVG can ask for any amount of work. */
 const MOST_SECONDS = 60;
@@ -26,8 +19,13 @@ export async function decodeImage(bytes: Uint8Array, name: string, most = MAX_PI
   const { width, height } = await sharp(bytes, { limitInputPixels: false })
     .metadata()
     .catch((cause: unknown) => {
-      if (isHeic(bytes)) throw heic(name, cause);
-      throw invalidImage(`${name} is not an image that can be read (${firstLine(cause)})`, cause);
+      throw (
+        otherFormat(bytes, name, cause) ??
+        invalidImage(
+          `${name} is not an image that can be read (${firstLine(cause)}); JPEG, PNG, WebP, GIF, AVIF, TIFF and SVG are`,
+          cause,
+        )
+      );
     });
   refuseManyPixels(width, height, name, most);
   // Viewers show an image whose decoder only warns; one that breaks off is refused, since an answer would be about a part of it.
@@ -38,8 +36,10 @@ export async function decodeImage(bytes: Uint8Array, name: string, most = MAX_PI
       return pixelsOf(Buffer.concat([bytes, END_OF_JPEG]), 'warning').catch(() => Promise.reject(cause));
     })
     .catch((cause: unknown) => {
-      if (isHeic(bytes)) throw heic(name, cause);
-      throw invalidImage(`${name} is damaged and cannot be decoded (${firstLine(cause)})`, cause);
+      throw (
+        otherFormat(bytes, name, cause) ??
+        invalidImage(`${name} is damaged and cannot be decoded (${firstLine(cause)})`, cause)
+      );
     });
   const { info } = decoded;
   return { data: new Uint8ClampedArray(decoded.data), width: info.width, height: info.height, channels: 3 };
