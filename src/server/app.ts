@@ -98,7 +98,7 @@ export function createApp(settings: ServerSettings): App {
   app.get('/status.json', (context) => context.json(service.status));
 
   const document = apiDocument(model, version, keys !== undefined);
-  app.get('/', () => pageResponse(homePage(model)));
+  app.get('/', () => pageResponse(homePage(model, readsImages, keys !== undefined)));
   app.get('/status', () => pageResponse(STATUS_PAGE));
   app.get('/openapi.json', (context) => context.json(document));
   app.get('/docs', (context) => pageResponse(docsPage(document, new URL(context.req.url).origin)));
