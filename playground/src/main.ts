@@ -316,8 +316,7 @@ function hear(report: Report): void {
       showHeld(report.side, report.held);
       if (report.msPerToken !== null)
         showNumber(report.side, 'speed', `${(1000 / report.msPerToken).toFixed(1)} tokens/s`);
-      if (report.prefillMs !== null)
-        showNumber(report.side, 'prefill', `${(report.prefillMs / 1000).toFixed(1)} s`);
+      if (report.prefillMs !== null) showNumber(report.side, 'prefill', duration(report.prefillMs));
       if (report.reason === 'aborted') saidBy(report.side)?.classList.add('stopped');
       break;
     case 'kept':
@@ -350,6 +349,10 @@ function refresh(): void {
   ui.send.hidden = isAnswering;
   ui.forget.disabled = isAnswering || logOf('part').childElementCount === 0;
   for (const control of [ui.budget, ui.policy]) control.disabled = isAnswering;
+}
+
+function duration(ms: number): string {
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
 function showError(message?: string): void {

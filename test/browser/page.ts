@@ -30,6 +30,7 @@ const bridge = {
     );
     given = { library, loaded, images };
   },
+  given: () => given,
   play: (name: keyof typeof plays, script: Script): Promise<Told[]> => plays[name](given, script),
   /** The code and message of what a task throws. */
   async refusal(task: () => Promise<unknown>): Promise<string> {

@@ -30,7 +30,7 @@ export async function serve(
   const asked: string[] = [];
   const server: Server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://x').pathname);
-    asked.push(path);
+    asked.push(request.headers.range ? `${path} in part` : path);
     const prefix = Object.keys(roots)
       .sort((a, b) => b.length - a.length)
       .find((each) => path.startsWith(each))!;
