@@ -267,7 +267,7 @@ export function createProgram(): Command {
     .requiredOption('--to <directory>', 'the directory to make; absent or empty')
     .option(
       '--dtype <names>',
-      'fp32, q8 or q4, or several with commas between; the first is the default',
+      'fp32, fp16, q8, q4 or q4f16, or several with commas between; the first is the default',
       'q4',
     )
     .addOption(

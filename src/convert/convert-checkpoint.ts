@@ -16,8 +16,11 @@ import { qwen2VlModel } from './qwen2-vl-model.js';
 import { Checkpoint } from './reading/checkpoint.js';
 import { textModel } from './text-model.js';
 
-/** As transformers.js names them. fp32: as trained. q8: 8-bit weights, activations in 8 bits per token. q4: 4-bit weights in blocks, vision tower q8. */
-export type ConvertDtype = 'fp32' | 'q8' | 'q4';
+/**
+ * As transformers.js names them. fp32: in 32 bits. fp16: weights, activations and caches in half precision. q8: 8-bit weights,
+ * activations in 8 bits per token. q4: 4-bit weights in blocks, vision tower q8. q4f16: 4-bit weights, everything else as in fp16.
+ */
+export type ConvertDtype = 'fp32' | 'fp16' | 'q8' | 'q4' | 'q4f16';
 
 export interface ConvertProgress {
   /** The ONNX file being written. */
@@ -52,9 +55,11 @@ export interface ConvertOptions {
 
 /** File suffix of each precision in transformers.js, and how its weights are stored. */
 const dtypes = {
-  fp32: { suffix: '', kind: 'fp32' },
-  q8: { suffix: '_quantized', kind: 'int8' },
-  q4: { suffix: '_q4', kind: 'int4' },
+  fp32: { suffix: '', kind: 'float', half: false },
+  fp16: { suffix: '_fp16', kind: 'float', half: true },
+  q8: { suffix: '_quantized', kind: 'int8', half: false },
+  q4: { suffix: '_q4', kind: 'int4', half: false },
+  q4f16: { suffix: '_q4f16', kind: 'int4', half: true },
 } as const;
 
 /**
@@ -92,10 +97,10 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<void> 
       await mkdir(folder);
       const dataFiles: Record<string, number> = {};
       for (const dtype of chosen) {
-        const { kind } = dtypes[dtype];
-        const format: WeightFormat = kind === 'int4' ? { kind, blockSize } : { kind };
+        const { suffix, ...stored } = dtypes[dtype];
+        const format: WeightFormat = stored.kind === 'int4' ? { ...stored, blockSize } : stored;
         for (const graph of graphs) {
-          const file = new OnnxFile(folder, `${graph.name}${dtypes[dtype].suffix}.onnx`);
+          const file = new OnnxFile(folder, `${graph.name}${suffix}.onnx`);
           try {
             await graph.add(file, (tensor) => read(file.name, tensor), format);
             dataFiles[file.name] = await file.finish();

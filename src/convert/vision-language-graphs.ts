@@ -2,6 +2,7 @@ import type { Graph } from './architecture.js';
 import type { TextSpec } from './checkpoint/text-spec.js';
 import { decoderTensors, embeddingTensor, headOf } from './checkpoint/text-tensors.js';
 import { buildDecoder, buildEmbedTokens } from './graphs/decoder-graph.js';
+import type { WeightFormat } from './graphs/layers.js';
 
 /**
  * The three graphs of a model that sees: vision encoder, token embedding and decoder.
@@ -19,13 +20,13 @@ export function visionLanguageGraphs(
     {
       name: 'vision_encoder',
       tensors: vision.tensors,
-      // The tower runs once an image, on hundreds of tokens, where int8 is the faster and the more exact of the two.
-      add: (file, read, format) => vision.add(file, read, format.kind === 'int4' ? { kind: 'int8' } : format),
+      add: (file, read, format) =>
+        vision.add(file, read, format.kind === 'int4' ? towerFormat(format.half) : format),
     },
     {
       name: 'embed_tokens',
       tensors: [embeddingTensor(text)],
-      add: (file, read) => buildEmbedTokens(file, text, read, rows),
+      add: (file, read, format) => buildEmbedTokens(file, text, read, format, rows),
     },
     {
       name: 'decoder_model_merged',
@@ -33,4 +34,9 @@ export function visionLanguageGraphs(
       add: (file, read, format) => buildDecoder(file, text, 'inputs_embeds', decoder.output, read, format),
     },
   ];
+}
+
+/** What a tower is in where the decoder is in int4: it runs once an image, on hundreds of tokens, where int8 is faster and more exact. */
+function towerFormat(half = false): WeightFormat {
+  return half ? { kind: 'float', half } : { kind: 'int8' };
 }

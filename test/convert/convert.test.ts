@@ -24,7 +24,7 @@ beforeAll(async () => {
   await convertCheckpoint({
     from: tiny,
     to: place.path('all'),
-    dtype: ['fp32', 'q8', 'q4'],
+    dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
     blockSize: 32,
     onProgress: (step) => progress.push(step),
   });
@@ -35,8 +35,10 @@ describe('a converted checkpoint in unmodified transformers.js', () => {
   // Bounds: float32 rounding; and, for weights this small and random, what 8 and 4 bits were measured to cost, with a little room.
   it.each([
     ['fp32', 5e-5, 5e-5],
+    ['fp16', 0.02, 0.02],
     ['q8', 0.2, 0.4],
     ['q4', 0.2, 3],
+    ['q4f16', 0.02, 3],
   ])(
     '%s: vision features and logits are those of Hugging Face transformers',
     async (dtype, ofFeatures, ofLogits) => {
@@ -114,7 +116,7 @@ describe('a converted directory', () => {
     expect(progress.map(({ index }) => index)).toEqual(
       Array.from({ length: progress[0]!.total }, (_, i) => i + 1),
     );
-    expect(new Set(progress.map(({ file }) => file)).size).toBe(9);
+    expect(new Set(progress.map(({ file }) => file)).size).toBe(15);
   });
 });
 

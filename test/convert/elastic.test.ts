@@ -8,11 +8,15 @@ import { type LoadedLlava, loadConverted, promptInputs } from './transformers-js
 let place: Awaited<ReturnType<typeof scratch>>;
 beforeAll(async () => {
   place = await scratch();
-  await convertCheckpoint({ from: tiny, to: place.path('model'), dtype: ['fp32', 'q8', 'q4'] });
+  await convertCheckpoint({
+    from: tiny,
+    to: place.path('model'),
+    dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
+  });
 });
 afterAll(() => place.remove());
 
-it.each(['fp32', 'q8', 'q4'] as const)(
+it.each(['fp32', 'fp16', 'q8', 'q4', 'q4f16'] as const)(
   '%s: budget 1 gives the tokens of unmodified transformers.js',
   async (dtype) => {
     const { scalar: _, ...inputs } = await promptInputs();

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AutoProcessor, Qwen2VLForConditionalGeneration, RawImage, Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { convertCheckpoint } from '../../src/convert/index.js';
+import { type ConvertDtype, convertCheckpoint } from '../../src/convert/index.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { loadElastic } from '../../src/models/load.js';
 import { largestDifference } from '../graph/exported-runs.js';
@@ -21,13 +21,13 @@ beforeAll(async () => {
   await convertCheckpoint({
     from: checkpoint,
     to: place.path('model'),
-    dtype: ['fp32', 'q8', 'q4'],
+    dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
     blockSize: 32,
   });
 });
 afterAll(() => place.remove());
 
-async function load(directory: string, dtype: 'fp32' | 'q8' | 'q4' = 'fp32'): Promise<LoadedLlava> {
+async function load(directory: string, dtype: ConvertDtype = 'fp32'): Promise<LoadedLlava> {
   const options = { local_files_only: true, dtype };
   const model: unknown = await Qwen2VLForConditionalGeneration.from_pretrained(directory, options);
   return model as LoadedLlava;
@@ -67,8 +67,10 @@ describe('Qwen2-VL in unmodified transformers.js', () => {
   // Bounds: float32 rounding; and, for weights this small and random, what 8 and 4 bits were measured to cost, with a little room.
   it.each([
     ['fp32', 5e-5],
+    ['fp16', 0.02],
     ['q8', 0.3],
     ['q4', 2.5],
+    ['q4f16', 2.5],
   ] as const)('%s: logits are those of Hugging Face transformers', async (dtype, bound) => {
     const model = await load(place.path('model'), dtype);
     const { logits } = await model(prompt());

@@ -122,7 +122,7 @@ it.each<[string, Partial<ConvertOptions>, RegExp]>([
   [
     'an unknown dtype',
     { dtype: 'int2' as 'q8' },
-    /dtype "int2" is unknown: choose one or several of fp32, q8, q4/,
+    /dtype "int2" is unknown: choose one or several of fp32, fp16, q8, q4, q4f16/,
   ],
   ['no dtype', { dtype: [] }, /dtype \[\] is unknown/],
   ['an unknown block size', { blockSize: 48 as 32 }, /blockSize 48/],

@@ -24,7 +24,7 @@ let expected: Map<string, Values>;
 beforeAll(async () => {
   place = await scratch();
   expected = await readTensors(join(checkpoint, 'expected.safetensors'));
-  const dtype = ['fp32', 'q8', 'q4'] as const;
+  const dtype = ['fp32', 'fp16', 'q8', 'q4', 'q4f16'] as const;
   await convertCheckpoint({ from: checkpoint, to: place.path('model'), dtype, blockSize: 32 });
 });
 afterAll(() => place.remove());
@@ -50,8 +50,10 @@ describe('SmolVLM in unmodified transformers.js', () => {
   // Bounds: float32 rounding; and, for weights this small and random, what 8 and 4 bits were measured to cost, with a little room.
   it.each([
     ['fp32', 5e-5],
+    ['fp16', 0.02],
     ['q8', 0.3],
     ['q4', 2.5],
+    ['q4f16', 2.5],
   ] as const)('%s: logits are those of Hugging Face transformers', async (dtype, bound) => {
     const model = await load(place.path('model'), dtype);
     const { logits } = await model(await prompt());

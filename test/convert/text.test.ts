@@ -50,7 +50,7 @@ describe.each(['tiny-llama', 'tiny-qwen2', 'tiny-gemma3'])('%s in unmodified tra
     await convertCheckpoint({
       from: fixture(name),
       to: place.path(name),
-      dtype: ['fp32', 'q8', 'q4'],
+      dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
       blockSize: 32,
     });
   });
@@ -58,8 +58,10 @@ describe.each(['tiny-llama', 'tiny-qwen2', 'tiny-gemma3'])('%s in unmodified tra
   // Bounds, as a share of the logits' spread: float32 rounding; and what 8 and 4 bits of weights this small and random cost.
   it.each([
     ['fp32', 3e-6],
+    ['fp16', 0.004],
     ['q8', 0.08],
     ['q4', 0.6],
+    ['q4f16', 0.6],
   ])('%s: logits are those of Hugging Face transformers', async (dtype, bound) => {
     const model = await load(place.path(name), dtype);
     const { logits } = await model(prompt(expected.get('input_ids')!));
@@ -99,7 +101,13 @@ describe.each(['tiny-llama', 'tiny-qwen2', 'tiny-gemma3'])('%s in unmodified tra
       'tokenizer_config.json',
     ]);
     const graphs = (await readdir(join(place.path(name), 'onnx'))).filter((file) => file.endsWith('.onnx'));
-    expect(graphs.sort()).toEqual(['model.onnx', 'model_q4.onnx', 'model_quantized.onnx']);
+    expect(graphs.sort()).toEqual([
+      'model.onnx',
+      'model_fp16.onnx',
+      'model_q4.onnx',
+      'model_q4f16.onnx',
+      'model_quantized.onnx',
+    ]);
   });
 });
 

@@ -14,9 +14,11 @@ export async function buildEmbedTokens(
   file: OnnxFile,
   spec: TextSpec,
   read: ReadTensor,
+  { half = false }: WeightFormat,
   rows = spec.vocabulary,
 ): Promise<void> {
-  await embed(file, new Layers(file, read, { kind: 'fp32' }), spec, 'inputs_embeds', rows);
+  const layers = new Layers(file, read, { kind: 'float', half });
+  layers.leave(await embed(file, layers, spec, rows), 'inputs_embeds');
   file.builder.output('inputs_embeds', DataType.FLOAT, ['batch_size', 'sequence_length', spec.hidden]);
 }
 
@@ -24,14 +26,12 @@ async function embed(
   file: OnnxFile,
   layers: Layers,
   spec: TextSpec,
-  output: string,
   rows = spec.vocabulary,
 ): Promise<string> {
   const ids = file.builder.input('input_ids', DataType.INT64, ['batch_size', 'sequence_length']);
   const gather = [await layers.table(embeddingTensor(spec).name, rows, spec.hidden), ids];
-  if (!spec.gemma) return layers.op('Gather', gather, { outputs: [output] });
-  const scale = layers.scalar(Math.sqrt(spec.hidden));
-  return layers.op('Mul', [layers.op('Gather', gather), scale], { outputs: [output] });
+  const rowsOfIds = layers.op('Gather', gather);
+  return spec.gemma ? layers.op('Mul', [rowsOfIds, layers.scalar(Math.sqrt(spec.hidden))]) : rowsOfIds;
 }
 
 /**
@@ -54,8 +54,10 @@ export async function buildDecoder(
   const { hidden, kvHeads, headDim } = spec;
   let x =
     source === 'input_ids'
-      ? await embed(file, layers, spec, 'embeddings')
-      : builder.input('inputs_embeds', DataType.FLOAT, ['batch_size', 'sequence_length', hidden]);
+      ? await embed(file, layers, spec)
+      : layers.enter(
+          builder.input('inputs_embeds', DataType.FLOAT, ['batch_size', 'sequence_length', hidden]),
+        );
   const mask = builder.input('attention_mask', DataType.INT64, ['batch_size', 'total_sequence_length']);
   const positionIds = builder.input('position_ids', DataType.INT64, [
     ...(spec.rotary.sections ? [3] : []),
@@ -69,13 +71,13 @@ export async function buildDecoder(
   const cacheShape = (length: string) => ['batch_size', kvHeads, length, headDim];
   for (let i = 0; i < spec.layers; i++) {
     for (const part of ['key', 'value']) {
-      builder.input(`past_key_values.${i}.${part}`, DataType.FLOAT, cacheShape('past_sequence_length'));
+      builder.input(`past_key_values.${i}.${part}`, layers.real, cacheShape('past_sequence_length'));
     }
   }
   builder.output('logits', DataType.FLOAT, ['batch_size', 'logits_length', spec.vocabulary]);
   for (let i = 0; i < spec.layers; i++) {
     for (const part of ['key', 'value']) {
-      builder.output(`present.${i}.${part}`, DataType.FLOAT, cacheShape('total_sequence_length'));
+      builder.output(`present.${i}.${part}`, layers.real, cacheShape('total_sequence_length'));
     }
     const rotate = spec.gemma?.windowed[i] ? near! : turns;
     x = await decoderLayer(layers, x, spec, { ...lengths, rotate }, i);
@@ -85,7 +87,7 @@ export async function buildDecoder(
   const start = layers.op('Reshape', [layers.op('Neg', [keep]), layers.int64(1)]);
   x = layers.op('Slice', [x, start, layers.int64(Number.MAX_SAFE_INTEGER), layers.int64(1)]);
   const logits = await layers.linear(x, head, [spec.vocabulary, hidden]);
-  layers.op('Identity', [logits], { outputs: ['logits'] });
+  layers.leave(logits, 'logits');
 }
 
 /** What GroupQueryAttention asks of the mask [batch, total]: the index of each row's last token [batch] and the total, both int32. */
@@ -109,8 +111,8 @@ async function rotation(
   const { cosines, sines } = rotaryTables(positions, headDim, kind);
   const dims = [positions, headDim / 2];
   const tables = [
-    await layers.float32('cos_cache', dims, cosines),
-    await layers.float32('sin_cache', dims, sines),
+    await layers.floats('cos_cache', dims, cosines),
+    await layers.floats('sin_cache', dims, sines),
   ];
   if (kind.sections) return gridRotation(layers, kind.sections, tables, positionIds);
   return (value) => layers.op('RotaryEmbedding', [value, positionIds, ...tables], { domain: MICROSOFT });

@@ -26,7 +26,9 @@ export async function buildGridVisionEncoder(
 ): Promise<void> {
   const layers = new Layers(file, read, format);
   const { hidden, merge } = vision;
-  const pixels = file.builder.input('pixel_values', DataType.FLOAT, ['patches', patchWidth(vision)]);
+  const pixels = layers.enter(
+    file.builder.input('pixel_values', DataType.FLOAT, ['patches', patchWidth(vision)]),
+  );
   const grids = file.builder.input('grid_thw', DataType.INT64, ['images', 3]);
   const frames = await framesAndRotation(layers, pixels, grids, vision);
   const embedded = await layers.linear(pixels, `${gridVisionPrefix}.patch_embed.proj`, [
@@ -41,14 +43,14 @@ export async function buildGridVisionEncoder(
   x = layers.op('Reshape', [x, layers.int64(-1, merged)]);
   x = layers.activation(await layers.linear(x, `${merger}.mlp.0`, [merged, merged], true), 'gelu');
   x = await layers.linear(x, `${merger}.mlp.2`, [text.hidden, merged], true);
-  layers.op('Identity', [x], { outputs: ['image_features'] });
+  layers.leave(x, 'image_features');
   file.builder.output('image_features', DataType.FLOAT, ['tokens', text.hidden]);
 }
 
 interface Frames {
   /** Whether all patches are of one frame. */
   readonly single: string;
-  /** 0 where two patches are of one frame, the most negative number elsewhere [1, 1, patches, patches]; made inside a branch. */
+  /** 0 where two patches are of one frame, a large negative number elsewhere [1, 1, patches, patches]; made inside a branch. */
   readonly ids: string;
   rotate(value: string): string;
 }
@@ -75,7 +77,7 @@ async function framesAndRotation(
     ]);
   };
   const angles = layers.op('Concat', [turned(row), turned(column)], { attributes: { axis: 1 } });
-  const tables = [layers.op('Cos', [angles]), layers.op('Sin', [angles])];
+  const tables = [layers.enter(layers.op('Cos', [angles])), layers.enter(layers.op('Sin', [angles]))];
   const positions = layers.op('Unsqueeze', [indexes, layers.int64(0)]);
   const last = layers.op('ReduceMax', [frame, layers.int64(0)], { attributes: { keepdims: 0 } });
   return {
@@ -127,10 +129,10 @@ function attention(
   const options = { domain: MICROSOFT, attributes: { num_heads: heads } };
   // Only constants of the outer graph, which both branches see.
   const [first, second] = [layers.int64(0), layers.int64(1)];
-  const [zero, least] = [layers.scalar(0), layers.scalar(-3.4e38)];
+  const [zero, least] = [layers.scalar(0), layers.scalar(-65504)];
   const branch = (name: string, make: (inner: typeof builder) => string) => {
     const inner = builder.branch(name);
-    inner.graph.output.push(valueInfo(make(inner), DataType.FLOAT, [1, 'patches', hidden]));
+    inner.graph.output.push(valueInfo(make(inner), layers.real, [1, 'patches', hidden]));
     return { graph: inner.graph };
   };
   const alone = branch('one_frame', (inner) => inner.op('MultiHeadAttention', [q, k, v], options));

@@ -1,15 +1,19 @@
 import type { GraphBuilder, NodeOptions } from '../../graph/onnx/builder.js';
 import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
 import { bytesOf } from '../../graph/onnx/tensors.js';
+import { toHalf } from '../../half-floats.js';
 import type { Activation } from '../checkpoint/llava-spec.js';
 import type { OnnxFile } from './onnx-file.js';
-import { int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
+import { halves, int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
 
-/** How the weights of the matrix products are stored; everything else stays float32. */
+/**
+ * How the weights of the matrix products are stored, and whether everything else, weights of `float` as well, is in half precision:
+ * activations and caches, not what goes in and comes out otherwise. Else it is float32.
+ */
 export type WeightFormat =
-  | { readonly kind: 'fp32' }
-  | { readonly kind: 'int8' }
-  | { readonly kind: 'int4'; readonly blockSize: number };
+  | { readonly kind: 'float'; readonly half?: boolean }
+  | { readonly kind: 'int8'; readonly half?: false }
+  | { readonly kind: 'int4'; readonly blockSize: number; readonly half?: boolean };
 
 /** Reads a tensor of the checkpoint by its canonical name, as float32. */
 export type ReadTensor = (name: string) => Promise<Float32Array>;
@@ -24,6 +28,8 @@ interface Weights {
 
 /** The layers that vision tower and decoder are made of, added to one ONNX file. Activations are [batch, tokens, width]. */
 export class Layers {
+  /** The type of activations and caches. */
+  readonly real: DataType;
   private readonly builder: GraphBuilder;
   private readonly constants = new Map<string, string>();
   private readonly quantized = new Map<string, { levels: string; largest: string }>();
@@ -34,28 +40,51 @@ export class Layers {
     private readonly format: WeightFormat,
   ) {
     this.builder = file.builder;
+    this.real = format.half ? DataType.FLOAT16 : DataType.FLOAT;
   }
 
   op(opType: string, inputs: readonly (string | undefined)[], options?: NodeOptions): string {
     return this.builder.op(opType, inputs, options);
   }
 
-  /** A tensor of the checkpoint, float32 [dims], with `added` to every number. */
+  /** float32 as activations are. */
+  enter(x: string): string {
+    return this.real === DataType.FLOAT ? x : this.op('Cast', [x], { attributes: { to: this.real } });
+  }
+
+  /** Activations as an output in float32. */
+  leave(x: string, output: string): void {
+    if (this.real === DataType.FLOAT) this.op('Identity', [x], { outputs: [output] });
+    else this.op('Cast', [x], { attributes: { to: DataType.FLOAT }, outputs: [output] });
+  }
+
+  /** A tensor of the checkpoint [dims], with `added` to every number. */
   async tensor(name: string, dims: readonly number[], added = 0): Promise<string> {
     const values = await this.read(name);
-    return this.float32(name, dims, added === 0 ? values : values.map((value) => value + added));
+    return this.floats(name, dims, added === 0 ? values : values.map((value) => value + added));
   }
 
   /** A matrix of the checkpoint [rows or fewer, width] with empty rows after its own. */
   async table(name: string, rows: number, width: number): Promise<string> {
     const values = await this.read(name);
-    const length = rows * width * 4;
-    const empty = new Uint8Array(length - values.byteLength);
-    return this.file.write(name, DataType.FLOAT, [rows, width], length, [bytesOf(values), empty]);
+    const empty = new Float32Array(rows * width - values.length);
+    return this.write(name, [rows, width], [bytesOf(values), bytesOf(empty)]);
   }
 
+  async floats(hint: string, dims: readonly number[], values: Float32Array): Promise<string> {
+    return this.write(hint, dims, [bytesOf(values)]);
+  }
+
+  /** float32 whatever the activations are. */
   async float32(hint: string, dims: readonly number[], values: Float32Array): Promise<string> {
     return this.file.write(hint, DataType.FLOAT, dims, values.byteLength, [bytesOf(values)]);
+  }
+
+  /** Numbers [dims] in the type of activations, from pieces of float32. */
+  private write(hint: string, dims: readonly number[], pieces: Iterable<Uint8Array>): Promise<string> {
+    const half = this.real === DataType.FLOAT16;
+    const count = dims.reduce((product, dim) => product * dim, 1);
+    return this.file.write(hint, this.real, dims, count * (half ? 2 : 4), half ? halves(pieces) : pieces);
   }
 
   int64(...values: number[]): string {
@@ -63,7 +92,11 @@ export class Layers {
   }
 
   scalar(value: number): string {
-    return this.constant(`float:${value}`, () => this.builder.float32('scalar', [], [value]));
+    return this.constant(`float:${value}`, () =>
+      this.real === DataType.FLOAT
+        ? this.builder.float32('scalar', [], [value])
+        : this.builder.raw('scalar', this.real, [], bytesOf(Uint16Array.of(toHalf(value)))),
+    );
   }
 
   /** `x` times the transpose of the checkpoint's matrix `<prefix>.weight` [outputs, inputs], plus `<prefix>.bias` if asked for. */
@@ -97,14 +130,8 @@ export class Layers {
   private async product(x: string, weights: Weights): Promise<string> {
     const { name, values, outputs, inputs } = weights;
     switch (this.format.kind) {
-      case 'fp32': {
-        const matrix = await this.file.write(
-          name,
-          DataType.FLOAT,
-          [inputs, outputs],
-          values.byteLength,
-          transposed(values, outputs, inputs),
-        );
+      case 'float': {
+        const matrix = await this.write(name, [inputs, outputs], transposed(values, outputs, inputs));
         return this.op('MatMul', [x, matrix]);
       }
       case 'int8':
@@ -122,7 +149,7 @@ export class Layers {
         );
         return this.op(
           'MatMulNBits',
-          [x, levels, await this.float32(`${name}_scales`, [outputs * blocks], scales)],
+          [x, levels, await this.floats(`${name}_scales`, [outputs * blocks], scales)],
           {
             domain: MICROSOFT,
             attributes: { K: inputs, N: outputs, bits: 4, block_size: blockSize, accuracy_level: 4 },

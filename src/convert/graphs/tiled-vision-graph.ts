@@ -17,13 +17,15 @@ export async function buildTiledVisionEncoder(
 ): Promise<void> {
   const layers = new Layers(file, read, format);
   const { hidden, imageSize, patchSize, channels } = vision;
-  const pixels = file.builder.input('pixel_values', DataType.FLOAT, [
-    'batch_size',
-    'num_images',
-    channels,
-    imageSize,
-    imageSize,
-  ]);
+  const pixels = layers.enter(
+    file.builder.input('pixel_values', DataType.FLOAT, [
+      'batch_size',
+      'num_images',
+      channels,
+      imageSize,
+      imageSize,
+    ]),
+  );
   const tiles = filledTiles(
     layers,
     layers.op('Reshape', [pixels, layers.int64(-1, channels, imageSize, imageSize)]),
@@ -51,7 +53,7 @@ export async function buildTiledVisionEncoder(
     text.hidden,
     hidden * scale ** 2,
   ]);
-  layers.op('Identity', [x], { outputs: ['image_features'] });
+  layers.leave(x, 'image_features');
   file.builder.output('image_features', DataType.FLOAT, ['tiles', tokens, text.hidden]);
 }
 

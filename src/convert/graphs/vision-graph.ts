@@ -16,12 +16,9 @@ export async function buildVisionEncoder(
 ): Promise<void> {
   const layers = new Layers(file, read, format);
   const { hidden, imageSize, patchSize } = vision;
-  const pixels = file.builder.input('pixel_values', DataType.FLOAT, [
-    'batch_size',
-    vision.channels,
-    imageSize,
-    imageSize,
-  ]);
+  const pixels = layers.enter(
+    file.builder.input('pixel_values', DataType.FLOAT, ['batch_size', vision.channels, imageSize, imageSize]),
+  );
   let x = await embedPatches(layers, pixels, vision);
   for (let i = 0; i < vision.layers; i++)
     x = await encoderLayer(layers, x, vision, `${visionPrefix}.encoder.layers.${i}`);
@@ -33,7 +30,7 @@ export async function buildVisionEncoder(
   x = await layers.linear(x, `${projectorPrefix}.linear_1`, [text.hidden, hidden], projector.bias);
   x = layers.activation(x, projector.activation);
   x = await layers.linear(x, `${projectorPrefix}.linear_2`, [text.hidden, text.hidden], projector.bias);
-  layers.op('Identity', [x], { outputs: ['image_features'] });
+  layers.leave(x, 'image_features');
   file.builder.output('image_features', DataType.FLOAT, ['batch_size', tokens, text.hidden]);
 }
 

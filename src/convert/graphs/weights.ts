@@ -1,4 +1,5 @@
 import { bytesOf } from '../../graph/onnx/tensors.js';
+import { narrow } from '../../half-floats.js';
 
 /** Columns of a matrix turned into rows at a time. */
 const strip = 64;
@@ -12,6 +13,16 @@ export function* transposed(values: Float32Array, rows: number, columns: number)
       const from = row * columns + start;
       for (let c = 0; c < count; c++) out[c * rows + row] = values[from + c]!;
     }
+    yield bytesOf(out);
+  }
+}
+
+/** Bytes of float32 as bytes of half precision, a piece at a time. */
+export function* halves(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+  for (const { buffer, byteOffset, byteLength } of pieces) {
+    const values = new Float32Array(buffer, byteOffset, byteLength / 4);
+    const out = new Uint16Array(values.length);
+    narrow(values, 0, out, 0, values.length);
     yield bytesOf(out);
   }
 }
