@@ -22,10 +22,10 @@ export function checkBudget(budget: Budget): Budget {
     throw invalid('budget must name either tokens or bytes, for example { tokens: 256 } or { bytes: 64e6 }.');
   }
   if (tokens !== undefined && !(Number.isSafeInteger(tokens) && tokens > 0)) {
-    throw invalid(`budget { tokens: ${tokens} } must be a whole number above 0.`);
+    throw invalid(`budget { tokens: ${shown(tokens)} } must be a whole number above 0.`);
   }
   if (bytes !== undefined && !(Number.isFinite(bytes) && bytes > 0)) {
-    throw invalid(`budget { bytes: ${bytes} } must be a number above 0.`);
+    throw invalid(`budget { bytes: ${shown(bytes)} } must be a number above 0.`);
   }
   return budget;
 }

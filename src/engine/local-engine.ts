@@ -68,16 +68,16 @@ export class LocalEngine implements Engine {
     if (memory !== Number.POSITIVE_INFINITY) checkNumber('memory', memory, 1);
     if (waiting !== Number.POSITIVE_INFINITY) checkNumber('waiting', waiting, 0);
     checkNumber('park', park, 0);
+    this.#session = sessionOf(loaded);
     const { config } = loaded.model;
     this.model = {
       type: String(config.model_type),
       readsImages: loaded.processor !== undefined,
-      contextLength: contextLength(config),
+      contextLength: contextLength(config, this.#session.decoder.signature.longestText),
     };
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
-    this.#session = sessionOf(loaded);
     this.#parking = new Parking(loaded, park);
     this.#passes = new Passes(this.#session.decoder);
     this.#cacheFor({});
@@ -275,6 +275,6 @@ function checkNumber(name: string, value: unknown, least: number): void {
   if (Number.isSafeInteger(value) && (value as number) >= least) return;
   throw new ElasticCacheError(
     'invalid-option',
-    `${name} is ${String(value)}; it must be a whole number from ${least}.`,
+    `${name} is ${shown(value)}; it must be a whole number from ${least}.`,
   );
 }

@@ -1,4 +1,4 @@
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, shown } from '../errors.js';
 import { bytesPerHead, KV_FORMATS, type KVFormat } from './rows/formats.js';
 import type { FindSimilar } from './rows/most-similar.js';
 
@@ -82,13 +82,13 @@ export function checkShape(shape: CacheShape): ModelShape {
   };
   for (const [name, value] of Object.entries(numbers)) {
     if (!(Number.isSafeInteger(value) && value > 0)) {
-      throw invalidShape(`${name} is ${value}; it must be a whole number above 0.`);
+      throw invalidShape(`${name} is ${shown(value)}; it must be a whole number above 0.`);
     }
   }
   const { format = 'float32', stockFormat = format } = shape;
   for (const name of [format, stockFormat]) {
     if (!KV_FORMATS.includes(name)) {
-      throw invalidShape(`format is "${name}"; choose one of ${KV_FORMATS.join(', ')}.`);
+      throw invalidShape(`format is ${shown(name)}; choose one of ${KV_FORMATS.join(', ')}.`);
     }
   }
   return { ...numbers, format, stockFormat, model: shape.model ?? '' };

@@ -67,6 +67,12 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
       `the model is ${shown(idOrDirectory)}; give its directory, or its id on the Hub (owner/name).`,
     );
   }
+  if (options.revision !== undefined && typeof options.revision !== 'string') {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `revision is ${shown(options.revision)}; give a branch, a tag or a commit.`,
+    );
+  }
   if (options.progress_callback !== undefined && typeof options.progress_callback !== 'function') {
     throw new ElasticCacheError('invalid-option', 'progress_callback is no function; leave it out.');
   }
@@ -75,7 +81,9 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   const config = withDeviceConfig(await loadConfig(source), device);
   refuseHostileConfig(source.id, config);
   const { Model, textOnly } = modelClass(source.id, config);
-  const dtype = asked ?? (config['transformers.js_config']?.dtype as Dtype | undefined);
+  // transformers.js asks it for a method of its own.
+  const own = typeof asked === 'object' && asked ? { ...asked } : asked;
+  const dtype = own ?? (config['transformers.js_config']?.dtype as Dtype | undefined);
   const files = await modelFiles(source, config, textOnly, dtype, device);
   const openOptions = dtype === undefined ? open : { ...open, dtype };
 

@@ -1,4 +1,4 @@
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, shown } from '../errors.js';
 
 /** The options that are one of several words, with what they may be; the first is the paper's choice. */
 export const CHOICES = {
@@ -127,18 +127,18 @@ export function optionsInForce(options: PolicyOptions): (keyof PolicyOptions)[] 
 
 function tokens(name: string, value: number, least: number): number {
   if (Number.isSafeInteger(value) && value >= least) return value;
-  throw invalid(`${name} is ${value}; it must be a whole number of tokens, ${least} or more.`);
+  throw invalid(`${name} is ${shown(value)}; it must be a whole number of tokens, ${least} or more.`);
 }
 
 function odd(name: string, value: number): number {
   if (Number.isSafeInteger(value) && value > 0 && value % 2 === 1) return value;
-  throw invalid(`${name} is ${value}; it must be an odd number of tokens, for example 13.`);
+  throw invalid(`${name} is ${shown(value)}; it must be an odd number of tokens, for example 13.`);
 }
 
 function checkDistance(distance: number): number {
   if (Number.isSafeInteger(distance) && distance !== 0) return distance;
   throw invalid(
-    `distance is ${distance}; it must be a whole number other than 0, for example -25: 25 entries before the end of the compressed prompt.`,
+    `distance is ${shown(distance)}; it must be a whole number other than 0, for example -25: 25 entries before the end of the compressed prompt.`,
   );
 }
 
@@ -146,12 +146,12 @@ function choiceOf(name: Choice, value: string | undefined): string {
   const words: readonly string[] = CHOICES[name];
   if (value === undefined) return words[0]!;
   if (words.includes(value)) return value;
-  throw invalid(`${name} is "${value}"; choose one of ${words.join(', ')}.`);
+  throw invalid(`${name} is ${shown(value)}; choose one of ${words.join(', ')}.`);
 }
 
 function flag(name: string, value: boolean): boolean {
   if (typeof value === 'boolean') return value;
-  throw invalid(`${name} is "${String(value)}"; it must be true or false.`);
+  throw invalid(`${name} is ${shown(value)}; it must be true or false.`);
 }
 
 export function invalid(message: string): ElasticCacheError {

@@ -1,6 +1,6 @@
 import { openGraphFile } from '#platform/graph-file.js';
 import { InferenceSession, type SessionOptions } from '#platform/ort.js';
-import { ElasticCacheError, reasonOf } from '../errors.js';
+import { ElasticCacheError, reasonOf, shown } from '../errors.js';
 import type { DecoderSignature } from '../graph/decoder.js';
 import { type Model, serializeModel } from '../graph/onnx/onnx.js';
 import { readSkeleton } from '../graph/onnx/skeleton.js';
@@ -46,19 +46,19 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
   if (!(Number.isInteger(chunk) && chunk >= 1)) {
     throw new ElasticCacheError(
       'invalid-option',
-      `chunk must be a whole number of tokens from 1, but is ${chunk}; leave it out for 512.`,
+      `chunk must be a whole number of tokens from 1, but is ${shown(chunk)}; leave it out for 512.`,
     );
   }
   if (kvFormat !== undefined && !KV_FORMATS.includes(kvFormat)) {
     throw new ElasticCacheError(
       'invalid-option',
-      `kvFormat is "${kvFormat}"; choose one of ${KV_FORMATS.join(', ')}, or leave it out for the model's own.`,
+      `kvFormat is ${shown(kvFormat)}; choose one of ${KV_FORMATS.join(', ')}, or leave it out for the model's own.`,
     );
   }
   if (!PEAKS.includes(peak)) {
     throw new ElasticCacheError(
       'invalid-option',
-      `peak is "${peak}"; choose one of ${PEAKS.join(', ')}, or leave it out for ${PEAKS[0]}.`,
+      `peak is ${shown(peak)}; choose one of ${PEAKS.join(', ')}, or leave it out for ${PEAKS[0]}.`,
     );
   }
   if (accuracyLevel !== undefined && ![1, 2, 3, 4].includes(accuracyLevel)) {

@@ -1,5 +1,5 @@
 import { DEFAULT_DEVICE, devices, type SessionOptions, threadOptions } from '#platform/ort.js';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, shown } from '../errors.js';
 
 /** How the sessions of a model run. */
 export interface SessionSettings {
@@ -22,13 +22,13 @@ export function sessionOptions(settings: SessionSettings): SessionOptions {
   if (!supported.includes(device)) {
     throw new ElasticCacheError(
       'invalid-option',
-      `Device "${device}" is not one that a decoder runs on here; use one of: ${supported.join(', ')}.`,
+      `Device ${shown(device)} is not one that a decoder runs on here; use one of: ${supported.join(', ')}.`,
     );
   }
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
     throw new ElasticCacheError(
       'invalid-option',
-      `threads must be a whole number from 1, but is ${threads}; leave it out to use every core.`,
+      `threads must be a whole number from 1, but is ${shown(threads)}; leave it out to use every core.`,
     );
   }
   return {

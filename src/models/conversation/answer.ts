@@ -1,4 +1,4 @@
-import { abortedBy } from '../../errors.js';
+import { abortedBy, ElasticCacheError } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
 import { refuseUnknown } from '../../options.js';
 import type { LoadedModel } from '../loaded-model.js';
@@ -23,6 +23,9 @@ export interface Answer extends Reply {
 export async function answer(loaded: LoadedModel, question: Question, options: AnswerOptions): Promise<Turn> {
   refuseUnknown('answer', options ?? null, ['cache', 'onPrompt', 'onText', ...REPLY_SETTINGS]);
   const { cache, onPrompt, onText, ...settings } = options;
+  if (onPrompt !== undefined && typeof onPrompt !== 'function') {
+    throw new ElasticCacheError('invalid-option', 'onPrompt is no function; leave it out.');
+  }
   const conversation = conversationOf(loaded, cache, question?.system);
   return unlessAborted(await conversation.turn(question, settings, { onPrompt, onText }), settings);
 }

@@ -1,5 +1,5 @@
 import { BaseStreamer, type TextStreamer } from '@huggingface/transformers';
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError, shown } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
 import type { Snapshot } from '../../memory/saving/snapshot.js';
 import { imageTokenId } from '../families/image-token.js';
@@ -102,7 +102,7 @@ export async function replyTo(
   if (!(Number.isSafeInteger(maxNewTokens) && maxNewTokens >= 1)) {
     throw new ElasticCacheError(
       'invalid-option',
-      `maxNewTokens is ${maxNewTokens}; it must be a whole number from 1.`,
+      `maxNewTokens is ${shown(maxNewTokens)}; it must be a whole number from 1.`,
     );
   }
   const processors = penalizing(settings, inputs.input_ids.dims[1]!);

@@ -1,7 +1,7 @@
 import { type DataType, ModelRegistry, type PretrainedConfig } from '@huggingface/transformers';
 import { memoryLeft } from '#platform/machine.js';
 import { dropDamaged, findWeights } from '#platform/weights.js';
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError, shown } from '../../errors.js';
 import type { ModelSource, WeightFile } from '../../platform/model-source.js';
 import { sizeName } from '../../size-name.js';
 import { familyOf } from '../families/registry.js';
@@ -109,7 +109,7 @@ function checkDtypes(dtype: Dtype | undefined): void {
     if (!DTYPES.includes(value)) {
       throw new ElasticCacheError(
         'invalid-option',
-        `dtype "${value}" does not exist; use one of: ${DTYPES.join(', ')}.`,
+        `dtype ${shown(value)} does not exist; use one of: ${DTYPES.join(', ')}.`,
       );
     }
   }

@@ -1,5 +1,5 @@
 import { GenerationConfig, StoppingCriteria, Tensor } from '@huggingface/transformers';
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError, shown } from '../../errors.js';
 import { closest, refuseUnknown } from '../../options.js';
 
 /** What `generate()` takes beside the settings of a generation and the tensors of a prompt. */
@@ -56,7 +56,7 @@ export function checkSettings(options: unknown): void {
     if (value === idle) continue;
     throw new ElasticCacheError(
       'invalid-option',
-      `${name} is ${String(value)}, and transformers.js knows no beams and no several answers to one prompt; leave it out.`,
+      `${name} is ${shown(value)}, and transformers.js knows no beams and no several answers to one prompt; leave it out.`,
     );
   }
   for (const [name, { is, wanted }] of Object.entries(KINDS)) {
@@ -69,7 +69,7 @@ export function checkSettings(options: unknown): void {
     if (Number.isSafeInteger(value) && (value as number) >= 1) continue;
     throw new ElasticCacheError(
       'invalid-option',
-      `${name} is ${String(value)}; it must be a whole number from 1.`,
+      `${name} is ${shown(value)}; it must be a whole number from 1.`,
     );
   }
 }

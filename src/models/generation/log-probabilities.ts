@@ -1,5 +1,5 @@
 import { LogitsProcessor, type Tensor } from '@huggingface/transformers';
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError, shown } from '../../errors.js';
 
 /** How likely a token was by the model's own scores, before temperature, penalties and limits: natural logarithms. */
 export interface TokenLogprobs {
@@ -22,7 +22,7 @@ export class LogProbabilities extends LogitsProcessor {
     if (Number.isSafeInteger(top) && top >= 0 && top <= MOST) return;
     throw new ElasticCacheError(
       'invalid-option',
-      `logprobs is ${String(top)}; it must be a whole number from 0 to ${MOST}: how many of the likeliest tokens are told beside the one that was taken.`,
+      `logprobs is ${shown(top)}; it must be a whole number from 0 to ${MOST}: how many of the likeliest tokens are told beside the one that was taken.`,
     );
   }
 

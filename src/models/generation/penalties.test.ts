@@ -35,9 +35,9 @@ describe('penalties', () => {
   it.each([
     [{ repetitionPenalty: 0 }, 'repetitionPenalty is 0; it must be a number above 0.'],
     [{ presencePenalty: Number.NaN }, 'presencePenalty is NaN'],
-    [{ frequencyPenalty: '1' }, 'frequencyPenalty is 1'],
+    [{ frequencyPenalty: '1' }, 'frequencyPenalty is "1"'],
     [{ logitBias: { dog: 1 } }, 'logitBias of "dog" is 1; it must be a number, by the id of a token.'],
-    [{ logitBias: { 1: 'x' } }, 'logitBias of "1" is x'],
+    [{ logitBias: { 1: 'x' } }, 'logitBias of "1" is "x"'],
   ])('refuses %j', (asked, message) => {
     expect(() => penalizing(asked as Penalties, 0)).toThrow(message);
   });

@@ -4,7 +4,7 @@ import {
   RepetitionPenaltyLogitsProcessor,
   type Tensor,
 } from '@huggingface/transformers';
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError, shown } from '../../errors.js';
 
 /** What changes the scores of tokens before one is chosen. */
 export interface Penalties {
@@ -33,7 +33,8 @@ export const PENALTIES = [
  */
 export function penalizing(asked: Penalties, promptTokens: number): LogitsProcessorList {
   const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0, logitBias = {} } = asked;
-  checkNumber('repetitionPenalty', repetitionPenalty, repetitionPenalty > 0, 'a number above 0');
+  const isAbove0 = typeof repetitionPenalty === 'number' && repetitionPenalty > 0;
+  checkNumber('repetitionPenalty', repetitionPenalty, isAbove0, 'a number above 0');
   checkNumber('presencePenalty', presencePenalty, true, 'a number');
   checkNumber('frequencyPenalty', frequencyPenalty, true, 'a number');
   const bias = Object.entries(Object(logitBias) as Record<string, number>).map(([id, added]) => {
@@ -88,5 +89,5 @@ function checkNumber(name: string, value: unknown, holds: boolean, wanted: strin
 }
 
 function refused(name: string, value: unknown, wanted: string): ElasticCacheError {
-  return new ElasticCacheError('invalid-option', `${name} is ${String(value)}; it must be ${wanted}.`);
+  return new ElasticCacheError('invalid-option', `${name} is ${shown(value)}; it must be ${wanted}.`);
 }

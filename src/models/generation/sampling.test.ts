@@ -111,7 +111,7 @@ describe('withSampling', () => {
     [{ top_p: 1.1 }, 'top_p is 1.1'],
     [{ min_p: 2 }, 'min_p is 2; it must be a number from 0, for all, to 1.'],
     [{ seed: -1 }, 'seed is -1; it must be a whole number from 0.'],
-    [{ seed: '1' }, 'seed is 1'],
+    [{ seed: '1' }, 'seed is "1"'],
   ])('refuses %j', (options, message) => {
     expect(() => withSampling({}, options)).toThrow(message);
     expect(() => withSampling({}, options)).toThrow(expect.objectContaining({ code: 'invalid-option' }));

@@ -1,5 +1,5 @@
 import { LogitsProcessor, LogitsProcessorList, random, type Tensor } from '@huggingface/transformers';
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError, shown } from '../../errors.js';
 
 /** How the next token is drawn. */
 export interface Sampling {
@@ -92,7 +92,7 @@ function checkSampling(given: { [Name in keyof Sampling]: unknown }): Asked {
 }
 
 function refused(name: string, value: unknown, wanted: string): ElasticCacheError {
-  return new ElasticCacheError('invalid-option', `${name} is ${String(value)}; it must be ${wanted}.`);
+  return new ElasticCacheError('invalid-option', `${name} is ${shown(value)}; it must be ${wanted}.`);
 }
 
 /** Draws each row's next token and leaves no other: exactly what was drawn is then the likeliest. */

@@ -17,7 +17,8 @@ export async function imageInputs(
   text: string,
   sources: readonly ImageSource[],
 ): Promise<Inputs> {
-  const images = await Promise.all(sources.map(asPixels));
+  // Holes of a list count, as undefined.
+  const images = await Promise.all(Array.from(sources, asPixels));
   const names = images.map(imageName);
   const processor = loaded.processor.image_processor as SizedProcessor | undefined;
   try {
