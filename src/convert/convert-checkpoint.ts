@@ -36,7 +36,7 @@ export interface ConvertProgress {
 }
 
 export interface ConvertOptions {
-  /** A Hugging Face directory, weights in safetensors or in PyTorch's own files: LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration, Idefics3ForConditionalGeneration,
+  /** A Hugging Face directory, weights in safetensors or in PyTorch's own files: LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration, Qwen2_5_VLForConditionalGeneration, Idefics3ForConditionalGeneration,
    * SmolVLMForConditionalGeneration, LlamaForCausalLM, Qwen2ForCausalLM or Gemma3ForCausalLM. */
   readonly from: string;
   /** The transformers.js directory to make: absent or empty. */
@@ -119,6 +119,7 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<void> 
 const architectures: Readonly<Record<string, (files: CheckpointFiles) => Architecture>> = {
   llava: llavaModel,
   qwen2_vl: qwen2VlModel,
+  qwen2_5_vl: qwen2VlModel,
   idefics3: idefics3Model,
   smolvlm: idefics3Model,
   llama: textModel,

@@ -6,7 +6,7 @@ import { buildGridVisionEncoder } from './graphs/grid-vision-graph.js';
 import { visionLanguageGraphs } from './vision-language-graphs.js';
 
 /**
- * Qwen2-VL.
+ * Qwen2-VL and Qwen2.5-VL.
  * @throws ElasticCacheError 'unsupported-model', 'missing-file' or 'invalid-checkpoint' when its files say something else.
  */
 export function qwen2VlModel(files: CheckpointFiles): Architecture {

@@ -1,7 +1,13 @@
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AutoProcessor, Qwen2VLForConditionalGeneration, RawImage, Tensor } from '@huggingface/transformers';
+import {
+  AutoProcessor,
+  Qwen2_5_VLForConditionalGeneration,
+  Qwen2VLForConditionalGeneration,
+  RawImage,
+  Tensor,
+} from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ConvertDtype, convertCheckpoint } from '../../src/convert/index.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
@@ -10,7 +16,7 @@ import { largestDifference } from '../graph/exported-runs.js';
 import { edit, readTensors, scratch, type Values, writeSafetensors } from './checkpoints.js';
 import type { LoadedLlava } from './transformers-js.js';
 
-/** A random checkpoint, and what Hugging Face transformers computes with it (fixtures/make_qwen2_vl.py). */
+/** A random checkpoint, and what Hugging Face transformers computes with it (fixtures/make_qwen2_vl.py, make_qwen2_5_vl.py). */
 const checkpoint = fileURLToPath(new URL('fixtures/tiny-qwen2-vl', import.meta.url));
 
 let place: Awaited<ReturnType<typeof scratch>>;
@@ -18,18 +24,17 @@ let expected: Map<string, Values>;
 beforeAll(async () => {
   place = await scratch();
   expected = await readTensors(join(checkpoint, 'expected.safetensors'));
-  await convertCheckpoint({
-    from: checkpoint,
-    to: place.path('model'),
-    dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
-    blockSize: 32,
-  });
 });
 afterAll(() => place.remove());
 
-async function load(directory: string, dtype: ConvertDtype = 'fp32'): Promise<LoadedLlava> {
+type Loadable = { from_pretrained(directory: string, options: object): Promise<unknown> };
+async function load(
+  directory: string,
+  dtype: ConvertDtype = 'fp32',
+  kind: Loadable = Qwen2VLForConditionalGeneration as Loadable,
+): Promise<LoadedLlava> {
   const options = { local_files_only: true, dtype };
-  const model: unknown = await Qwen2VLForConditionalGeneration.from_pretrained(directory, options);
+  const model: unknown = await kind.from_pretrained(directory, options);
   return model as LoadedLlava;
 }
 
@@ -63,7 +68,21 @@ const greedy = { max_new_tokens: 32, min_new_tokens: 32, do_sample: false, eos_t
 const generatedOf = (output: { data: BigInt64Array }) =>
   Array.from(output.data.slice(of('input_ids').data.length), Number);
 
-describe('Qwen2-VL in unmodified transformers.js', () => {
+describe.each<[string, string, Loadable]>([
+  ['Qwen2-VL', 'tiny-qwen2-vl', Qwen2VLForConditionalGeneration as Loadable],
+  ['Qwen2.5-VL', 'tiny-qwen2-5-vl', Qwen2_5_VLForConditionalGeneration as Loadable],
+])('%s in unmodified transformers.js', (_, name, kind) => {
+  beforeAll(async () => {
+    const from = fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
+    expected = await readTensors(join(from, 'expected.safetensors'));
+    await convertCheckpoint({
+      from,
+      to: place.path(name),
+      dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
+      blockSize: 32,
+    });
+  });
+
   // Bounds: float32 rounding; and, for weights this small and random, what 8 and 4 bits were measured to cost, with a little room.
   it.each([
     ['fp32', 5e-5],
@@ -72,14 +91,14 @@ describe('Qwen2-VL in unmodified transformers.js', () => {
     ['q4', 2.5],
     ['q4f16', 2.5],
   ] as const)('%s: logits are those of Hugging Face transformers', async (dtype, bound) => {
-    const model = await load(place.path('model'), dtype);
+    const model = await load(place.path(name), dtype, kind);
     const { logits } = await model(prompt());
     expect(largestDifference(logits.data, of('logits').data)).toBeLessThan(bound);
     await model.dispose();
   });
 
   it('fp32: features of one image, of two of unlike sizes, and 32 tokens are those of PyTorch', async () => {
-    const model = await load(place.path('model'));
+    const model = await load(place.path(name), 'fp32', kind);
     const all = of('image_features').data;
     const two = await model.encode_image(pictures(2));
     expect(two.dims).toEqual([8, 64]);
@@ -92,17 +111,15 @@ describe('Qwen2-VL in unmodified transformers.js', () => {
   });
 
   it('its processor makes a picture and as many tokens', async () => {
-    const processor = await AutoProcessor.from_pretrained(place.path('model'), { local_files_only: true });
+    const processor = await AutoProcessor.from_pretrained(place.path(name), { local_files_only: true });
     const image = new RawImage(new Uint8ClampedArray(24 * 16 * 3).fill(255), 24, 16, 3);
     const inputs = await processor('<|vision_start|> <|image_pad|> <|vision_end|>', image);
     expect(inputs.pixel_values.dims).toEqual([24, 96]);
     expect(inputs.input_ids.dims).toEqual([1, 8]);
   });
-});
 
-describe('Qwen2-VL in loadElastic', () => {
-  it('gives those tokens at budget 1, and holds a fifth at 0.2', async () => {
-    const loaded = await loadElastic(place.path('model'), { dtype: 'fp32' });
+  it('loadElastic gives those tokens at budget 1, and holds a fifth at 0.2', async () => {
+    const loaded = await loadElastic(place.path(name), { dtype: 'fp32' });
     const model = loaded.model as unknown as LoadedLlava;
     const cache = new ElasticCache({ budget: 1 });
     const output = await model.generate({ ...prompt(), ...greedy, past_key_values: cache });
@@ -118,6 +135,10 @@ describe('Qwen2-VL in loadElastic', () => {
 });
 
 describe('other ways to store Qwen2-VL', () => {
+  beforeAll(async () => {
+    expected = await readTensors(join(checkpoint, 'expected.safetensors'));
+  });
+
   it('newer names and a nested config give the same logits', async () => {
     const from = place.path('newer');
     await cp(checkpoint, from, { recursive: true });

@@ -71,9 +71,9 @@ it.each<[string, Break, string, RegExp]>([
   ['no preprocessor', without('preprocessor_config.json'), 'missing-file', /has no preprocessor_config.json/],
   [
     'another architecture',
-    config((c) => Object.assign(c, { model_type: 'qwen2_5_vl' })),
+    config((c) => Object.assign(c, { model_type: 'qwen3_vl' })),
     'unsupported-model',
-    /model_type = "qwen2_5_vl", but only llava or qwen2_vl or idefics3 or smolvlm or llama or qwen2 or gemma3_text can be converted/,
+    /model_type = "qwen3_vl", but only llava or qwen2_vl or qwen2_5_vl or idefics3 or smolvlm or llama or qwen2 or gemma3_text can be converted/,
   ],
   [
     'another decoder',

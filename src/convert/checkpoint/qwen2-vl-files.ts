@@ -11,6 +11,7 @@ import {
 } from './checkpoint-files.js';
 import type { Qwen2VlSpec } from './qwen2-vl-spec.js';
 
+const names = { qwen2_vl: 'Qwen2VL', qwen2_5_vl: 'Qwen2_5_VL' } as const;
 /** What transformers.js's processor looks for in a text. */
 const imageToken = '<|image_pad|>';
 
@@ -45,16 +46,26 @@ export function checkQwen2VlFiles(files: CheckpointFiles, { vision, tokens }: Qw
 /** Every file of a transformers.js model directory but the graphs. */
 export function qwen2VlFiles(
   files: CheckpointFiles,
-  { vision, text, tokens }: Qwen2VlSpec,
+  { kind, vision, text, tokens }: Qwen2VlSpec,
   options: TransformersJsOptions,
 ): Record<string, Json> {
-  // transformers.js reads the decoder's numbers at the top.
-  const { text_config: _, ...config } = files.config;
+  const { text_config: nested, ...config } = files.config;
+  // transformers.js reads the decoder's numbers at the top for the one, in text_config for the other.
+  const decoder =
+    kind === 'qwen2_vl'
+      ? textConfig(text)
+      : {
+          text_config: {
+            ...(isJson(nested) ? nested : {}),
+            model_type: 'qwen2_5_vl_text',
+            ...textConfig(text),
+          },
+        };
   return {
     'config.json': {
       ...config,
-      architectures: ['Qwen2VLForConditionalGeneration'],
-      ...textConfig(text),
+      architectures: [`${names[kind]}ForConditionalGeneration`],
+      ...decoder,
       ...tokens,
       vision_config: {
         ...(isJson(config.vision_config) ? config.vision_config : {}),
@@ -67,7 +78,7 @@ export function qwen2VlFiles(
     'preprocessor_config.json': {
       ...files.preprocessor,
       image_processor_type: 'Qwen2VLImageProcessor',
-      processor_class: 'Qwen2VLProcessor',
+      processor_class: `${names[kind]}Processor`,
       patch_size: vision.patchSize,
       merge_size: vision.merge,
       temporal_patch_size: vision.frames,

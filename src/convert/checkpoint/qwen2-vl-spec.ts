@@ -7,7 +7,7 @@ import { checkHeads, qwen2Schema, type TextSpec, textSpec } from './text-spec.js
 import { linear } from './text-tensors.js';
 import { unsupported } from './unsupported.js';
 
-/** Qwen2-VL's vision tower: pictures of any size as rows of patches, rotated by their row and column. */
+/** Qwen2-VL's vision tower, or Qwen2.5-VL's: pictures of any size as rows of patches, rotated by their row and column. */
 export interface GridVisionSpec {
   readonly hidden: number;
   readonly intermediate: number;
@@ -20,10 +20,14 @@ export interface GridVisionSpec {
   readonly frames: number;
   /** Patches along each side of the square that becomes one token. */
   readonly merge: number;
-  readonly activation: Activation;
+  /** Of Qwen2-VL's layers; Qwen2.5-VL's have a gate with SiLU, and norms by the root mean square. */
+  readonly activation: Activation | 'silu';
+  /** Qwen2.5-VL: patches along each side of the window that all layers see but these. */
+  readonly window?: { readonly side: number; readonly whole: readonly number[] };
 }
 
 export interface Qwen2VlSpec {
+  readonly kind: 'qwen2_vl' | 'qwen2_5_vl';
   readonly vision: GridVisionSpec;
   readonly text: TextSpec;
   readonly tokens: Readonly<Record<'image_token_id' | 'video_token_id' | 'vision_start_token_id', number>>;
@@ -52,12 +56,20 @@ const visionSchema = z.looseObject({
   spatial_merge_size: size.default(2),
   temporal_patch_size: size.default(2),
 });
+const windowedVisionSchema = visionSchema.omit({ embed_dim: true, mlp_ratio: true }).extend({
+  hidden_size: size.default(3584),
+  intermediate_size: size.default(3420),
+  out_hidden_size: size.default(3584),
+  hidden_act: z.literal('silu').default('silu'),
+  window_size: size.default(112),
+  fullatt_block_indexes: z.array(z.number().int().nonnegative()).default([7, 15, 23, 31]),
+});
 const rope = z.looseObject({
   mrope_section: z.array(size).length(3),
   rope_theta: z.number().positive().optional(),
 });
 const textSchema = qwen2Schema.extend({
-  model_type: z.enum(['qwen2_vl', 'qwen2_vl_text']).default('qwen2_vl_text'),
+  model_type: z.enum(['qwen2_vl', 'qwen2_vl_text', 'qwen2_5_vl', 'qwen2_5_vl_text']).default('qwen2_vl_text'),
   hidden_size: size.default(8192),
   intermediate_size: size.default(29568),
   num_hidden_layers: size.default(80),
@@ -68,8 +80,8 @@ const textSchema = qwen2Schema.extend({
   rope_theta: z.number().positive().default(1e6),
 });
 const schema = z.looseObject({
-  model_type: z.literal('qwen2_vl'),
-  vision_config: visionSchema,
+  model_type: z.enum(['qwen2_vl', 'qwen2_5_vl']),
+  vision_config: z.looseObject({}),
   image_token_id: token.default(151655),
   video_token_id: token.default(151656),
   vision_start_token_id: token.default(151652),
@@ -77,7 +89,7 @@ const schema = z.looseObject({
 });
 
 /**
- * What a Qwen2-VL config.json says, flat as on the Hub or with a text_config as transformers 5 writes it.
+ * What a config.json of Qwen2-VL or Qwen2.5-VL says, flat as on the Hub or with a text_config as transformers 5 writes it.
  * @throws ElasticCacheError 'unsupported-model' or 'invalid-checkpoint' naming the entry.
  */
 export function qwen2VlSpec(config: Json): Qwen2VlSpec {
@@ -100,31 +112,59 @@ export function qwen2VlSpec(config: Json): Qwen2VlSpec {
     '',
     'config.json',
   );
-  const { vision_config: vision, image_token_id, video_token_id, vision_start_token_id } = top;
-  checkHeads('vision_config', vision.num_heads, vision.embed_dim);
-  if (
-    vision.hidden_size !== spec.hidden ||
-    sections.reduce((sum, part) => sum + part, 0) * 2 !== spec.headDim
-  ) {
+  const { image_token_id, video_token_id, vision_start_token_id } = top;
+  const { width, ...vision } =
+    top.model_type === 'qwen2_vl'
+      ? vision2(parse(visionSchema, top.vision_config))
+      : vision25(parse(windowedVisionSchema, top.vision_config));
+  checkHeads('vision_config', vision.heads, vision.hidden);
+  if (width !== spec.hidden || sections.reduce((sum, part) => sum + part, 0) * 2 !== spec.headDim) {
     throw new ElasticCacheError(
       'invalid-checkpoint',
-      `config.json gives the decoder a width of ${spec.hidden} and heads of ${spec.headDim}, but vision_config a hidden_size of ${vision.hidden_size} and mrope_section ${sections.join(', ')}: use the config.json that belongs to these weights.`,
+      `config.json gives the decoder a width of ${spec.hidden} and heads of ${spec.headDim}, but the vision tower's tokens ${width} and mrope_section ${sections.join(', ')}: use the config.json that belongs to these weights.`,
     );
   }
   return {
-    vision: {
-      hidden: vision.embed_dim,
-      intermediate: Math.floor(vision.embed_dim * vision.mlp_ratio),
-      layers: vision.depth,
-      heads: vision.num_heads,
-      channels: vision.in_channels,
-      patchSize: vision.patch_size,
-      frames: vision.temporal_patch_size,
-      merge: vision.spatial_merge_size,
-      activation: vision.hidden_act,
-    },
+    kind: top.model_type,
+    vision,
     text: { ...spec, rotary: { ...spec.rotary, sections } },
     tokens: { image_token_id, video_token_id, vision_start_token_id },
+  };
+}
+
+/** A tower, and the width of its tokens. */
+type Tower = GridVisionSpec & { readonly width: number };
+
+function vision2(vision: z.infer<typeof visionSchema>): Tower {
+  return {
+    ...common(vision),
+    hidden: vision.embed_dim,
+    intermediate: Math.floor(vision.embed_dim * vision.mlp_ratio),
+    activation: vision.hidden_act,
+    width: vision.hidden_size,
+  };
+}
+
+function vision25(vision: z.infer<typeof windowedVisionSchema>): Tower {
+  const { patch_size: patch, spatial_merge_size: merge, window_size: pixels } = vision;
+  return {
+    ...common(vision),
+    hidden: vision.hidden_size,
+    intermediate: vision.intermediate_size,
+    activation: 'silu',
+    window: { side: Math.floor(pixels / merge / patch) * merge, whole: vision.fullatt_block_indexes },
+    width: vision.out_hidden_size,
+  };
+}
+
+function common(vision: z.infer<typeof windowedVisionSchema> | z.infer<typeof visionSchema>) {
+  return {
+    layers: vision.depth,
+    heads: vision.num_heads,
+    channels: vision.in_channels,
+    patchSize: vision.patch_size,
+    frames: vision.temporal_patch_size,
+    merge: vision.spatial_merge_size,
   };
 }
 
@@ -152,18 +192,27 @@ export function gridVisionTensors({ vision, text }: Qwen2VlSpec): NeededTensor[]
   ];
   for (let i = 0; i < vision.layers; i++) {
     const block = `${gridVisionPrefix}.blocks.${i}`;
+    const mlp = vision.window
+      ? [
+          ...linear(`${block}.mlp.gate_proj`, [intermediate, hidden]),
+          ...linear(`${block}.mlp.up_proj`, [intermediate, hidden]),
+          ...linear(`${block}.mlp.down_proj`, [hidden, intermediate]),
+        ]
+      : [
+          ...linear(`${block}.mlp.fc1`, [intermediate, hidden]),
+          ...linear(`${block}.mlp.fc2`, [hidden, intermediate]),
+        ];
     tensors.push(
-      ...linear(`${block}.norm1`, [hidden]),
-      ...linear(`${block}.norm2`, [hidden]),
+      ...linear(`${block}.norm1`, [hidden], !vision.window),
+      ...linear(`${block}.norm2`, [hidden], !vision.window),
       ...linear(`${block}.attn.qkv`, [3 * hidden, hidden]),
       ...linear(`${block}.attn.proj`, [hidden, hidden]),
-      ...linear(`${block}.mlp.fc1`, [intermediate, hidden]),
-      ...linear(`${block}.mlp.fc2`, [hidden, intermediate]),
+      ...mlp,
     );
   }
   return [
     ...tensors,
-    ...linear(`${merger}.ln_q`, [hidden]),
+    ...linear(`${merger}.ln_q`, [hidden], !vision.window),
     ...linear(`${merger}.mlp.0`, [merged, merged]),
     ...linear(`${merger}.mlp.2`, [text.hidden, merged]),
   ];
