@@ -172,6 +172,14 @@ describe('other ways to store the same weights', () => {
     expect((await decoderBytes('sharded')).equals(await decoderBytes('all'))).toBe(true);
   });
 
+  it('safetensors win over files of PyTorch', async () => {
+    const from = place.path('both source');
+    await copyWithWeights(from, () => undefined);
+    await writeFile(join(from, 'pytorch_model.bin'), 'anything');
+    await convertCheckpoint({ from, to: place.path('both'), dtype: 'fp32' });
+    expect((await decoderBytes('both')).equals(await decoderBytes('all'))).toBe(true);
+  });
+
   it('a tied model reads its output matrix from the embedding', async () => {
     const from = place.path('tied source');
     await copyWithWeights(from, (tensors) => {

@@ -84,7 +84,13 @@ export class Layers {
   private write(hint: string, dims: readonly number[], pieces: Iterable<Uint8Array>): Promise<string> {
     const half = this.real === DataType.FLOAT16;
     const count = dims.reduce((product, dim) => product * dim, 1);
-    return this.file.write(hint, this.real, dims, count * (half ? 2 : 4), half ? halves(pieces) : pieces);
+    return this.file.write(
+      hint,
+      this.real,
+      dims,
+      count * (half ? 2 : 4),
+      half ? halves(hint, pieces) : pieces,
+    );
   }
 
   int64(...values: number[]): string {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeBFloat16, decodeFloat16 } from '../reading/half-floats.js';
-import { int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
+import { halves, int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
 
 const matrix = fc
   .record({ rows: fc.integer({ min: 1, max: 9 }), columns: fc.integer({ min: 1, max: 150 }) })
@@ -74,6 +74,14 @@ describe('weights', () => {
 });
 
 describe('half precision', () => {
+  it('numbers that it cannot hold are refused by the name of their tensor', () => {
+    const bytes = (...values: number[]) => [new Uint8Array(Float32Array.from(values).buffer)];
+    expect(new Uint16Array(joined(halves('scale', bytes(1, 65504, -2))))).toEqual(
+      Uint16Array.of(0x3c00, 0x7bff, 0xc000),
+    );
+    expect(() => joined(halves('scale', bytes(1, -65520)))).toThrow('Tensor "scale" holds -65520');
+  });
+
   const widened = (decode: typeof decodeFloat16, ...bits: number[]) => {
     const out = new Float32Array(bits.length);
     decode(Uint16Array.from(bits), out);

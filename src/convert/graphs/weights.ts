@@ -1,3 +1,4 @@
+import { ElasticCacheError } from '../../errors.js';
 import { bytesOf } from '../../graph/onnx/tensors.js';
 import { narrow } from '../../half-floats.js';
 
@@ -17,10 +18,24 @@ export function* transposed(values: Float32Array, rows: number, columns: number)
   }
 }
 
-/** Bytes of float32 as bytes of half precision, a piece at a time. */
-export function* halves(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+/** The largest number of half precision, and half a step. */
+const halfLimit = 65520;
+
+/**
+ * Bytes of float32 as bytes of half precision, a piece at a time.
+ * @param name of the tensor, in messages.
+ * @throws ElasticCacheError 'unsupported-model' when a number would become infinite.
+ */
+export function* halves(name: string, pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
   for (const { buffer, byteOffset, byteLength } of pieces) {
     const values = new Float32Array(buffer, byteOffset, byteLength / 4);
+    const beyond = values.find((value) => Math.abs(value) >= halfLimit);
+    if (beyond !== undefined) {
+      throw new ElasticCacheError(
+        'unsupported-model',
+        `Tensor "${name}" holds ${beyond}, which is beyond half precision: choose fp32, q8 or q4.`,
+      );
+    }
     const out = new Uint16Array(values.length);
     narrow(values, 0, out, 0, values.length);
     yield bytesOf(out);
