@@ -1,5 +1,5 @@
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer, type Server as NetServer } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import type { App } from './app.js';
@@ -32,22 +32,7 @@ export async function listen(
   server.requestTimeout = MOST_REQUEST;
   // A client that reads nothing is cut, since its answer is held for it.
   server.setTimeout(silence);
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      const reason =
-        (cause as NodeJS.ErrnoException).code === 'EADDRINUSE'
-          ? 'something listens there already; choose another --port'
-          : reasonOf(cause);
-      reject(
-        new ElasticCacheError(
-          'invalid-option',
-          `The server cannot listen on ${host}, port ${port}: ${reason}.`,
-          { cause },
-        ),
-      );
-    });
-    server.listen(port, host, resolve);
-  });
+  await opened(server, host, port);
   return {
     port: (server.address() as AddressInfo).port,
     close: () =>
@@ -57,4 +42,26 @@ export async function listen(
       }),
     cut: () => server.closeAllConnections(),
   };
+}
+
+/**
+ * Refuses a place where none can listen, before a model is loaded for it.
+ * @throws ElasticCacheError 'invalid-option'
+ */
+export async function refuseTaken(host: string, port: number): Promise<void> {
+  const server = createServer();
+  await opened(server, host, port);
+  await new Promise((resolve) => server.close(resolve));
+}
+
+function opened(server: NetServer, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause) => {
+      const isTaken = (cause as NodeJS.ErrnoException).code === 'EADDRINUSE';
+      const reason = isTaken ? 'something listens there already; choose another --port' : reasonOf(cause);
+      const message = `The server cannot listen on ${host}, port ${port}: ${reason}.`;
+      reject(new ElasticCacheError('invalid-option', message, { cause }));
+    });
+    server.listen(port, host, resolve);
+  });
 }

@@ -110,6 +110,15 @@ describe('elastic-cache serve', () => {
     expect(JSON.parse(stdout).choices[0].message.content).toBe('The picture shows 5 objects');
   });
 
+  it('refuses a port that is taken before it loads a model', async () => {
+    const { port } = new URL(server.url);
+    const { code, stderr } = await run('serve', '--port', port);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^error: [^\n]*something listens there already; choose another --port\.\n$/),
+    ]);
+  });
+
   it('names an image that is broken, and goes on when its worker is killed', async () => {
     const broken = {
       role: 'user' as const,

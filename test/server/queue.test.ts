@@ -98,7 +98,7 @@ describe.skipIf(!hasPostgres)('a queue that machines share', () => {
     second.kill('SIGTERM');
     expect(await ended).toMatchObject({
       code: 0,
-      stderr: expect.stringMatching(/[1-7] described, [01] with an error, 0 given back/),
+      stderr: expect.stringMatching(/\d+ described, \d+ with an error, 0 given back/),
     });
     expect(await queue.states()).toEqual([{ state: 'completed', count: 7 }]);
     // What was put in is there once, and what is written stays.

@@ -119,9 +119,9 @@ describe('a server that is full', () => {
   });
 
   it('answers what it has before it stops, and nothing new', async () => {
-    const { app, url, client } = await serving({}, 2);
-    const answer = client.chat.completions.create({ ...endless, max_tokens: 60 });
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const { app, url, client, engine } = await serving({}, 2);
+    const answer = client.chat.completions.create({ ...endless, max_tokens: 600 });
+    await expect.poll(() => engine.stats.running, { interval: 5 }).toBe(1);
     const drained = app.drain();
     expect(await failure(client.chat.completions.create(short))).toMatchObject({
       status: 503,
@@ -129,7 +129,7 @@ describe('a server that is full', () => {
     });
     expect((await fetch(`${url}/ready`)).status).toBe(503);
     expect((await fetch(`${url}/health`)).status).toBe(200);
-    expect((await answer).usage!.completion_tokens).toBe(60);
+    expect((await answer).usage!.completion_tokens).toBe(600);
     await drained;
   });
 });
@@ -177,6 +177,30 @@ describe('a body', () => {
         }),
       ),
     ).toEqual([1]);
+  });
+});
+
+describe('an image on the web', () => {
+  it('is fetched where that is allowed, and never from this machine or a private network', async () => {
+    const { client } = await serving({ images: { remote: true, most: 1, mostBytes: 1e6 } });
+    const private_ = [
+      'http://127.0.0.1/a.png',
+      'http://localhost:1/',
+      'http://[::1]/',
+      'http://169.254.169.254/latest/meta-data',
+      'http://10.0.0.1/a.png',
+      'http://0x7f000001/',
+    ];
+    for (const url of private_) {
+      const messages = [
+        { role: 'user' as const, content: [{ type: 'image_url' as const, image_url: { url } }] },
+      ];
+      expect(await failure(client.chat.completions.create({ model: MODEL, messages }))).toMatchObject({
+        status: 400,
+        code: 'invalid_image_url',
+        message: expect.stringContaining('which is not asked for images'),
+      });
+    }
   });
 });
 

@@ -8,7 +8,7 @@ import { embeddedModel } from '../../models/embedded.js';
 import type { PolicySpec } from '../../policies/registry.js';
 import { createApp } from '../../server/app.js';
 import { Keys } from '../../server/limits/keys.js';
-import { listen } from '../../server/listen.js';
+import { listen, refuseTaken } from '../../server/listen.js';
 import { type ModelOptions, withLoadProgress } from '../load.js';
 import type { NamedBudget } from '../options/option-values.js';
 import { Progress } from '../terminal/progress.js';
@@ -40,6 +40,7 @@ const LAST_WORDS = 10_000;
 export async function serve(options: ServeOptions): Promise<void> {
   const { host, port, lanes, waiting, park, memory, budget, policy, apiKeys } = options;
   const keys = apiKeys === undefined ? undefined : new Keys(await textOf(apiKeys));
+  await refuseTaken(host, port);
   const path = options.model ?? embeddedModel();
   const model = options.model === undefined || /^[./~]|^[A-Za-z]:/.test(path) ? basename(path) : path;
   const log = pino(
