@@ -156,7 +156,7 @@ describe('checkpoints', () => {
     await expectError(['convert', '--from', at('nowhere'), '--to', at('x')], /nowhere/);
     await expectError(
       ['convert', '--from', checkpoint, '--to', at('x'), '--dtype', 'int3'],
-      /choose one or several of fp32, q8, q4/,
+      /choose one or several of fp32, fp16, q8, q4, q4f16/,
     );
   });
 });
