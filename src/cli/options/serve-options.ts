@@ -1,11 +1,11 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import { createPolicy, DEFAULT_POLICY } from '../../policies/registry.js';
 import {
   budgetOption,
   examples,
   maxNewTokens,
   modelOptions,
   parsed,
-  policyOption,
   samplingOptions,
   systemOption,
 } from './command-options.js';
@@ -44,7 +44,7 @@ export function serveCommand(command: Make): Command {
     .addOption(parsed('--port <number>', '0 for any that is free', '8000', parsePort))
     .option('--lanes <count>', 'answers that run at once', countOf('lanes'), 8)
     .addOption(budgetOption('how much the cache of an answer may hold, where a request does not say'))
-    .addOption(policyOption())
+    .addOption(namedPolicy())
     .option(
       '--memory <size>',
       'for the caches of all that runs, such as 4gb (default: as they need)',
@@ -113,7 +113,7 @@ cannot be read, or that the model cannot hold, is a line with its error.
     )
     .option('--lanes <count>', 'photos that are described at once', countOf('lanes'), 8)
     .addOption(budgetOption('how much the cache of a photo may hold'))
-    .addOption(policyOption())
+    .addOption(namedPolicy())
     .option(
       '--memory <size>',
       'for the caches of all that runs, such as 4gb (default: as they need)',
@@ -140,10 +140,17 @@ line written once; those of a worker that dies are done by another. Needs pg-bos
     .requiredOption('--queue <address>', 'the PostgreSQL that the photos are in')
     .option('--lanes <count>', 'photos that are described at once', countOf('lanes'), 8)
     .addOption(budgetOption('how much a cache may hold, where describe does not say'))
-    .addOption(policyOption())
+    .addOption(namedPolicy())
     .option(
       '--memory <size>',
       'for the caches of all that runs, such as 4gb (default: as they need)',
       bytesOf('memory'),
     );
+}
+
+/** One of ours: a policy of a user's own cannot go to the process that the model runs in. */
+function namedPolicy(): Option {
+  return new Option('--policy <name>', 'what a cache keeps (docs/policies.md)')
+    .argParser((value: string) => createPolicy(value).name)
+    .default(DEFAULT_POLICY);
 }
