@@ -91,7 +91,9 @@ try {
   const before = loadavg()[0]!;
   await run(await createEngine(loaded, { lanes: 1, park: 0 }), false).then(() => {});
   const one = await run(engine, false);
+  console.error(`one after another: ${one.seconds.toFixed(1)} s`);
   const all = await run(engine, true);
+  console.error(`together: ${all.seconds.toFixed(1)} s`);
   const results = { 'one after another': one, together: all };
   const table = new Table({ head: ['', 'seconds', 'tokens/s', 'first text, median s', 'last s'] });
   for (const [name, { seconds, first, tokens }] of Object.entries(results)) {

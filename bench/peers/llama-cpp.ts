@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Contender } from '../generation/clocks.js';
@@ -42,7 +42,13 @@ export async function llamaCpp(weights: Weights): Promise<LlamaCpp | undefined> 
   const directory = await mkdtemp(join(tmpdir(), 'elastic-cache-llama-'));
   const path = join(directory, 'four-layers.gguf');
   await writeGguf(path, weights);
-  const llama = await getLlama({ gpu: false, build: 'never', logLevel: 'error' });
+  const llama = await getLlama({
+    gpu: false,
+    build: 'never',
+    logLevel: 'error',
+    // More threads than cores wait for each other.
+    maxThreads: availableParallelism(),
+  });
   const model = await llama.loadModel({ modelPath: path });
   const ids = (count: number) => Array.from({ length: count }, (_, i) => 3 + ((i * 7919) % 256));
   const sequences = async (tokens: number, count = 1) => {
