@@ -244,7 +244,9 @@ describe('engine', () => {
     expect(error).toMatchObject({ message: expect.stringContaining('closed') });
 
     const another = await createEngine(loaded, { lanes: 1, waiting: 1 });
-    const asked = [1, 2, 3].map((seed) => heard(another.add(asking(words(5, seed), { maxNewTokens: 500, logitBias: NO_END }))));
+    const asked = [1, 2, 3].map((seed) =>
+      heard(another.add(asking(words(5, seed), { maxNewTokens: 500, logitBias: NO_END }))),
+    );
     await new Promise((resolve) => setTimeout(resolve, 50));
     await another.close();
     const ends = (await Promise.all(asked)).map(({ reason, error: cause }) => reason ?? cause?.code);
