@@ -14,6 +14,11 @@ const OWNERS: [package_: RegExp, owners: string[], instead: string][] = [
   [/^@huggingface\//, ['models', 'platform'], 'take what models/ makes of it as an argument'],
   [/^@bufbuild\//, ['graph'], 'read and write graphs with graph/onnx/'],
   [/^(commander|cli-table3|cli-progress)$/, ['cli'], 'return values, and let cli/ show them'],
+  [/^(hono|@hono|prom-client)(\/|$)/, ['server'], 'ask an engine, and let server/ answer'],
+  [/^pino$/, ['cli/commands/serve.ts'], 'take a logger as an argument'],
+  [/^pg-boss$/, ['describe'], 'take a queue as an argument'],
+  [/^yauzl$/, ['convert'], 'read checkpoints with convert/reading/'],
+  [/^d3-/, ['eval'], 'draw with svg.ts'],
 ];
 
 /** Pure folders: typed arrays and bytes in, typed arrays and bytes out. They run in a browser as they are. */
