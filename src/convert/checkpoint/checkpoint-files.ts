@@ -114,6 +114,25 @@ function generationConfig({ config, tokenizer, tokenizerConfig }: CheckpointFile
   return { bos_token_id: id('bos_token'), eos_token_id: id('eos_token'), pad_token_id: id('pad_token') };
 }
 
+/**
+ * Makes sure that the token that stands for an image has the id that config.json says.
+ * @param entry of config.json
+ * @throws ElasticCacheError 'invalid-checkpoint' with the two numbers that disagree.
+ */
+export function checkImageToken(
+  { tokenizer }: Pick<CheckpointFiles, 'tokenizer'>,
+  token: string,
+  entry: string,
+  wanted: number,
+): void {
+  const id = tokenId(tokenizer, token);
+  if (id === wanted) return;
+  throw new ElasticCacheError(
+    'invalid-checkpoint',
+    `config.json has ${entry} ${wanted}, but tokenizer.json ${id === undefined ? `has no token "${token}"` : `gives "${token}" the id ${id}`}: use the tokenizer that belongs to this model.`,
+  );
+}
+
 /** The id of a token by its text. */
 export function tokenId(tokenizer: Json, content: string): number | undefined {
   const added = Array.isArray(tokenizer.added_tokens) ? tokenizer.added_tokens.filter(isJson) : [];

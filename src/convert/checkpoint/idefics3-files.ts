@@ -1,13 +1,13 @@
 import { ElasticCacheError } from '../../errors.js';
 import {
   type CheckpointFiles,
+  checkImageToken,
   isJson,
   type Json,
   missing,
   type TransformersJsOptions,
   textConfig,
   textFiles,
-  tokenId,
 } from './checkpoint-files.js';
 import type { Idefics3Spec } from './idefics3-spec.js';
 
@@ -20,13 +20,7 @@ const imageToken = '<image>';
  * @throws ElasticCacheError 'missing-file' without an image processor, 'invalid-checkpoint' with the two numbers that disagree.
  */
 export function checkIdefics3Files(files: CheckpointFiles, spec: Idefics3Spec): void {
-  const id = tokenId(files.tokenizer, imageToken);
-  if (id !== spec.imageToken) {
-    throw new ElasticCacheError(
-      'invalid-checkpoint',
-      `config.json has image_token_id ${spec.imageToken}, but tokenizer.json ${id === undefined ? `has no token "${imageToken}"` : `gives "${imageToken}" the id ${id}`}: use the tokenizer that belongs to this model.`,
-    );
-  }
+  checkImageToken(files, imageToken, 'image_token_id', spec.imageToken);
   const { max_image_size: tile } = files.preprocessor ?? missing(files.directory, 'preprocessor_config.json');
   const edge = isJson(tile) ? tile.longest_edge : undefined;
   if (edge !== spec.vision.imageSize) {

@@ -1,13 +1,13 @@
 import { ElasticCacheError } from '../../errors.js';
 import {
   type CheckpointFiles,
+  checkImageToken,
   isJson,
   type Json,
   missing,
   type TransformersJsOptions,
   textConfig,
   textFiles,
-  tokenId,
 } from './checkpoint-files.js';
 import type { LlavaSpec } from './llava-spec.js';
 
@@ -16,14 +16,7 @@ import type { LlavaSpec } from './llava-spec.js';
  * @throws ElasticCacheError 'missing-file' without an image processor, 'invalid-checkpoint' with the two numbers that disagree.
  */
 export function checkFiles(files: CheckpointFiles, spec: LlavaSpec): void {
-  const name = imageTokenOf(files);
-  const id = tokenId(files.tokenizer, name);
-  if (id !== spec.imageToken) {
-    throw new ElasticCacheError(
-      'invalid-checkpoint',
-      `config.json has image_token_index ${spec.imageToken}, but tokenizer.json ${id === undefined ? `has no token "${name}"` : `gives "${name}" the id ${id}`}: use the tokenizer that belongs to this model.`,
-    );
-  }
+  checkImageToken(files, imageTokenOf(files), 'image_token_index', spec.imageToken);
   const { crop_size: crop, size } = preprocessorOf(files);
   for (const [key, value] of Object.entries(isJson(crop) ? crop : isJson(size) ? size : {})) {
     if ((key === 'height' || key === 'width') && value !== spec.vision.imageSize) {

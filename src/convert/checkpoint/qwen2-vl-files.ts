@@ -1,13 +1,13 @@
 import { ElasticCacheError } from '../../errors.js';
 import {
   type CheckpointFiles,
+  checkImageToken,
   isJson,
   type Json,
   missing,
   type TransformersJsOptions,
   textConfig,
   textFiles,
-  tokenId,
 } from './checkpoint-files.js';
 import type { Qwen2VlSpec } from './qwen2-vl-spec.js';
 
@@ -20,13 +20,7 @@ const imageToken = '<|image_pad|>';
  * @throws ElasticCacheError 'missing-file' without an image processor, 'invalid-checkpoint' with the two numbers that disagree.
  */
 export function checkQwen2VlFiles(files: CheckpointFiles, { vision, tokens }: Qwen2VlSpec): void {
-  const id = tokenId(files.tokenizer, imageToken);
-  if (id !== tokens.image_token_id) {
-    throw new ElasticCacheError(
-      'invalid-checkpoint',
-      `config.json has image_token_id ${tokens.image_token_id}, but tokenizer.json ${id === undefined ? `has no token "${imageToken}"` : `gives "${imageToken}" the id ${id}`}: use the tokenizer that belongs to this model.`,
-    );
-  }
+  checkImageToken(files, imageToken, 'image_token_id', tokens.image_token_id);
   const preprocessor = files.preprocessor ?? missing(files.directory, 'preprocessor_config.json');
   const sizes = {
     patch_size: vision.patchSize,
