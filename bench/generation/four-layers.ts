@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { llavaSpec } from '../../src/convert/checkpoint/llava-spec.js';
-import { decoderTensors, embeddingTensor } from '../../src/convert/checkpoint/text-tensors.js';
+import { llavaSpec } from '../../src/convert/checkpoint/llava/spec.js';
+import { decoderTensors, embeddingTensor } from '../../src/convert/checkpoint/text/tensors.js';
 import { buildDecoder } from '../../src/convert/graphs/decoder-graph.js';
 import type { WeightFormat } from '../../src/convert/graphs/layers.js';
 import { OnnxFile } from '../../src/convert/graphs/onnx-file.js';

@@ -3,18 +3,19 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
 import { refuseUnknown } from '../options.js';
-import type { Architecture } from './architecture.js';
+import type { Architecture } from './architectures/architecture.js';
+import { idefics3Model } from './architectures/idefics3.js';
+import { llavaModel, originalLlavaModel } from './architectures/llava.js';
+import { qwenVlModel } from './architectures/qwen-vl.js';
+import { qwen2VlModel } from './architectures/qwen2-vl.js';
+import { textModel } from './architectures/text.js';
 import { writeDirectory } from './atomic-directory.js';
 import { type CheckpointFiles, readCheckpointFiles, writeJsonFiles } from './checkpoint/checkpoint-files.js';
-import { isOriginalLlava } from './checkpoint/original-llava.js';
+import { isOriginalLlava } from './checkpoint/llava/original.js';
 import { unsupported } from './checkpoint/unsupported.js';
 import type { WeightFormat } from './graphs/layers.js';
 import { OnnxFile } from './graphs/onnx-file.js';
-import { idefics3Model } from './idefics3-model.js';
-import { llavaModel, originalLlavaModel } from './llava-model.js';
-import { qwen2VlModel } from './qwen2-vl-model.js';
 import { Checkpoint } from './reading/checkpoint.js';
-import { textModel } from './text-model.js';
 
 /**
  * As transformers.js names them. fp32: in 32 bits. fp16: weights, activations and caches in half precision. q8: 8-bit weights,
@@ -36,7 +37,7 @@ export interface ConvertProgress {
 }
 
 export interface ConvertOptions {
-  /** A Hugging Face directory, weights in safetensors or in PyTorch's own files: LlavaForConditionalGeneration, Qwen2VLForConditionalGeneration, Qwen2_5_VLForConditionalGeneration, Idefics3ForConditionalGeneration,
+  /** A Hugging Face directory, weights in safetensors or in PyTorch's own files: LlavaForConditionalGeneration, QWenLMHeadModel (Qwen-VL, Qwen-VL-Chat), Qwen2VLForConditionalGeneration, Qwen2_5_VLForConditionalGeneration, Idefics3ForConditionalGeneration,
    * SmolVLMForConditionalGeneration, LlamaForCausalLM, Qwen2ForCausalLM or Gemma3ForCausalLM. */
   readonly from: string;
   /** The transformers.js directory to make: absent or empty. */
@@ -86,7 +87,8 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<void> 
   const blockSize = checkedBlockSize(options.blockSize ?? 128);
   const files = await readCheckpointFiles(options.from);
   const architecture = await architectureOf(files, options.visionTower);
-  const checkpoint = await Checkpoint.open(options.from, architecture.spellings, architecture.supplement);
+  const { spellings, supplement, packed } = architecture;
+  const checkpoint = await Checkpoint.open(options.from, spellings, supplement, packed);
   try {
     const graphs = architecture.graphs((name) => checkpoint.has(name));
     const needed = graphs.flatMap(({ tensors }) => tensors);
@@ -118,6 +120,7 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<void> 
 
 const architectures: Readonly<Record<string, (files: CheckpointFiles) => Architecture>> = {
   llava: llavaModel,
+  qwen: qwenVlModel,
   qwen2_vl: qwen2VlModel,
   qwen2_5_vl: qwen2VlModel,
   idefics3: idefics3Model,

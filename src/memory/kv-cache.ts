@@ -27,6 +27,8 @@ export class KVCache {
   readonly budget: Budget;
   /** What others remember of the tokens seen, under names of their own; goes along with a fork and into a file. */
   readonly memo = new Map<string, PolicyState>();
+  /** Tokens of a sequence's first turn; undefined before it is complete. */
+  readonly firstTurn = (row: number): number | undefined => this.#bound.sequence(row).turns[0];
   #shape: ModelShape | undefined;
   #windows: readonly (number | undefined)[] = [];
   #rotations: readonly KeyRotation[] | undefined;
@@ -258,8 +260,7 @@ export class KVCache {
    * @throws ElasticCacheError 'invalid-option' for a turn that was not read
    */
   trim(turns: number): void {
-    const lanes = this.#bound;
-    lanes.sequences.forEach((sequence, lane) => void lanes.trim(lane, sequence.endOf(turns)));
+    this.#bound.sequences.forEach((sequence, lane) => void this.#bound.trim(lane, sequence.endOf(turns)));
     this.#padding = 0;
     this.memo.clear();
   }

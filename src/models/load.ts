@@ -10,6 +10,7 @@ import { lookAt } from '../platform/hub-file.js';
 import { isOffline, type ModelSource, type SourceOptions } from '../platform/model-source.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import type { DecoderSettings } from '../runtime/open-decoder.js';
+import { ropeStages } from '../runtime/passes/rope-stages.js';
 import { sessionOptions } from '../runtime/session-options.js';
 import { refuseHostileConfig } from './config-limits.js';
 import { withElasticCache } from './elastic-model.js';
@@ -95,7 +96,7 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
   // What rewrites graphs is half of this library, and a page need not fetch it before it has a model.
   const { openDecoder } = await import('../runtime/open-decoder.js');
   const decoder = await openDecoder(await locationOf(source, files.decoder.file), settings);
-  const session = new ElasticSession(decoder);
+  const session = new ElasticSession(decoder, ropeStages(config));
   const sessions: Record<string, Releasable> = { [files.decoder.session]: session };
   try {
     refuseOtherTokens(source, config, textOnly, files.decoder.file, decoder.signature.tokenInput);

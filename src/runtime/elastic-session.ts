@@ -4,6 +4,7 @@ import type { TokenInput } from '../graph/decoder.js';
 import type { KVCache } from '../memory/kv-cache.js';
 import type { Decoder } from './decoder.js';
 import { realTokens } from './passes/new-tokens.js';
+import { type RopeStages, rowsOfStages } from './passes/rope-stages.js';
 
 /** The one cache tensor transformers.js carries from step to step: the length of its third axis is the tokens seen. */
 export const CACHE_HANDLE_INPUT = 'past_key_values.0.key';
@@ -49,6 +50,8 @@ export class ElasticSession {
   constructor(
     /** Runs the tokens. */
     readonly decoder: Decoder,
+    /** The tables that it rotates by, where there are several. */
+    private readonly stages?: RopeStages,
   ) {
     const { headDim } = decoder.shape;
     this.inputMetadata = [
@@ -130,12 +133,27 @@ export class ElasticSession {
       // transformers.js counts from 1 for some families, and only where a decoder takes positions.
       positionIds: this.decoder.signature.countsTokens
         ? positionsFrom(cache, newTokens.dims, feeds.attention_mask)
-        : ownPositions(cache, feeds.position_ids!, feeds.attention_mask),
+        : this.staged(cache, ownPositions(cache, feeds.position_ids!, feeds.attention_mask), feeds),
       mask: feeds.attention_mask,
       logits: feeds.num_logits_to_keep?.data[0] === 1n ? 'last' : 'all',
       signal,
     });
     return { logits, [CACHE_HANDLE_OUTPUT]: this.handleOf(cache, batch) };
+  }
+
+  /** Positions [B, S] as rows of the tables that each sequence's first prompt asks for. */
+  private staged(cache: KVCache, positions: Tensor, { attention_mask: mask }: Feeds): Tensor {
+    if (!this.stages) return positions;
+    const [batch = 0, tokens = 0] = positions.dims;
+    const fresh = realTokens(batch, tokens, mask);
+    const first = fresh.map((places, row) => cache.firstTurn(row) ?? places.length);
+    const rows = rowsOfStages(positions, first, this.stages);
+    // How keys turn is measured by the first table.
+    if (!cache.rotationNeeded || first.every((length) => length <= this.stages!.lengths[0]!)) return rows;
+    throw new ElasticCacheError(
+      'unsupported-model',
+      `A prompt of ${Math.max(...first)} tokens is rotated more slowly than one of ${this.stages.lengths[0]} by this model, and its keys cannot be turned to another position; use mergedKeys "stored".`,
+    );
   }
 
   /** Binds the cache to this model: keys and values of one mean nothing to another, whatever their shape. */

@@ -1,9 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
-import type { TextSpec } from './text-spec.js';
-
-export type Json = Readonly<Record<string, unknown>>;
+import { isJson, type Json } from './json.js';
+import { qwenTokenizer } from './qwen-vl/tokenizer.js';
+import type { TextSpec } from './text/spec.js';
 
 /** The small files of a checkpoint, as far as they are there. */
 export interface CheckpointFiles {
@@ -32,7 +32,10 @@ export async function readCheckpointFiles(directory: string): Promise<Checkpoint
     generation: await json(directory, 'generation_config.json'),
     preprocessor: isJson(preprocessor) ? preprocessor : undefined,
     processor,
-    tokenizer: (await json(directory, 'tokenizer.json')) ?? (await withoutTokenizer(directory)),
+    tokenizer:
+      (await json(directory, 'tokenizer.json')) ??
+      (await qwenTokenizer(directory)) ??
+      (await withoutTokenizer(directory)),
     tokenizerConfig,
     chatTemplate:
       tokenizerConfig.chat_template ??
@@ -176,8 +179,4 @@ async function json(directory: string, name: string): Promise<Json | undefined> 
     'invalid-checkpoint',
     `${join(directory, name)} is not a JSON object: download it again.`,
   );
-}
-
-export function isJson(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

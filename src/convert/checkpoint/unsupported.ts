@@ -11,6 +11,6 @@ export function unsupported(config: unknown, issue: z.core.$ZodIssue): ElasticCa
   const expected = 'values' in issue ? issue.values.map(String).join(' or ') : issue.message;
   return new ElasticCacheError(
     'unsupported-model',
-    `config.json has ${path || 'content'} = ${JSON.stringify(value)}, but only ${expected} can be converted: the converter knows LLaVA 1.5 (llava: CLIP vision tower, GELU projector, Llama decoder), Qwen2-VL and Qwen2.5-VL (qwen2_vl, qwen2_5_vl), Idefics3 and SmolVLM (idefics3, smolvlm) and text models (llama, qwen2, gemma3_text).`,
+    `config.json has ${path || 'content'} = ${JSON.stringify(value)}, but only ${expected} can be converted: the converter knows LLaVA 1.5 (llava: CLIP vision tower, GELU projector, Llama decoder), Qwen-VL of 2023 (qwen, with its vision tower), Qwen2-VL and Qwen2.5-VL (qwen2_vl, qwen2_5_vl), Idefics3 and SmolVLM (idefics3, smolvlm) and text models (llama, qwen2, gemma3_text).`,
   );
 }

@@ -1,10 +1,10 @@
 import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
-import type { Rotary, TextSpec } from '../checkpoint/text-spec.js';
-import { embeddingTensor, layersOf } from '../checkpoint/text-tensors.js';
-import { decoderLayer, type LayerInputs, rmsNorm } from './decoder-layer.js';
+import type { Rotary, TextSpec } from '../checkpoint/text/spec.js';
+import { embeddingTensor, layersOf } from '../checkpoint/text/tensors.js';
+import { decoderLayer, type LayerInputs, type Rotate, rmsNorm } from './decoder-layer.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 import type { OnnxFile } from './onnx-file.js';
-import { rotaryTables } from './rotary-tables.js';
+import { type RotaryTables, rotaryTables, scaledTables } from './rotary-tables.js';
 
 /**
  * Adds the token embedding: `input_ids` [batch, tokens] -> `inputs_embeds` [batch, tokens, hidden].
@@ -107,15 +107,20 @@ async function rotation(
   { positions, headDim }: TextSpec,
   kind: Rotary,
   positionIds: string,
-): Promise<(value: string) => string> {
-  const { cosines, sines } = rotaryTables(positions, headDim, kind);
-  const dims = [positions, headDim / 2];
-  const tables = [
-    await layers.floats('cos_cache', dims, cosines),
-    await layers.floats('sin_cache', dims, sines),
+): Promise<Rotate> {
+  const made = rotaryTables(positions, headDim, kind);
+  const written = async (part: string, { rows, cosines, sines }: RotaryTables) => [
+    await layers.floats(`cos_cache${part}`, [rows, headDim / 2], cosines),
+    await layers.floats(`sin_cache${part}`, [rows, headDim / 2], sines),
   ];
+  const tables = await written('', made);
   if (kind.sections) return gridRotation(layers, kind.sections, tables, positionIds);
-  return (value) => layers.op('RotaryEmbedding', [value, positionIds, ...tables], { domain: MICROSOFT });
+  const rotate: (value: string, by: readonly string[]) => string = (value, by) =>
+    layers.op('RotaryEmbedding', [value, positionIds, ...by], { domain: MICROSOFT });
+  const { trained, scalesQueries } = kind;
+  const ofQueries =
+    scalesQueries && trained ? await written('_query', scaledTables(made, positions, trained)) : tables;
+  return (value, part) => rotate(value, part === 'query' ? ofQueries : tables);
 }
 
 /**
@@ -127,7 +132,7 @@ function gridRotation(
   sections: readonly number[],
   tables: readonly string[],
   positionIds: string,
-): (value: string) => string {
+): Rotate {
   const starts = sections.map((_, i) => sections.slice(0, i).reduce((sum, size) => sum + size, 0));
   const flat = layers.op('Reshape', [positionIds, layers.int64(3, -1)]);
   const rows = tables.map((table) =>

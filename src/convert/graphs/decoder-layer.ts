@@ -1,7 +1,10 @@
 import { MICROSOFT } from '../../graph/onnx/onnx.js';
-import type { TextSpec } from '../checkpoint/text-spec.js';
-import { layersOf } from '../checkpoint/text-tensors.js';
+import type { TextSpec } from '../checkpoint/text/spec.js';
+import { layersOf } from '../checkpoint/text/tensors.js';
 import type { Layers } from './layers.js';
+
+/** Turns queries or keys [batch, tokens, heads x headDim] by their positions. */
+export type Rotate = (value: string, part: 'query' | 'key') => string;
 
 /** What a layer takes beside the hidden states. */
 export interface LayerInputs {
@@ -9,7 +12,7 @@ export interface LayerInputs {
   readonly lastIndex: string;
   /** Tokens held and new, int32. */
   readonly totalLength: string;
-  rotate(value: string): string;
+  readonly rotate: Rotate;
 }
 
 /** Adds layer `index` over hidden states `x` [batch, tokens, hidden]; its cache goes by transformers.js's names. */
@@ -53,8 +56,8 @@ async function attention(
     const rows = await rmsNorm(layers, heads, `${prefix}.${part}_norm`, headDim, spec);
     return layers.op('Reshape', [rows, layers.int64(0, 0, -1)]);
   };
-  const query = inputs.rotate(await normed(await project('q', queryHeads), 'q'));
-  const key = inputs.rotate(await normed(await project('k', kvHeads), 'k'));
+  const query = inputs.rotate(await normed(await project('q', queryHeads), 'q'), 'query');
+  const key = inputs.rotate(await normed(await project('k', kvHeads), 'k'), 'key');
   const value = await project('v', kvHeads);
   const past = [`past_key_values.${index}.key`, `past_key_values.${index}.value`];
   const attended = `${prefix}.attended`;

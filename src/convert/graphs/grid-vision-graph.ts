@@ -5,7 +5,7 @@ import {
   gridVisionPrefix,
   patchWidth,
   type Qwen2VlSpec,
-} from '../checkpoint/qwen2-vl-spec.js';
+} from '../checkpoint/qwen2-vl/spec.js';
 import { placesOfPatches } from './grid-places.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 import type { OnnxFile } from './onnx-file.js';

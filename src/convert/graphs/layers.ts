@@ -2,7 +2,7 @@ import type { GraphBuilder, NodeOptions } from '../../graph/onnx/builder.js';
 import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
 import { bytesOf } from '../../graph/onnx/tensors.js';
 import { toHalf } from '../../half-floats.js';
-import type { Activation } from '../checkpoint/llava-spec.js';
+import type { Activation } from '../checkpoint/llava/spec.js';
 import type { OnnxFile } from './onnx-file.js';
 import { halves, int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
 
@@ -113,8 +113,19 @@ export class Layers {
     bias = false,
   ): Promise<string> {
     const name = `${prefix}.weight`;
-    const product = await this.product(x, { name, values: await this.read(name), outputs, inputs });
+    const product = await this.times(x, { name, values: await this.read(name), outputs, inputs });
     return bias ? this.op('Add', [product, await this.tensor(`${prefix}.bias`, [outputs])]) : product;
+  }
+
+  /** `x` times the checkpoint's matrix `name` [inputs, outputs] as it is. */
+  async product(x: string, name: string, [inputs, outputs]: readonly [number, number]): Promise<string> {
+    const values = new Float32Array(inputs * outputs);
+    let at = 0;
+    for (const strip of transposed(await this.read(name), inputs, outputs)) {
+      values.set(new Float32Array(strip.buffer, strip.byteOffset, strip.byteLength / 4), at);
+      at += strip.byteLength / 4;
+    }
+    return this.times(x, { name, values, outputs, inputs });
   }
 
   async layerNorm(x: string, prefix: string, width: number, epsilon: number): Promise<string> {
@@ -133,7 +144,7 @@ export class Layers {
     return this.op('Mul', [x, this.op('Sigmoid', [this.op('Mul', [x, this.scalar(1.702)])])]);
   }
 
-  private async product(x: string, weights: Weights): Promise<string> {
+  private async times(x: string, weights: Weights): Promise<string> {
     const { name, values, outputs, inputs } = weights;
     switch (this.format.kind) {
       case 'float': {

@@ -1,25 +1,60 @@
-import type { Rotary } from '../checkpoint/text-spec.js';
+import type { Rotary } from '../checkpoint/text/spec.js';
 
-/** Cosines and sines [positions, headDim / 2] of the rotary embedding, angles rounded to float32 where transformers' are. */
-export function rotaryTables(
-  positions: number,
-  headDim: number,
-  rotary: Rotary,
-): { cosines: Float32Array; sines: Float32Array } {
+/** Cosines and sines [rows, headDim / 2]. */
+export interface RotaryTables {
+  readonly rows: number;
+  readonly cosines: Float32Array;
+  readonly sines: Float32Array;
+}
+
+/**
+ * Tables of the rotary embedding for keys, one behind the other where there are stages of `positions` each; angles are rounded to float32 where
+ * transformers' are.
+ */
+export function rotaryTables(positions: number, headDim: number, rotary: Rotary): RotaryTables {
   const half = headDim / 2;
-  const frequencies = Float32Array.from({ length: half }, (_, j) =>
-    stretched(rotary.theta ** ((-2 * j) / headDim), rotary.stretch),
-  );
-  const cosines = new Float32Array(positions * half);
-  const sines = new Float32Array(positions * half);
-  for (let position = 0; position < positions; position++) {
-    for (let j = 0; j < half; j++) {
-      const angle = Math.fround(position * frequencies[j]!);
-      cosines[position * half + j] = Math.cos(angle);
-      sines[position * half + j] = Math.sin(angle);
+  const bases = thetas(headDim, rotary);
+  const rows = positions * bases.length;
+  const cosines = new Float32Array(rows * half);
+  const sines = new Float32Array(rows * half);
+  for (const [stage, theta] of bases.entries()) {
+    const frequencies = Float32Array.from({ length: half }, (_, j) =>
+      stretched(theta ** ((-2 * j) / headDim), rotary.stretch),
+    );
+    for (let position = 0; position < positions; position++) {
+      const row = (stage * positions + position) * half;
+      for (let j = 0; j < half; j++) {
+        const angle = Math.fround(position * frequencies[j]!);
+        cosines[row + j] = Math.cos(angle);
+        sines[row + j] = Math.sin(angle);
+      }
     }
   }
-  return { cosines, sines };
+  return { rows, cosines, sines };
+}
+
+/**
+ * The same for queries, which log-n attention makes larger beyond the trained positions: a rotation of a longer vector is a longer
+ * rotation.
+ */
+export function scaledTables(
+  { rows, cosines, sines }: RotaryTables,
+  positions: number,
+  trained: number,
+): RotaryTables {
+  const half = cosines.length / rows;
+  const factor = (i: number) =>
+    Math.max(1, Math.log((Math.floor(i / half) % positions) + 1) / Math.log(trained));
+  return {
+    rows,
+    cosines: cosines.map((value, i) => value * factor(i)),
+    sines: sines.map((value, i) => value * factor(i)),
+  };
+}
+
+/** The base of each stage: 2, 4, ... times the trained length stretch by 3, 7, ... (Qwen's `use_dynamic_ntk`). */
+function thetas(headDim: number, { theta, stages = [0] }: Rotary): number[] {
+  return stages.map((_, stage) => theta * (2 ** (stage + 1) - 1) ** (headDim / (headDim - 2)));
 }
 
 /** Slow frequencies divided by the factor, fast ones as they are, and a blend of both in between (transformers' `llama3`). */

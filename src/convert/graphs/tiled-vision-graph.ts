@@ -1,8 +1,8 @@
 import { DataType } from '../../graph/onnx/onnx.js';
-import { connector, type Idefics3Spec, tiledVisionPrefix } from '../checkpoint/idefics3-spec.js';
+import { connector, type Idefics3Spec, tiledVisionPrefix } from '../checkpoint/idefics3/spec.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 import type { OnnxFile } from './onnx-file.js';
-import { encoderLayer } from './vision-graph.js';
+import { encoderLayer, patches } from './vision-graph.js';
 
 /**
  * Adds SigLIP's tower and Idefics3's connector: `pixel_values` [prompts, tiles, channels, imageSize, imageSize] ->
@@ -31,17 +31,8 @@ export async function buildTiledVisionEncoder(
     layers.op('Reshape', [pixels, layers.int64(-1, channels, imageSize, imageSize)]),
   );
   const embeddings = `${tiledVisionPrefix}.embeddings`;
-  const kernel = [
-    await layers.tensor(`${embeddings}.patch_embedding.weight`, [hidden, channels, patchSize, patchSize]),
-    await layers.tensor(`${embeddings}.patch_embedding.bias`, [hidden]),
-  ];
-  const grid = layers.op('Conv', [tiles, ...kernel], {
-    attributes: { kernel_shape: [patchSize, patchSize], strides: [patchSize, patchSize] },
-  });
   const side = Math.floor(imageSize / patchSize);
-  let x = layers.op('Transpose', [layers.op('Reshape', [grid, layers.int64(0, hidden, -1)])], {
-    attributes: { perm: [0, 2, 1] },
-  });
+  let x = await patches(layers, tiles, `${embeddings}.patch_embedding`, vision, true);
   x = layers.op('Add', [
     x,
     await layers.tensor(`${embeddings}.position_embedding.weight`, [side ** 2, hidden]),

@@ -1,6 +1,6 @@
 import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
-import type { LlavaSpec, VisionSpec } from '../checkpoint/llava-spec.js';
-import { projectorPrefix, visionPrefix } from '../checkpoint/llava-tensors.js';
+import type { LlavaSpec, VisionSpec } from '../checkpoint/llava/spec.js';
+import { projectorPrefix, visionPrefix } from '../checkpoint/llava/tensors.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 import type { OnnxFile } from './onnx-file.js';
 
@@ -35,20 +35,9 @@ export async function buildVisionEncoder(
 }
 
 async function embedPatches(layers: Layers, pixels: string, spec: VisionSpec): Promise<string> {
-  const { hidden, patchSize, channels } = spec;
+  const { hidden, patchSize } = spec;
   const embeddings = `${visionPrefix}.embeddings`;
-  const kernel = await layers.tensor(`${embeddings}.patch_embedding.weight`, [
-    hidden,
-    channels,
-    patchSize,
-    patchSize,
-  ]);
-  const grid = layers.op('Conv', [pixels, kernel], {
-    attributes: { kernel_shape: [patchSize, patchSize], strides: [patchSize, patchSize] },
-  });
-  const patches = layers.op('Transpose', [layers.op('Reshape', [grid, layers.int64(0, hidden, -1)])], {
-    attributes: { perm: [0, 2, 1] },
-  });
+  const embedded = await patches(layers, pixels, `${embeddings}.patch_embedding`, spec);
   const images = layers.op('Shape', [pixels], { attributes: { start: 0, end: 1 } });
   const classToken = layers.op('Expand', [
     await layers.tensor(`${embeddings}.class_embedding`, [1, 1, hidden]),
@@ -56,10 +45,28 @@ async function embedPatches(layers: Layers, pixels: string, spec: VisionSpec): P
   ]);
   const positions = Math.floor(spec.imageSize / patchSize) ** 2 + 1;
   const x = layers.op('Add', [
-    layers.op('Concat', [classToken, patches], { attributes: { axis: 1 } }),
+    layers.op('Concat', [classToken, embedded], { attributes: { axis: 1 } }),
     await layers.tensor(`${embeddings}.position_embedding.weight`, [positions, hidden]),
   ]);
   return layers.layerNorm(x, `${visionPrefix}.pre_layrnorm`, hidden, spec.epsilon);
+}
+
+/** Adds the patches of pictures, each a product with the kernels `<prefix>.weight`: [images, channels, side, side] -> [images, patches, hidden]. */
+export async function patches(
+  layers: Layers,
+  pixels: string,
+  prefix: string,
+  { hidden, patchSize, channels }: Pick<VisionSpec, 'hidden' | 'patchSize' | 'channels'>,
+  bias = false,
+): Promise<string> {
+  const kernel = await layers.tensor(`${prefix}.weight`, [hidden, channels, patchSize, patchSize]);
+  const biases = bias ? [await layers.tensor(`${prefix}.bias`, [hidden])] : [];
+  const grid = layers.op('Conv', [pixels, kernel, ...biases], {
+    attributes: { kernel_shape: [patchSize, patchSize], strides: [patchSize, patchSize] },
+  });
+  return layers.op('Transpose', [layers.op('Reshape', [grid, layers.int64(0, hidden, -1)])], {
+    attributes: { perm: [0, 2, 1] },
+  });
 }
 
 /** Adds a layer of CLIP's or SigLIP's tower over `x` [images, tokens, hidden]. */

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { ElasticCacheError } from '../../errors.js';
 import { readPytorch } from './pytorch.js';
 import { readSafetensors } from './safetensors.js';
-import { type HeaderReader, TensorFile } from './tensor-file.js';
+import { type HeaderReader, type Part, TensorFile } from './tensor-file.js';
 
 /** A tensor a model needs: its canonical name and its shape. */
 export interface NeededTensor {
@@ -21,6 +21,21 @@ const layouts = [
 /** Replaces a spelling of tensor names by the canonical one; all are tried, one after another. */
 export type Spellings = readonly (readonly [RegExp, string])[];
 
+/** Tensors that hold several others, one behind the other along the first axis, or, in groups, those of each group. */
+export interface Packed {
+  /** Matches the canonical name; what it matches is replaced by each of `names`. */
+  readonly pattern: RegExp;
+  readonly names: readonly string[];
+  readonly groups: number;
+}
+
+/** Where the rows of a tensor lie: in a tensor of its own, or as one part of each group of another. */
+interface Place {
+  readonly file: TensorFile;
+  readonly name: string;
+  readonly part?: Part;
+}
+
 /** A directory of weights that another model's tensors are read from, as far as their canonical names match. */
 export interface Supplement {
   readonly directory: string;
@@ -32,18 +47,24 @@ export class Checkpoint {
   private constructor(
     readonly directory: string,
     private readonly files: readonly TensorFile[],
-    private readonly places: ReadonlyMap<string, { file: TensorFile; name: string }>,
+    private readonly places: ReadonlyMap<string, Place>,
   ) {}
 
   /**
    * Opens `model.safetensors` or the shards that `model.safetensors.index.json` names, else `pytorch_model.bin` or its shards.
    * @param supplement comes before what the directory has by the same names.
+   * @param packed a tensor that holds several is read as these.
    * @throws ElasticCacheError 'missing-file' when none is there, 'invalid-checkpoint' when a file is damaged.
    */
-  static async open(directory: string, spellings: Spellings, supplement?: Supplement): Promise<Checkpoint> {
+  static async open(
+    directory: string,
+    spellings: Spellings,
+    supplement?: Supplement,
+    packed: readonly Packed[] = [],
+  ): Promise<Checkpoint> {
     const sources = [{ directory, names: /./ }, ...(supplement ? [supplement] : [])];
     const files: TensorFile[] = [];
-    const places = new Map<string, { file: TensorFile; name: string }>();
+    const places = new Map<string, Place>();
     try {
       for (const source of sources) {
         const { names, readHeader } = await weightFiles(source.directory);
@@ -52,7 +73,8 @@ export class Checkpoint {
           files.push(file);
           for (const name of file.tensors.keys()) {
             const known = canonical(name, spellings);
-            if (source.names.test(known)) places.set(known, { file, name });
+            if (!source.names.test(known)) continue;
+            for (const [own, part] of partsOf(known, packed)) places.set(own, { file, name, ...part });
           }
         }
       }
@@ -81,10 +103,11 @@ export class Checkpoint {
         );
       }
       const found = place.file.tensors.get(place.name)!.shape;
-      if (found.length !== shape.length || found.some((dim, i) => dim !== shape[i])) {
+      const whole = shape.with(0, shape[0]! * (place.part?.of ?? 1));
+      if (found.length !== whole.length || found.some((dim, i) => dim !== whole[i])) {
         throw new ElasticCacheError(
           'invalid-checkpoint',
-          `Tensor "${place.name}" should be [${shape.join(', ')}] by config.json but is [${found.join(', ')}]: use the config.json that belongs to these weights.`,
+          `Tensor "${place.name}" should be [${whole.join(', ')}] by config.json but is [${found.join(', ')}]: use the config.json that belongs to these weights.`,
         );
       }
       place.file.check(place.name);
@@ -93,8 +116,8 @@ export class Checkpoint {
 
   /** The values of a tensor that `check` has seen, as float32, row-major. */
   async read(name: string): Promise<Float32Array> {
-    const { file, name: stored } = this.places.get(name)!;
-    return file.read(stored);
+    const { file, name: stored, part } = this.places.get(name)!;
+    return file.read(stored, part);
   }
 
   async close(): Promise<void> {
@@ -104,6 +127,15 @@ export class Checkpoint {
 
 function canonical(name: string, spellings: Spellings): string {
   return spellings.reduce((spelled, [pattern, replacement]) => spelled.replace(pattern, replacement), name);
+}
+
+/** The tensors that one of a canonical name is read as. */
+function* partsOf(name: string, packed: readonly Packed[]): Generator<[string, Pick<Place, 'part'>]> {
+  const holds = packed.find(({ pattern }) => pattern.test(name));
+  if (!holds) return yield [name, {}];
+  const { pattern, names, groups } = holds;
+  for (const [index, own] of names.entries())
+    yield [name.replace(pattern, own), { part: { index, of: names.length, groups } }];
 }
 
 async function weightFiles(directory: string): Promise<{ names: string[]; readHeader: HeaderReader }> {

@@ -26,6 +26,13 @@ export const bytesPerElement: ReadonlyMap<string, number> = new Map([
   ['BF16', 2],
 ]);
 
+/** A part of each group of a tensor's rows: [groups x of x rows, ...] at `index` of the second. */
+export interface Part {
+  readonly index: number;
+  readonly of: number;
+  readonly groups: number;
+}
+
 /** Bytes of 16-bit numbers held at once while a tensor is widened to float32. */
 const slab = 1 << 24;
 
@@ -69,30 +76,41 @@ export class TensorFile {
   }
 
   /**
-   * The values of one tensor as float32, row-major [shape].
+   * The values of one tensor, or of a part of its rows, as float32, row-major [shape].
    * @throws ElasticCacheError 'invalid-checkpoint' when they cannot be read.
    */
-  async read(name: string): Promise<Float32Array> {
+  async read(
+    name: string,
+    { index, of, groups }: Part = { index: 0, of: 1, groups: 1 },
+  ): Promise<Float32Array> {
     this.check(name);
     const { dtype, offset, length } = this.tensors.get(name)!;
-    const width = bytesPerElement.get(dtype)!;
-    const values = new Float32Array(length / width);
-    if (width === 4) {
-      await this.fill(new Uint8Array(values.buffer), offset);
-      return values;
-    }
-    const decode = dtype === 'BF16' ? decodeBFloat16 : decodeFloat16;
-    const buffer = new Uint16Array(Math.min(slab, length) / 2);
-    for (let done = 0; done < values.length; done += buffer.length) {
-      const part = buffer.subarray(0, Math.min(buffer.length, values.length - done));
-      await this.fill(new Uint8Array(part.buffer, 0, part.byteLength), offset + done * 2);
-      decode(part, values.subarray(done, done + part.length));
+    const values = new Float32Array(length / of / bytesPerElement.get(dtype)!);
+    const bytes = length / of / groups;
+    for (let group = 0; group < groups; group++) {
+      const own = values.subarray((group * values.length) / groups, ((group + 1) * values.length) / groups);
+      await this.decode(dtype, offset + (group * of + index) * bytes, own);
     }
     return values;
   }
 
   async close(): Promise<void> {
     await this.handle.close();
+  }
+
+  /** Fills `values` with the numbers that begin at `offset`. */
+  private async decode(dtype: string, offset: number, values: Float32Array): Promise<void> {
+    if (bytesPerElement.get(dtype) === 4) {
+      await this.fill(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), offset);
+      return;
+    }
+    const decode = dtype === 'BF16' ? decodeBFloat16 : decodeFloat16;
+    const buffer = new Uint16Array(Math.min(slab / 2, values.length));
+    for (let done = 0; done < values.length; done += buffer.length) {
+      const part = buffer.subarray(0, Math.min(buffer.length, values.length - done));
+      await this.fill(new Uint8Array(part.buffer, 0, part.byteLength), offset + done * 2);
+      decode(part, values.subarray(done, done + part.length));
+    }
   }
 
   private async fill(target: Uint8Array, offset: number): Promise<void> {

@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import { ElasticCacheError } from '../../errors.js';
-import type { NeededTensor, Spellings } from '../reading/checkpoint.js';
-import type { Json } from './checkpoint-files.js';
-import type { VisionSpec } from './llava-spec.js';
-import { encoderLayerTensors } from './llava-tensors.js';
-import { checkHeads, llamaSchema, type TextSpec, textSpec } from './text-spec.js';
-import { linear } from './text-tensors.js';
-import { unsupported } from './unsupported.js';
+import { ElasticCacheError } from '../../../errors.js';
+import type { NeededTensor, Spellings } from '../../reading/checkpoint.js';
+import type { Json } from '../json.js';
+import type { VisionSpec } from '../llava/spec.js';
+import { encoderLayerTensors } from '../llava/tensors.js';
+import { checkHeads, llamaSchema, type TextSpec, textSpec } from '../text/spec.js';
+import { linear } from '../text/tensors.js';
+import { unsupported } from '../unsupported.js';
 
 export interface Idefics3Spec {
   readonly kind: 'idefics3' | 'smolvlm';

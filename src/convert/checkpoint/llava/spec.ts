@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { ElasticCacheError } from '../../errors.js';
-import { checkHeads, llamaSchema, type TextSpec, textSpec } from './text-spec.js';
-import { unsupported } from './unsupported.js';
+import { ElasticCacheError } from '../../../errors.js';
+import { checkHeads, llamaSchema, type TextSpec, textSpec } from '../text/spec.js';
+import { unsupported } from '../unsupported.js';
 
 /** The CLIP vision tower and how its features are taken. */
 export interface VisionSpec {

@@ -1,15 +1,20 @@
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError } from '../../../errors.js';
 import {
   type CheckpointFiles,
   checkImageToken,
-  isJson,
-  type Json,
   missing,
   type TransformersJsOptions,
   textConfig,
   textFiles,
-} from './checkpoint-files.js';
-import type { LlavaSpec } from './llava-spec.js';
+} from '../checkpoint-files.js';
+import { isJson, type Json } from '../json.js';
+import type { LlavaSpec } from './spec.js';
+
+/** What CLIP's pictures are normalised by. */
+export const clipStatistics = {
+  image_mean: [0.48145466, 0.4578275, 0.40821073],
+  image_std: [0.26862954, 0.26130258, 0.27577711],
+};
 
 /**
  * Makes sure that the tokenizer and the image processor fit the model.

@@ -1,15 +1,14 @@
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError } from '../../../errors.js';
 import {
   type CheckpointFiles,
   checkImageToken,
-  isJson,
-  type Json,
   missing,
   type TransformersJsOptions,
   textConfig,
   textFiles,
-} from './checkpoint-files.js';
-import type { Idefics3Spec } from './idefics3-spec.js';
+} from '../checkpoint-files.js';
+import { isJson, type Json } from '../json.js';
+import type { Idefics3Spec } from './spec.js';
 
 const names = { idefics3: 'Idefics3', smolvlm: 'SmolVLM' } as const;
 /** What transformers.js's processor puts into a text. */

@@ -1,11 +1,11 @@
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError } from '../../errors.js';
+import type { CheckpointFiles } from '../checkpoint/checkpoint-files.js';
+import { checkFiles, llavaFiles } from '../checkpoint/llava/files.js';
+import { modernLlava, originalSpellings } from '../checkpoint/llava/original.js';
+import { llavaSpec } from '../checkpoint/llava/spec.js';
+import { spellings, visionEncoderTensors, visionPrefix } from '../checkpoint/llava/tensors.js';
+import { buildVisionEncoder } from '../graphs/vision-graph.js';
 import type { Architecture } from './architecture.js';
-import type { CheckpointFiles } from './checkpoint/checkpoint-files.js';
-import { checkFiles, llavaFiles } from './checkpoint/llava-files.js';
-import { llavaSpec } from './checkpoint/llava-spec.js';
-import { spellings, visionEncoderTensors, visionPrefix } from './checkpoint/llava-tensors.js';
-import { modernLlava, originalSpellings } from './checkpoint/original-llava.js';
-import { buildVisionEncoder } from './graphs/vision-graph.js';
 import { visionLanguageGraphs } from './vision-language-graphs.js';
 
 /**

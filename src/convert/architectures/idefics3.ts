@@ -1,8 +1,8 @@
+import type { CheckpointFiles } from '../checkpoint/checkpoint-files.js';
+import { checkIdefics3Files, idefics3Files } from '../checkpoint/idefics3/files.js';
+import { idefics3Spec, idefics3Spellings, tiledVisionTensors } from '../checkpoint/idefics3/spec.js';
+import { buildTiledVisionEncoder } from '../graphs/tiled-vision-graph.js';
 import type { Architecture } from './architecture.js';
-import type { CheckpointFiles } from './checkpoint/checkpoint-files.js';
-import { checkIdefics3Files, idefics3Files } from './checkpoint/idefics3-files.js';
-import { idefics3Spec, idefics3Spellings, tiledVisionTensors } from './checkpoint/idefics3-spec.js';
-import { buildTiledVisionEncoder } from './graphs/tiled-vision-graph.js';
 import { visionLanguageGraphs } from './vision-language-graphs.js';
 
 /**

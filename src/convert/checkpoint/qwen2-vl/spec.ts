@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { ElasticCacheError } from '../../errors.js';
-import type { NeededTensor, Spellings } from '../reading/checkpoint.js';
-import type { Json } from './checkpoint-files.js';
-import type { Activation } from './llava-spec.js';
-import { checkHeads, qwen2Schema, type TextSpec, textSpec } from './text-spec.js';
-import { linear } from './text-tensors.js';
-import { unsupported } from './unsupported.js';
+import { ElasticCacheError } from '../../../errors.js';
+import type { NeededTensor, Spellings } from '../../reading/checkpoint.js';
+import type { Json } from '../json.js';
+import type { Activation } from '../llava/spec.js';
+import { checkHeads, qwen2Schema, type TextSpec, textSpec } from '../text/spec.js';
+import { linear } from '../text/tensors.js';
+import { unsupported } from '../unsupported.js';
 
 /** Qwen2-VL's vision tower, or Qwen2.5-VL's: pictures of any size as rows of patches, rotated by their row and column. */
 export interface GridVisionSpec {

@@ -1,8 +1,8 @@
+import type { CheckpointFiles } from '../checkpoint/checkpoint-files.js';
+import { checkQwen2VlFiles, qwen2VlFiles } from '../checkpoint/qwen2-vl/files.js';
+import { gridVisionTensors, qwen2VlSpec, qwen2VlSpellings } from '../checkpoint/qwen2-vl/spec.js';
+import { buildGridVisionEncoder } from '../graphs/grid-vision-graph.js';
 import type { Architecture } from './architecture.js';
-import type { CheckpointFiles } from './checkpoint/checkpoint-files.js';
-import { checkQwen2VlFiles, qwen2VlFiles } from './checkpoint/qwen2-vl-files.js';
-import { gridVisionTensors, qwen2VlSpec, qwen2VlSpellings } from './checkpoint/qwen2-vl-spec.js';
-import { buildGridVisionEncoder } from './graphs/grid-vision-graph.js';
 import { visionLanguageGraphs } from './vision-language-graphs.js';
 
 /**

@@ -1,8 +1,10 @@
 import { z } from 'zod';
-import { ElasticCacheError } from '../../errors.js';
-import type { Spellings } from '../reading/checkpoint.js';
-import { type CheckpointFiles, isJson, type Json, readTowerFiles, tokenId } from './checkpoint-files.js';
-import { unsupported } from './unsupported.js';
+import { ElasticCacheError } from '../../../errors.js';
+import type { Spellings } from '../../reading/checkpoint.js';
+import { type CheckpointFiles, readTowerFiles, tokenId } from '../checkpoint-files.js';
+import { isJson, type Json } from '../json.js';
+import { unsupported } from '../unsupported.js';
+import { clipStatistics } from './files.js';
 
 /**
  * Names of the code that LLaVA was published with. The tower's own come from a directory of CLIP, or, where it was trained with the
@@ -34,8 +36,6 @@ const largeTower = {
   num_attention_heads: 16,
   patch_size: 14,
 };
-const clipMean = [0.48145466, 0.4578275, 0.40821073];
-const clipDeviation = [0.26862954, 0.26130258, 0.27577711];
 
 /** `vicuna_v1` of the original code: pictures before the text, and a system prompt unless the conversation has one. */
 const vicunaTemplate = `{% for message in messages %}{% if loop.first and message.role != 'system' %}{{ "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions. " }}{% endif %}{% if message.role == 'user' %}{{ 'USER: ' }}{% elif message.role == 'assistant' %}{{ 'ASSISTANT: ' }}{% endif %}{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}{% if part.type == 'image' %}{{ '<image>\\n' }}{% endif %}{% endfor %}{% for part in message.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}{% endif %}{{ eos_token if message.role == 'assistant' else ' ' }}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}`;
@@ -112,8 +112,8 @@ function preprocessor(given: Json, size: number, padded: boolean): Json {
     do_rescale: true,
     rescale_factor: 1 / 255,
     do_normalize: true,
-    image_mean: given.image_mean ?? clipMean,
-    image_std: given.image_std ?? clipDeviation,
+    image_mean: given.image_mean ?? clipStatistics.image_mean,
+    image_std: given.image_std ?? clipStatistics.image_std,
     do_convert_rgb: true,
   };
   if (!padded) {

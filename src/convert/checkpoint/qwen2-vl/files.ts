@@ -1,15 +1,14 @@
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError } from '../../../errors.js';
 import {
   type CheckpointFiles,
   checkImageToken,
-  isJson,
-  type Json,
   missing,
   type TransformersJsOptions,
   textConfig,
   textFiles,
-} from './checkpoint-files.js';
-import type { Qwen2VlSpec } from './qwen2-vl-spec.js';
+} from '../checkpoint-files.js';
+import { isJson, type Json } from '../json.js';
+import type { Qwen2VlSpec } from './spec.js';
 
 const names = { qwen2_vl: 'Qwen2VL', qwen2_5_vl: 'Qwen2_5_VL' } as const;
 /** What transformers.js's processor looks for in a text. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError } from '../../../errors.js';
 
 /** A decoder of the Llama kind, or of Gemma's, which adds to it. */
 export interface TextSpec {
@@ -50,6 +50,15 @@ export interface Rotary {
   };
   /** M-RoPE: how many of the frequencies turn by time, by row and by column. Positions are then [3, batch, tokens]. */
   readonly sections?: readonly number[];
+  /** Qwen's first: positions that the model was first trained on, which what follows is measured by. */
+  readonly trained?: number;
+  /**
+   * Dynamic NTK: a prompt, and all that comes after it, turns more slowly the longer the prompt is, in stages of these lengths. Each
+   * has a table of its own, one behind the other.
+   */
+  readonly stages?: readonly number[];
+  /** Whether queries beyond the trained positions grow with the logarithm of theirs. */
+  readonly scalesQueries?: boolean;
 }
 
 const size = z.number().int().positive();

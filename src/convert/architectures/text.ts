@@ -1,5 +1,5 @@
-import type { Architecture } from './architecture.js';
-import { type CheckpointFiles, type Json, textConfig, textFiles } from './checkpoint/checkpoint-files.js';
+import { type CheckpointFiles, textConfig, textFiles } from '../checkpoint/checkpoint-files.js';
+import type { Json } from '../checkpoint/json.js';
 import {
   gemmaSchema,
   gemmaSpec,
@@ -7,10 +7,11 @@ import {
   qwen2Schema,
   type TextSpec,
   textSpec,
-} from './checkpoint/text-spec.js';
-import { decoderTensors, embeddingTensor, headOf } from './checkpoint/text-tensors.js';
-import { unsupported } from './checkpoint/unsupported.js';
-import { buildDecoder } from './graphs/decoder-graph.js';
+} from '../checkpoint/text/spec.js';
+import { decoderTensors, embeddingTensor, headOf } from '../checkpoint/text/tensors.js';
+import { unsupported } from '../checkpoint/unsupported.js';
+import { buildDecoder } from '../graphs/decoder-graph.js';
+import type { Architecture } from './architecture.js';
 
 /** transformers.js's class by model_type. */
 const classes = {

@@ -1,5 +1,5 @@
-import type { NeededTensor } from '../reading/checkpoint.js';
-import type { TextSpec } from './text-spec.js';
+import type { NeededTensor } from '../../reading/checkpoint.js';
+import type { TextSpec } from './spec.js';
 
 /** Where the tensors of a decoder are in a checkpoint; without `.weight`. */
 export const layersOf = ({ prefix }: TextSpec) => `${prefix}model`;

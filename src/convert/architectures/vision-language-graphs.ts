@@ -1,8 +1,8 @@
+import type { TextSpec } from '../checkpoint/text/spec.js';
+import { decoderTensors, embeddingTensor, headOf } from '../checkpoint/text/tensors.js';
+import { buildDecoder, buildEmbedTokens } from '../graphs/decoder-graph.js';
+import type { WeightFormat } from '../graphs/layers.js';
 import type { Graph } from './architecture.js';
-import type { TextSpec } from './checkpoint/text-spec.js';
-import { decoderTensors, embeddingTensor, headOf } from './checkpoint/text-tensors.js';
-import { buildDecoder, buildEmbedTokens } from './graphs/decoder-graph.js';
-import type { WeightFormat } from './graphs/layers.js';
 
 /**
  * The three graphs of a model that sees: vision encoder, token embedding and decoder.

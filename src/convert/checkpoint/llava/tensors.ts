@@ -1,6 +1,6 @@
-import type { NeededTensor, Spellings } from '../reading/checkpoint.js';
-import type { LlavaSpec, VisionSpec } from './llava-spec.js';
-import { linear } from './text-tensors.js';
+import type { NeededTensor, Spellings } from '../../reading/checkpoint.js';
+import { linear } from '../text/tensors.js';
+import type { LlavaSpec, VisionSpec } from './spec.js';
 
 export const visionPrefix = 'vision_tower.vision_model';
 export const projectorPrefix = 'multi_modal_projector';

@@ -1,7 +1,8 @@
-import type { Json, TransformersJsOptions } from './checkpoint/checkpoint-files.js';
-import type { ReadTensor, WeightFormat } from './graphs/layers.js';
-import type { OnnxFile } from './graphs/onnx-file.js';
-import type { NeededTensor, Spellings, Supplement } from './reading/checkpoint.js';
+import type { TransformersJsOptions } from '../checkpoint/checkpoint-files.js';
+import type { Json } from '../checkpoint/json.js';
+import type { ReadTensor, WeightFormat } from '../graphs/layers.js';
+import type { OnnxFile } from '../graphs/onnx-file.js';
+import type { NeededTensor, Packed, Spellings, Supplement } from '../reading/checkpoint.js';
 
 /** One ONNX file of a model. */
 export interface Graph {
@@ -15,6 +16,8 @@ export interface Graph {
 /** A checkpoint's kind of model, as far as it says what to convert. */
 export interface Architecture {
   readonly spellings: Spellings;
+  /** Tensors of its checkpoints that hold several. */
+  readonly packed?: readonly Packed[] | undefined;
   /** Where tensors come from that the checkpoint's own directory lacks. */
   readonly supplement?: Supplement | undefined;
   /** @param has whether the checkpoint holds a tensor, by its canonical name. */
