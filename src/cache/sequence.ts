@@ -114,42 +114,50 @@ export class Sequence {
       ...(this.#method.window === undefined ? this.#observed : []),
       ...(counted > 0 ? [[end - counted, end] as const] : []),
     ];
-    return this.lists.map((lists, layer) =>
-      lists.map((list, head) => {
+    const told = this.#image.length >= end;
+    const tokensOf = (list: EntryList, order: Int32Array, slidingWindow: number | undefined) => {
+      const held = order.length;
+      const positions = new Int32Array(held + tokens);
+      const counts = new Int32Array(held + tokens).fill(1);
+      for (let i = 0; i < held; i++) {
+        positions[i] = list.position(order[i]!);
+        counts[i] = list.count(order[i]!);
+      }
+      for (let i = 0; i < tokens; i++) positions[held + i] = this.seen + i;
+      return {
+        positions,
+        counts,
+        queries: positions.map((position) => seenBy(queries, position, slidingWindow)),
+        image: told ? Uint8Array.from(positions, (position) => this.#image[position]!) : undefined,
+      };
+    };
+    // Where nothing is held, every list has the same candidates.
+    const fresh = new Map<number | undefined, ReturnType<typeof tokensOf>>();
+    return this.lists.map((lists, layer) => {
+      const slidingWindow = windows[layer];
+      return lists.map((list, head) => {
         const order = list.order();
-        const all = order.length + tokens;
         const held = order.length;
-        const positions = new Int32Array(all);
-        const counts = new Int32Array(all).fill(1);
+        const known = held === 0 ? fresh.get(slidingWindow) : undefined;
+        const candidates = known ?? tokensOf(list, order, slidingWindow);
+        if (held === 0) fresh.set(slidingWindow, candidates);
         const own = received[layer]![head]!;
-        const now = new Float64Array(all);
-        for (let i = 0; i < all; i++) {
-          const row = i < held ? order[i]! : i;
-          positions[i] = i < held ? list.position(row) : this.seen + i - held;
-          if (i < held) counts[i] = list.count(row);
-          now[i] = own[row]!;
-        }
+        const now = own.slice();
+        for (let i = 0; i < held; i++) now[i] = own[order[i]!]!;
         const carried = this.#method.window === undefined;
-        const slidingWindow = windows[layer];
         return {
-          tokens: all,
+          ...candidates,
+          tokens: held + tokens,
           fresh: tokens,
-          positions,
-          counts,
           slidingWindow,
           received: now,
           importance: carried ? now.map((value, i) => value + (i < held ? list.scores[order[i]!]! : 0)) : now,
-          queries: positions.map((position) => seenBy(queries, position, slidingWindow)),
-          image:
-            this.#image.length >= end
-              ? Uint8Array.from(positions, (position) => this.#image[position]!)
-              : undefined,
-          keys: rows.keys && ((candidate) => rows.keys!(positions[candidate]!)),
+          keys: rows.keys && ((candidate: number) => rows.keys!(candidates.positions[candidate]!)),
           valueNorms: () => rows.valueNorms(layer, lists.length > 1 ? head : undefined),
           allowed,
         };
-      }),
-    );
+      });
+    });
   }
 
   /**

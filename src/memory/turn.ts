@@ -3,9 +3,9 @@ import type { Allowance, TurnEdit, TurnView } from '../cache/policy.js';
 import type { Sequence } from '../cache/sequence.js';
 import type { Lanes, PastRows } from './lanes.js';
 import { receivedBy, together } from './received.js';
-import { Candidates } from './rows/candidates.js';
+import { Candidates, Scratch } from './rows/candidates.js';
 import type { KeySketcher } from './rows/key-sketch.js';
-import { type FindSimilar, mostSimilar, type SimilarKeys } from './rows/most-similar.js';
+import type { FindSimilar, SimilarKeys } from './rows/most-similar.js';
 import { rebuild } from './rows/rebuild.js';
 import type { KeyRotation } from './rows/rotation.js';
 import { type FloatRows, RowBlock } from './rows/row-block.js';
@@ -132,6 +132,7 @@ export class Turn {
         'this policy turns keys to other positions: run the cache through generate(), or call noteRotation() first.',
       );
     }
+    const scratch = new Scratch();
     const candidates = this.#last.map((last, layer) => {
       const lists = sequence.lists[layer]!;
       const staged = sequence.held(layer) + this.#stagedTokens;
@@ -142,6 +143,7 @@ export class Turn {
         lists.map((list) => list.order()),
         staged,
         last,
+        scratch,
       );
     });
     const views = sequence.views(this.tokens, this.#received, this.#counted, allowed, windows, {
@@ -163,8 +165,8 @@ export class Turn {
       return this.#carryOut(candidates, views, settled, goesOn, rotations);
     };
     const questions = asking.map(({ question }) => question);
-    if (similar === mostSimilar) return carryOut(questions.map(mostSimilar));
-    return answersOf(questions, similar).then(carryOut);
+    const answers = similar(questions);
+    return Array.isArray(answers) ? carryOut(answers) : answers.then(carryOut);
   }
 
   /** @param head the one that the edit is of; undefined for all */
@@ -175,14 +177,17 @@ export class Turn {
   ): SimilarKeys | undefined {
     if (!similar || similar.anchors.length === 0) return undefined;
     const { kvHeads, headDim } = this.held.settings.shape;
-    const kept = new Uint8Array(candidates.count);
-    for (const candidate of keep) kept[candidate] = 1;
     const heads = head === undefined ? Array.from({ length: kvHeads }, (_, each) => each) : [head];
     return {
-      keys: () => heads.map((each) => candidates.rows('keys', each)),
+      heads: heads.length,
       headDim,
-      from: Int32Array.from(kept.keys()).filter((candidate) => kept[candidate] === 0),
+      from: othersThan(keep, candidates.count),
       anchors: similar.anchors,
+      gather: (some, to, start) => {
+        heads.forEach((each, index) => {
+          candidates.gatherKeys(each, some, to, start + index * some.length * headDim);
+        });
+      },
     };
   }
 
@@ -272,9 +277,13 @@ export class Turn {
   }
 }
 
-/** One question after the other: each holds keys of its own. */
-async function answersOf(questions: readonly SimilarKeys[], find: FindSimilar): Promise<Int32Array[]> {
-  const answers: Int32Array[] = [];
-  for (const question of questions) answers.push(await find(question));
-  return answers;
+/** Candidates that are not kept, ascending. */
+function othersThan(keep: Int32Array, candidates: number): Int32Array {
+  const kept = new Uint8Array(candidates);
+  for (const candidate of keep) kept[candidate] = 1;
+  const others = new Int32Array(candidates - keep.length);
+  for (let candidate = 0, at = 0; candidate < candidates; candidate++) {
+    if (kept[candidate] === 0) others[at++] = candidate;
+  }
+  return others;
 }

@@ -6,7 +6,7 @@ import { pooledShares, uniform } from './layer-budgets.js';
 import { checkOptions, invalid, type PolicyOptions } from './options.js';
 import type { RankedTurn } from './ranked-tokens.js';
 import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
-import { once } from './ranking.js';
+import { inOrder, once } from './ranking.js';
 import { imageOrder, imageShare, textAndImage } from './text-and-image.js';
 
 const DEFAULTS = {
@@ -96,9 +96,7 @@ function methodOf(options: ReturnType<typeof checkOptions>, saved?: PolicyState)
       const { allowed } = layers[0]![0]!;
       if (layerBudgets === 'uniform') return uniform(layers.length, allowed.entries);
       return pooledShares(
-        layers.map((heads) =>
-          heads.map(({ scores, ranked }) => Float64Array.from(ranked(), (at) => scores[at]!)),
-        ),
+        layers.map((heads) => heads.map(({ scores, ranked }) => inOrder(scores, ranked()))),
         allowed.entries,
         { free: startSize + endSize, least: Math.max(minimum, Math.floor(LEAST * allowed.entries)) },
       );
@@ -122,11 +120,7 @@ function rank(
       const scores = scoresOf(view, kernel!, valueNorms);
       const ranked = once(() => {
         const tiers = protectedEnds(view.tokens, startSize, endSize);
-        // Where there is no room for all of the last tokens, the newest stay.
-        const text = rankTokens(
-          scores.map((score, token) => (tiers[token] === TIER.end ? token : score)),
-          tiers,
-        );
+        const text = rankTokens(newestOfEnd(scores, tiers), tiers);
         if (!view.image?.includes(1)) return text;
         return textAndImage(view, text, images(), {
           first: startSize + endSize,
@@ -138,11 +132,23 @@ function rank(
   );
 }
 
+/** Where there is no room for all of the last tokens, the newest stay. */
+function newestOfEnd(scores: Float64Array, tiers: Uint8Array): Float64Array {
+  const newest = scores.slice();
+  for (let token = tiers.indexOf(TIER.end); token >= 0 && token < newest.length; token++) {
+    if (tiers[token] === TIER.end) newest[token] = token;
+  }
+  return newest;
+}
+
 /** [tokens] attention (times value norm), averaged over the neighbours, with the token's own on top */
 function scoresOf({ importance, valueNorms }: TurnView, kernel: number, withNorms: boolean): Float64Array {
+  const own = importance.slice();
   const norms = withNorms ? valueNorms() : undefined;
-  const own = importance.map((attention, token) => attention * (norms?.[token] ?? 1));
-  return meanPooled(own, kernel).map((pooled, token) => pooled + own[token]!);
+  if (norms) for (let token = 0; token < own.length; token++) own[token]! *= norms[token]!;
+  const scores = meanPooled(own, kernel);
+  for (let token = 0; token < own.length; token++) scores[token]! += own[token]!;
+  return scores;
 }
 
 function mergeSimilar(

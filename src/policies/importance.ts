@@ -30,12 +30,14 @@ export function maxPooled(scores: Float64Array, kernel: number): Float64Array {
 /** Each number replaced by the mean of its `kernel` neighbours (an odd count, itself in the middle), those beyond the ends left out. */
 export function meanPooled(scores: Float64Array, kernel: number): Float64Array {
   const reach = (kernel - 1) / 2;
-  return scores.map((_, index) => {
+  const means = new Float64Array(scores.length);
+  for (let index = 0; index < means.length; index++) {
     const start = Math.max(0, index - reach);
     const end = Math.min(scores.length, index + reach + 1);
     // Summed afresh for each: differences of running sums would break ties by their rounding.
     let sum = 0;
     for (let at = start; at < end; at++) sum += scores[at]!;
-    return sum / (end - start);
-  });
+    means[index] = sum / (end - start);
+  }
+  return means;
 }

@@ -101,10 +101,10 @@ function highestByLayer(
   free: number,
   count: number,
 ): Float64Array {
-  const of = (layer: readonly Float64Array[]) => layer.map((scores) => scores.subarray(free));
-  const all = new Float64Array(ranked.flatMap(of).reduce((length, scores) => length + scores.length, 0));
+  const open = ranked.map((layer) => layer.map((scores) => scores.subarray(free)));
+  const all = new Float64Array(open.flat().reduce((length, scores) => length + scores.length, 0));
   let end = 0;
-  for (const scores of ranked.flatMap(of)) {
+  for (const scores of open.flat()) {
     all.set(scores, end);
     end += scores.length;
   }
@@ -112,11 +112,11 @@ function highestByLayer(
   const last = count > 0 && end > 0 ? all[Math.max(0, end - count)]! : Number.POSITIVE_INFINITY;
   const counts = new Float64Array(ranked.length);
   const equal = new Float64Array(ranked.length);
-  ranked.forEach((layer, index) => {
-    for (const scores of of(layer)) {
-      for (const score of scores) {
-        if (score > last) counts[index]!++;
-        else if (score === last) equal[index]!++;
+  open.forEach((layer, index) => {
+    for (const scores of layer) {
+      for (let at = 0; at < scores.length; at++) {
+        if (scores[at]! > last) counts[index]!++;
+        else if (scores[at] === last) equal[index]!++;
       }
     }
   });

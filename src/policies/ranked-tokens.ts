@@ -1,5 +1,5 @@
 import type { TurnView } from '../cache/policy.js';
-import { range } from './ranking.js';
+import { descending } from './ranking.js';
 
 /** The candidates of one choice, put in order. */
 export interface RankedTurn extends TurnView {
@@ -22,5 +22,15 @@ export function protectedEnds(tokens: number, startSize: number, endSize: number
 
 /** [tokens] the tokens of a prompt in the order in which they are kept: by tier, then by score; of equal ones the earlier first. */
 export function rankTokens(scores: Float64Array, tiers: Uint8Array): Int32Array {
-  return range(0, scores.length).sort((a, b) => tiers[b]! - tiers[a]! || scores[b]! - scores[a]! || a - b);
+  const ranked = new Int32Array(scores.length);
+  let start = 0;
+  for (let tier: number = TIER.start; tier >= 0; tier--) {
+    // Here for now, in order of their score below.
+    const tokens = ranked.subarray(start);
+    let count = 0;
+    for (let token = 0; token < tiers.length; token++) if (tiers[token] === tier) tokens[count++] = token;
+    tokens.set(descending(scores, tokens.subarray(0, count)));
+    start += count;
+  }
+  return ranked;
 }

@@ -2,14 +2,14 @@
  * The `count` indices of [start, end) with the highest score, ascending. Of equal scores the earlier index goes first.
  */
 export function highest(scores: Float64Array, start: number, end: number, count: number): Int32Array {
-  const indices = Int32Array.from({ length: Math.max(0, end - start) }, (_, index) => start + index);
-  indices.sort((a, b) => scores[b]! - scores[a]! || a - b);
-  return indices.slice(0, Math.max(0, count)).sort();
+  return descending(scores, range(start, end)).slice(0, Math.max(0, count)).sort();
 }
 
 /** [start, start + 1, ... end - 1] */
 export function range(start: number, end: number): Int32Array {
-  return Int32Array.from({ length: Math.max(0, end - start) }, (_, index) => start + index);
+  const numbers = new Int32Array(Math.max(0, end - start));
+  for (let i = 0; i < numbers.length; i++) numbers[i] = start + i;
+  return numbers;
 }
 
 /** The indices that would sort the scores ascending; equal scores stay in order. */
@@ -29,6 +29,35 @@ export function nearest(tokens: Int32Array, anchors: Int32Array, positions?: Int
     while (candidate + 1 < anchors.length && distance(candidate + 1) < distance(candidate)) candidate++;
     return anchors[candidate]!;
   });
+}
+
+/** Some indices, ascending, by their scores: the highest first, of equal ones the earlier. What is no number goes last. */
+export function descending(scores: Float64Array, indices: Int32Array): Int32Array {
+  const count = indices.length;
+  const own = inOrder(scores, indices);
+  for (let i = 0; i < count; i++) if (Number.isNaN(own[i])) own[i] = Number.NEGATIVE_INFINITY;
+  // Numbers are sorted several times as fast without a comparison of ours, and each then finds its place by halving.
+  const sorted = own.slice().sort();
+  const ordered = new Int32Array(count);
+  const taken = new Int32Array(count);
+  for (let i = 0; i < count; i++) {
+    let [most, end] = [0, count];
+    while (most < end) {
+      const middle = (most + end) >> 1;
+      if (sorted[middle]! <= own[i]!) most = middle + 1;
+      else end = middle;
+    }
+    const place = count - most;
+    ordered[place + taken[place]!++] = indices[i]!;
+  }
+  return ordered;
+}
+
+/** The numbers at `places`, one after another. */
+export function inOrder(numbers: Float64Array, places: Int32Array): Float64Array {
+  const ordered = new Float64Array(places.length);
+  for (let i = 0; i < places.length; i++) ordered[i] = numbers[places[i]!]!;
+  return ordered;
 }
 
 /** The parts one after another. */

@@ -7,6 +7,24 @@ interface Place {
   readonly row: number;
 }
 
+/** Memory that rows are laid out in, one head's after the other's: fresh memory for each costs more than the copying. */
+export class Scratch {
+  #rows = new Float32Array(0);
+  #sums = new Float64Array(0);
+
+  /** [length] of unknown content, and good until others are asked for. */
+  rows(length: number): Float32Array {
+    if (this.#rows.length < length) this.#rows = new Float32Array(length);
+    return this.#rows.subarray(0, length);
+  }
+
+  /** [length] zeros, good until others are asked for. */
+  sums(length: number): Float64Array {
+    if (this.#sums.length < length) this.#sums = new Float64Array(length);
+    return this.#sums.subarray(0, length).fill(0);
+  }
+}
+
 /**
  * Where the candidates of a turn lie in one layer: those held in the rows of a block, in an order of their own for each head, the new tokens behind them there or
  * in the block of the part that came last.
@@ -17,6 +35,7 @@ export class Candidates {
    * @param orders [lists] rows of the entries held, in ascending position
    * @param staged rows of `held` in use
    * @param last rows of the last part
+   * @param scratch for the rows that are asked for
    */
   constructor(
     private readonly held: RowBlock,
@@ -24,6 +43,7 @@ export class Candidates {
     private readonly orders: readonly Int32Array[],
     private readonly staged: number,
     private readonly last: RowBlock,
+    readonly scratch: Scratch,
   ) {}
 
   get count(): number {
@@ -70,41 +90,63 @@ export class Candidates {
     return norms;
   }
 
-  /** [candidates, headDim] the keys or values of a head, in order. Shares memory where they lie like that. */
+  /** [candidates, headDim] the keys or values of a head, in order; good until others are asked for. Shares memory where they lie like that. */
   rows(name: 'keys' | 'values', head: number): Float32Array {
-    const { headDim } = this.held.shape;
     const whole = this.staged === 0 && this.last.part(name, 0, head, 0, this.count);
     if (whole) return whole;
-    const rows = new Float32Array(this.count * headDim);
-    for (let candidate = 0; candidate < this.count; ) {
-      const { block, lane, row } = this.at(head, candidate);
-      const count = this.#run(head, candidate, this.count - candidate, (index) => index);
-      const part = block.part(name, lane, head, row, count);
-      if (part) rows.set(part, candidate * headDim);
-      else
-        for (let i = 0; i < count; i++)
-          block.read(name, lane, head, row + i, rows, (candidate + i) * headDim);
-      candidate += count;
-    }
+    const rows = this.scratch.rows(this.count * this.held.shape.headDim);
+    this.#lay(name, head, undefined, this.count, rows, 0);
     return rows;
+  }
+
+  /** Writes the keys of some candidates of a head, [some, headDim], to `start` of `to`. */
+  gatherKeys(head: number, some: Int32Array, to: Float32Array, start: number): void {
+    this.#lay('keys', head, some, some.length, to, start);
+  }
+
+  /** @param some all in order, where it is undefined */
+  #lay(
+    name: 'keys' | 'values',
+    head: number,
+    some: Int32Array | undefined,
+    count: number,
+    to: Float32Array,
+    start: number,
+  ): void {
+    const { headDim } = this.held.shape;
+    for (let index = 0; index < count; ) {
+      const { block, lane, row } = this.at(head, some ? some[index]! : index);
+      const run = this.#run(head, some, index, count - index);
+      const part = block.part(name, lane, head, row, run);
+      if (part) to.set(part, start + index * headDim);
+      else
+        for (let i = 0; i < run; i++)
+          block.read(name, lane, head, row + i, to, start + (index + i) * headDim);
+      index += run;
+    }
   }
 
   /** Copies a run of candidates into the rows of a new block, as they are held; returns how many it took of the `most` that follow each other from `keep[index]`. */
   copyRun(to: RowBlock, head: number, keep: Int32Array, index: number): number {
     const first = this.at(head, keep[index]!);
-    const count = this.#run(head, index, keep.length - index, (at) => keep[at]!);
+    const count = this.#run(head, keep, index, keep.length - index);
     to.copy(0, head, index, first.block, first.lane, first.row, count);
     return count;
   }
 
   /** How many of `most` candidates, the one at `index` and the following ones, lie one behind the other. */
-  #run(head: number, index: number, most: number, candidateAt: (index: number) => number): number {
-    const first = this.at(head, candidateAt(index));
+  #run(head: number, some: Int32Array | undefined, index: number, most: number): number {
+    const order = this.orders[this.orders.length > 1 ? head : 0]!;
+    const first = some ? some[index]! : index;
+    // What stands in order in one block is told by its end.
+    const [start, end] = first < this.staged ? [order.length, this.staged] : [this.staged, this.count];
+    if (!some && first >= start) return Math.min(most, end - first);
+    let row = first < order.length ? order[first]! : first;
     let count = 1;
-    while (count < most) {
-      const next = this.at(head, candidateAt(index + count));
-      if (next.block !== first.block || next.row !== first.row + count) break;
-      count++;
+    for (; count < most; count++) {
+      const next = some ? some[index + count]! : index + count;
+      if (next >= end || next < this.staged !== first < this.staged) break;
+      if ((next < order.length ? order[next]! : next) !== ++row) break;
     }
     return count;
   }

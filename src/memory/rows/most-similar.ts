@@ -1,56 +1,53 @@
 /** A question of one choice: which of the anchors has the key that is most like that of each of some candidates. */
 export interface SimilarKeys {
-  /** [heads] of [candidates, headDim] as they are held; shares memory where it can. */
-  keys(): readonly Float32Array[];
+  readonly heads: number;
   readonly headDim: number;
   readonly from: Int32Array;
   /** One at least. */
   readonly anchors: Int32Array;
+  /** Writes the keys of some candidates, [heads, some, headDim], to `start` of `to`. */
+  gather(some: Int32Array, to: Float32Array, start: number): void;
 }
 
 /**
- * For each of `from` the one of `anchors` whose key is most like its own: the largest cosine, summed over the heads; of equal ones the first. A key of zeros is like
- * nothing: its cosines are 0.
- * @returns [from] candidates
+ * For each question, and for each of its `from`, the one of its `anchors` whose key is most like its own: the largest cosine, summed over the heads; of equal ones the first. A key of
+ * zeros is like nothing: its cosines are 0.
+ * @returns [questions] of [from] candidates
  */
-export type FindSimilar = (question: SimilarKeys) => Int32Array | Promise<Int32Array>;
+export type FindSimilar = (questions: readonly SimilarKeys[]) => Int32Array[] | Promise<Int32Array[]>;
 
 /** A {@link FindSimilar} without help: right, and slow where there are many. */
-export function mostSimilar({ keys, headDim, from, anchors }: SimilarKeys): Int32Array {
-  const heads = keys();
-  const width = heads.length * headDim;
-  const [own, others] = [from, anchors].map((candidates) => directions(heads, headDim, candidates)) as [
-    Float32Array,
-    Float32Array,
-  ];
-  return from.map((_, index) => {
-    const start = index * width;
-    let best = 0;
-    let most = Number.NEGATIVE_INFINITY;
-    for (let anchor = 0, at = 0; anchor < anchors.length; anchor++, at += width) {
-      let sum = 0;
-      for (let i = 0; i < width; i++) sum += own[start + i]! * others[at + i]!;
-      if (sum > most) [most, best] = [sum, anchor];
-    }
-    return anchors[best]!;
+export function mostSimilar(questions: readonly SimilarKeys[]): Int32Array[] {
+  return questions.map((question) => {
+    const { heads, headDim, from, anchors } = question;
+    const [own, others] = [directions(question, from), directions(question, anchors)];
+    return from.map((_, index) => {
+      let best = 0;
+      let most = Number.NEGATIVE_INFINITY;
+      for (let anchor = 0; anchor < anchors.length; anchor++) {
+        let sum = 0;
+        for (let head = 0; head < heads; head++) {
+          const [a, b] = [head * from.length + index, head * anchors.length + anchor];
+          for (let i = 0; i < headDim; i++) sum += own[a * headDim + i]! * others[b * headDim + i]!;
+        }
+        if (sum > most) [most, best] = [sum, anchor];
+      }
+      return anchors[best]!;
+    });
   });
 }
 
-/** [candidates, heads x headDim] some candidates' keys, each of length 1 in each head. */
-function directions(heads: readonly Float32Array[], headDim: number, candidates: Int32Array): Float32Array {
-  const rows = new Float32Array(candidates.length * heads.length * headDim);
-  let at = 0;
-  for (const candidate of candidates) {
-    for (const keys of heads) {
-      const key = keys.subarray(candidate * headDim, (candidate + 1) * headDim);
-      const length = Math.hypot(...key);
-      if (length > 0)
-        rows.set(
-          key.map((value) => value / length),
-          at,
-        );
-      at += headDim;
-    }
+/** [heads, candidates, headDim] some candidates' keys, each of length 1. */
+function directions({ heads, headDim, gather }: SimilarKeys, candidates: Int32Array): Float32Array {
+  const rows = new Float32Array(heads * candidates.length * headDim);
+  gather(candidates, rows, 0);
+  for (let start = 0; start < rows.length; start += headDim) {
+    const key = rows.subarray(start, start + headDim);
+    const length = Math.hypot(...key);
+    if (length > 0)
+      key.forEach((value, i) => {
+        key[i] = value / length;
+      });
   }
   return rows;
 }

@@ -61,18 +61,14 @@ export function rebuild(
 
 function mergesOf({ keep, from = new Int32Array(), into = new Int32Array(), positions }: Choice): Merges {
   const rowOf = new Int32Array(positions.length);
-  keep.forEach((candidate, row) => {
-    rowOf[candidate] = row;
-  });
+  for (let row = 0; row < keep.length; row++) rowOf[keep[row]!] = row;
   return { from, rows: into.map((anchor) => rowOf[anchor]!) };
 }
 
 /** [kept] how many tokens each entry stands for. */
 function standsFor({ keep, counts }: Choice, { from, rows }: Merges): Int32Array {
   const stands = keep.map((candidate) => counts[candidate]!);
-  rows.forEach((row, index) => {
-    stands[row]! += counts[from[index]!]!;
-  });
+  for (let index = 0; index < rows.length; index++) stands[rows[index]!]! += counts[from[index]!]!;
   return stands;
 }
 
@@ -89,11 +85,14 @@ function average(
   const { keep, positions, valuesOnly } = choice;
   const { headDim } = block.shape;
   const { own, merged, totals } = weightsOf(choice, { from, rows });
-  const anchors = Int32Array.from(new Set(rows));
+  const anchors = new Uint8Array(keep.length);
+  for (const row of rows) anchors[row] = 1;
   for (const name of valuesOnly ? (['values'] as const) : (['keys', 'values'] as const)) {
     const all = candidates.rows(name, head);
-    const sums = new Float64Array(keep.length * headDim);
-    for (const row of anchors) addRow(sums, row * headDim, all, keep[row]! * headDim, headDim, own[row]!);
+    const sums = candidates.scratch.sums(keep.length * headDim);
+    for (let row = 0; row < keep.length; row++) {
+      if (anchors[row]) addRow(sums, row * headDim, all, keep[row]! * headDim, headDim, own[row]!);
+    }
     const turn = name === 'keys' ? rotation : undefined;
     for (let index = 0; index < from.length; index++) {
       const candidate = from[index]!;
@@ -107,11 +106,12 @@ function average(
         addRow(sums, to, all, start, headDim, merged[index]!);
       }
     }
-    for (const row of anchors) {
-      const sum = sums.subarray(row * headDim, (row + 1) * headDim);
+    for (let row = 0; row < keep.length; row++) {
+      if (!anchors[row]) continue;
+      const [start, total] = [row * headDim, totals[row]!];
       // One division: shares that are rounded each would make no mean of what is all the same.
-      for (let i = 0; i < headDim; i++) sum[i]! /= totals[row]!;
-      block.write(name, 0, head, row, sum);
+      for (let i = start; i < start + headDim; i++) sums[i]! /= total;
+      block.write(name, 0, head, row, sums, start);
     }
   }
 }
@@ -133,21 +133,23 @@ function addRow(
  * of them; a mean of zeros counts all the same.
  */
 function weightsOf({ keep, weights, counts }: Choice, { from, rows }: Merges) {
-  const wanted = Float64Array.from(weights ?? counts);
-  const own = Float64Array.from(keep, (candidate) => wanted[candidate]!);
-  const merged = Float64Array.from(from, (candidate) => wanted[candidate]!);
+  const wanted = weights ?? counts;
+  const own = new Float64Array(keep.length);
+  const merged = new Float64Array(from.length);
+  for (let row = 0; row < keep.length; row++) own[row] = wanted[keep[row]!]!;
+  for (let index = 0; index < from.length; index++) merged[index] = wanted[from[index]!]!;
   const totals = own.slice();
   const members = new Int32Array(keep.length).fill(1);
   for (let index = 0; index < from.length; index++) {
     totals[rows[index]!]! += merged[index]!;
     members[rows[index]!]!++;
   }
-  const none = totals.map((total) => (total > 0 ? 0 : 1));
+  const none = (row: number) => !(totals[row]! > 0);
+  for (let index = 0; index < from.length; index++) if (none(rows[index]!)) merged[index] = 1;
   for (let row = 0; row < keep.length; row++) {
-    if (!none[row]) continue;
+    if (!none(row)) continue;
     own[row] = 1;
     totals[row] = members[row]!;
   }
-  for (let index = 0; index < from.length; index++) if (none[rows[index]!]) merged[index] = 1;
   return { own, merged, totals };
 }

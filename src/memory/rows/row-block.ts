@@ -280,9 +280,9 @@ export class RowBlock {
     return numbers instanceof Float32Array ? numbers.subarray(start, start + count * headDim) : undefined;
   }
 
-  /** Writes the key (or value) of a row. */
-  write(name: 'keys' | 'values', lane: number, head: number, row: number, from: Numbers): void {
-    encode(from, 0, this.shape.headDim, this[name], this.#index(lane, head, row));
+  /** Writes the key (or value) of a row, which begins at `start` of `from`. */
+  write(name: 'keys' | 'values', lane: number, head: number, row: number, from: Numbers, start = 0): void {
+    encode(from, start, this.shape.headDim, this[name], this.#index(lane, head, row));
   }
 
   #index(lane: number, head: number, row: number): number {
