@@ -51,6 +51,7 @@ export {
 } from './models/conversation/prepare-inputs.js';
 export type { FinishReason, ReplySettings } from './models/conversation/reply.js';
 export type { Dtype } from './models/files/model-files.js';
+export type { ResponseFormat } from './models/generation/formatted/response-format.js';
 export {
   type ImageSource,
   MAX_BYTES,

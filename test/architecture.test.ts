@@ -22,7 +22,7 @@ const OWNERS: [package_: RegExp, owners: string[], instead: string][] = [
 ];
 
 /** Pure folders: typed arrays and bytes in, typed arrays and bytes out. They run in a browser as they are. */
-const WITHOUT_NODE = ['cache', 'memory', 'policies', 'graph'];
+const WITHOUT_NODE = ['cache', 'memory', 'policies', 'grammar', 'graph'];
 /** Stands for `platform/node/` in Node and for `platform/browser/` elsewhere: package.json says so. */
 const PLATFORM = '#platform/';
 const MAX_LINES = 300;

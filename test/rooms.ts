@@ -16,6 +16,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   cache: { does: 'which entries stay', imports: [] },
   memory: { does: 'where keys and values lie', imports: ['cache'] },
   policies: { does: 'one method, one file', imports: ['cache'] },
+  grammar: { does: 'forms of answers', imports: [] },
   'graph/decoder.ts': { does: 'what our decoders take', imports: [] },
   'graph/onnx': { does: 'the ONNX format', imports: [] },
   'graph/analysis': { does: 'what a value computes', imports: ['graph/decoder.ts', 'graph/onnx'] },
@@ -32,7 +33,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   runtime: { does: 'ONNX Runtime', imports: ['cache', 'memory', 'graph', 'platform'] },
   models: {
     does: 'transformers.js: loading, families, prompts',
-    imports: ['cache', 'memory', 'policies', 'graph', 'platform', 'runtime'],
+    imports: ['cache', 'memory', 'policies', 'grammar', 'graph', 'platform', 'runtime'],
   },
   engine: {
     does: 'many sequences at once',

@@ -7,6 +7,7 @@ import { bytesPerEntry, checkShape } from '../memory/shape.js';
 import { type Inputs, plainInputs } from '../models/conversation/prepare-inputs.js';
 import { replyTo } from '../models/conversation/reply.js';
 import { contextLength, refuseLonger } from '../models/generation/context-end.js';
+import { formOf } from '../models/generation/formatted/response-format.js';
 import type { TokenLogprobs } from '../models/generation/log-probabilities.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { refuseUnknown } from '../options.js';
@@ -157,6 +158,8 @@ export class LocalEngine implements Engine {
     const start = performance.now();
     const rank = start - priority * PER_PRIORITY;
     const fresh = this.#cacheFor(request);
+    // A form that cannot be is refused before anybody waits for it.
+    formOf(settings.responseFormat, this.loaded.tokenizer);
     const inputs = await this.#inputsOf(messages, prompt, given);
     const promptTokens = inputs.input_ids.dims[1]!;
     refuseLonger(promptTokens, this.model.contextLength);

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { APICallError, generateText, streamText } from 'ai';
+import { APICallError, generateObject, generateText, streamText } from 'ai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { embeddedImage } from '../../src/index.js';
 import { MODEL, type Running, serving } from './running-server.js';
 
@@ -44,6 +45,17 @@ describe("Vercel's AI SDK", () => {
     for await (const piece of textStream) joined += piece;
     expect(joined).toBe(text);
     expect((await streamed).outputTokens).toBe(usage.outputTokens);
+  });
+
+  it('makes objects', async () => {
+    const scenes = createOpenAICompatible({
+      name: 'elastic-cache',
+      baseURL: `${server.url}/v1`,
+      supportsStructuredOutputs: true,
+    })(MODEL);
+    const schema = z.object({ count: z.number().min(0).max(20), sure: z.boolean().optional() });
+    const { object } = await generateObject({ model: scenes, schema, prompt: 'How many?' });
+    expect(schema.parse(object)).toEqual(object);
   });
 
   it('is told what is wrong', async () => {

@@ -61,6 +61,20 @@ const conversation = fc
     }),
   )
   .map(([system, turns, last]) => [...(system ? [system] : []), ...turns.flat(), last]);
+const form = fc.oneof(
+  fc.constantFrom<object>(
+    { type: 'boolean' },
+    { enum: ['a', 'b', null] },
+    { type: 'array', items: { type: 'integer' } },
+  ),
+  fc.record({
+    type: or(fc.constantFrom('object', 'string', 'integer', 'nothing')),
+    properties: or(fc.dictionary(fc.string(), or(fc.constant({ type: 'null' })), { maxKeys: 3 })),
+    required: or(fc.array(fc.string(), { maxLength: 2 })),
+    pattern: fc.constantFrom('^a+$', '(', undefined),
+    anyOf: fc.constantFrom([{}], [{ $ref: '#' }], [{ $ref: '#/properties/a' }], undefined),
+  }),
+);
 const body = fc.record(
   {
     messages: or(conversation),
@@ -106,7 +120,15 @@ const body = fc.record(
         { requiredKeys: [] },
       ),
     ),
-    response_format: or(fc.constant({ type: 'text' })),
+    response_format: or(
+      fc.oneof(
+        fc.constantFrom({ type: 'text' }, { type: 'json_object' }),
+        fc.record({
+          type: fc.constant('json_schema'),
+          json_schema: or(fc.record({ name: or(fc.constant('form')), schema: or(form) })),
+        }),
+      ),
+    ),
     tools: or(fc.constant([])),
   },
   { requiredKeys: ['messages', 'prompt', 'max_tokens'] },

@@ -1,5 +1,7 @@
 import OpenAI from 'openai';
+import { zodResponseFormat } from 'openai/helpers/zod';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { MODEL, type Running, seen, serving } from './running-server.js';
 
 let server: Running;
@@ -149,6 +151,28 @@ describe("OpenAI's client", () => {
     expect([policy, count]).toEqual(['h2o', 64]);
   });
 
+  it('is given objects of its own schemas, whole and streamed', async () => {
+    const Scene = z.object({
+      objects: z
+        .array(z.object({ colour: z.enum(['red', 'green', 'blue']), size: z.int().min(0).max(9) }))
+        .max(2),
+      text: z.string().max(8).nullable(),
+    });
+    const asked = {
+      model: MODEL,
+      messages: [await seen(4, 'How many objects are there?')],
+      response_format: zodResponseFormat(Scene, 'scene'),
+      max_tokens: 200,
+    };
+    const { choices } = await client.chat.completions.parse(asked);
+    const [{ message, finish_reason }] = choices as [(typeof choices)[0]];
+    expect([finish_reason, message.parsed]).toEqual(['stop', Scene.parse(JSON.parse(message.content!))]);
+    const stream = client.chat.completions.stream(asked);
+    expect((await stream.finalChatCompletion()).choices[0]!.message.parsed).toEqual(message.parsed);
+    const any = { ...asked, response_format: { type: 'json_object' as const }, max_tokens: 3 };
+    expect((await client.chat.completions.create(any)).choices[0]!.message.content).toMatch(/^\{/);
+  });
+
   it('is told what is wrong in its own types', async () => {
     const messages = [{ role: 'user' as const, content: 'Hello' }];
     const refused = (body: object, path = '/chat/completions') =>
@@ -162,10 +186,13 @@ describe("OpenAI's client", () => {
       message: expect.stringContaining('Did you mean "temperature"'),
     });
     expect(await refused({ model: 'gpt-4o' })).toBeInstanceOf(OpenAI.NotFoundError);
-    expect(await refused({ response_format: { type: 'json_object' } })).toMatchObject({
-      status: 400,
-      message: expect.stringContaining('response_format'),
-    });
+    const schema = { type: 'string', format: 'hostname' };
+    for (const response_format of [
+      { type: 'json_schema', json_schema: { name: 'a', schema } },
+      { type: 'grammar' },
+      { type: 'json_schema' },
+    ])
+      expect(await refused({ response_format })).toMatchObject({ status: 400, code: 'invalid_value' });
     expect(await refused({ tools: [{ type: 'function' }] })).toMatchObject({ status: 400 });
     expect(await refused({}, '/embeddings')).toMatchObject({ status: 400, code: 'unsupported' });
     expect(await refused({}, '/images')).toBeInstanceOf(OpenAI.NotFoundError);

@@ -6,6 +6,8 @@ import { imageTokenId } from '../families/image-token.js';
 import { Detokenizer } from '../generation/detokenizer.js';
 import { endTokensOf } from '../generation/end-tokens.js';
 import { checkStops, Until } from '../generation/ended-generation.js';
+import { InForm } from '../generation/formatted/in-form.js';
+import { formOf, type ResponseFormat } from '../generation/formatted/response-format.js';
 import { LogProbabilities, type TokenLogprobs } from '../generation/log-probabilities.js';
 import { PENALTIES, type Penalties, penalizing } from '../generation/penalties.js';
 import { StopStrings } from '../generation/stop-strings.js';
@@ -28,6 +30,8 @@ export interface ReplySettings extends Penalties {
   seed?: number | undefined;
   /** Strings that end the answer, which is then what comes before them. */
   stop?: string | readonly string[] | undefined;
+  /** What form the answer has: any unless told. What it is cut to by its longest length is none. */
+  responseFormat?: ResponseFormat | undefined;
   /** Ends the answer. */
   signal?: AbortSignal | undefined;
 }
@@ -41,6 +45,7 @@ export const REPLY_SETTINGS = [
   'minP',
   'seed',
   'stop',
+  'responseFormat',
   'signal',
   ...PENALTIES,
 ] as const satisfies (keyof ReplySettings)[];
@@ -105,7 +110,10 @@ export async function replyTo(
       `maxNewTokens is ${shown(maxNewTokens)}; it must be a whole number from 1.`,
     );
   }
-  const processors = penalizing(settings, inputs.input_ids.dims[1]!);
+  const promptTokens = inputs.input_ids.dims[1]!;
+  const processors = penalizing(settings, promptTokens);
+  const form = formOf(settings.responseFormat, loaded.tokenizer);
+  if (form) processors.push(new InForm(form, promptTokens, endTokensOf(loaded)));
   const logprobs = likely && new LogProbabilities(likely.top);
   // The scores as the model gave them.
   if (logprobs) processors.processors.unshift(logprobs);
@@ -113,7 +121,13 @@ export async function replyTo(
   if (onText !== undefined && typeof onText !== 'function') {
     throw new ElasticCacheError('invalid-option', 'onText is no function; leave it out.');
   }
-  const stream = new ReplyStream(loaded, cache, checkStops(stop), { onText, withSpace }, onToken);
+  const stream = new ReplyStream(
+    loaded,
+    cache,
+    checkStops(stop),
+    { onText, withSpace, isExact: form !== undefined },
+    onToken,
+  );
   const start = performance.now();
   const options = {
     ...inputs,
@@ -201,11 +215,11 @@ class ReplyStream extends BaseStreamer {
     private readonly loaded: LoadedModel,
     private readonly cache: KVCache,
     private readonly strings: readonly string[],
-    private readonly telling: Pick<Telling, 'onText' | 'withSpace'>,
+    private readonly telling: Pick<Telling, 'onText' | 'withSpace'> & { isExact: boolean },
     private readonly onToken: ((token: number) => void) | undefined,
   ) {
     super();
-    this.reader = new Detokenizer(loaded.tokenizer);
+    this.reader = new Detokenizer(loaded.tokenizer, telling.isExact);
     this.stops = new StopStrings(strings);
     this.ends = endTokensOf(loaded);
   }

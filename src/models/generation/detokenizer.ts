@@ -1,6 +1,9 @@
 /** What is asked of a tokenizer to read its tokens back. */
 export interface Decoding {
-  decode(tokens: number[], options: { skip_special_tokens: boolean }): string;
+  decode(
+    tokens: number[],
+    options: { skip_special_tokens: boolean; clean_up_tokenization_spaces?: boolean },
+  ): string;
 }
 
 /** Stands for a character of which some bytes are yet to come. */
@@ -17,7 +20,11 @@ export class Detokenizer {
   private before: number[] = [];
   private pending: number[] = [];
 
-  constructor(private readonly tokenizer: Decoding) {}
+  /** @param isExact whether spaces stay that a tokenizer may take out before commas and the like */
+  constructor(
+    private readonly tokenizer: Decoding,
+    private readonly isExact = false,
+  ) {}
 
   /** The text that is known now and was not before; empty while a character is incomplete. */
   push(token: number): string {
@@ -41,9 +48,13 @@ export class Detokenizer {
     return text;
   }
 
+  get #options() {
+    return { skip_special_tokens: true, ...(this.isExact && { clean_up_tokenization_spaces: false }) };
+  }
+
   private fresh(): string {
     const decoded = (tokens: number[]) =>
-      tokens.length > 0 ? this.tokenizer.decode(tokens, { skip_special_tokens: true }) : '';
+      tokens.length > 0 ? this.tokenizer.decode(tokens, this.#options) : '';
     return decoded([...this.before, ...this.pending]).slice(decoded(this.before).length);
   }
 }

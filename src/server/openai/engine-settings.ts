@@ -11,6 +11,11 @@ export interface CacheHeaders {
   readonly budget?: string | undefined;
 }
 
+/** As the engine takes it. */
+function formatOf(asked: Shared['response_format']): EngineRequest['responseFormat'] {
+  return asked?.type === 'json_schema' ? { type: asked.type, schema: asked.json_schema.schema } : asked;
+}
+
 /**
  * The settings of an engine's request, one for each answer that is asked for: these differ in their seeds alone.
  * @param longest tokens of an answer where nothing is said
@@ -34,6 +39,7 @@ export function engineSettings(
     frequencyPenalty: body.frequency_penalty,
     logitBias: body.logit_bias,
     stop: body.stop,
+    responseFormat: formatOf(body.response_format),
     policy,
     budget: budget === undefined ? undefined : parseBudget(String(budget)).budget,
   };

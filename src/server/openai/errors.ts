@@ -43,6 +43,7 @@ const STATUSES: Partial<Record<ErrorCode, number>> = {
   'invalid-budget': 400,
   'invalid-policy': 400,
   'unknown-policy': 400,
+  'unsupported-model': 400,
   'download-failed': 400,
   'context-full': 400,
   'out-of-memory': 400,

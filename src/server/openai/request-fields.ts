@@ -38,6 +38,28 @@ export const SHARED_FIELDS = {
     )
     .optional()
     .describe('Texts that end the answer, which is then what comes before them.'),
+  response_format: z
+    .discriminatedUnion(
+      'type',
+      [
+        z.object({ type: z.literal('text') }),
+        z.object({ type: z.literal('json_object') }),
+        z.object({
+          type: z.literal('json_schema'),
+          json_schema: z.object({
+            schema: z.union([z.boolean(), z.record(z.string(), z.unknown())], 'give a JSON Schema'),
+            name: z.string().optional(),
+            description: z.string().optional(),
+            strict: z.boolean().optional().describe('Without effect: answers are always valid by it.'),
+          }),
+        }),
+      ],
+      'its type is "text", "json_object" or "json_schema"',
+    )
+    .optional()
+    .describe(
+      'With `{"type": "json_schema", "json_schema": {"name", "schema"}}` the answer is JSON that is valid by the schema, unless `max_tokens` cut it; properties come in its order. The model is not told of it: say in the prompt what you want.',
+    ),
   n: z.int().min(1).max(MOST_CHOICES).optional().describe('How many answers.'),
   stream: z.boolean().optional(),
   stream_options: z
@@ -68,8 +90,6 @@ const WITHOUT_EFFECT = [
 const CANNOT: Readonly<Record<string, string>> = {
   tools: 'Tools are not called by this server; leave tools out',
   functions: 'Functions are not called by this server; leave functions out',
-  response_format:
-    'Answers in a given format (response_format) cannot be promised by this server; ask for it in the prompt and leave response_format out',
   audio: 'This server gives text alone; leave audio out',
   prediction: 'Predicted output is of no use to this server; leave prediction out',
   web_search_options: 'This server searches nothing; leave web_search_options out',
@@ -81,9 +101,9 @@ const CANNOT: Readonly<Record<string, string>> = {
  */
 export function parseBody<T>(schema: z.ZodType<T> & { shape: Record<string, unknown> }, body: unknown): T {
   const given = withoutNulls(body);
-  const { tools, functions, response_format, ...rest } = given;
+  const { tools, functions, ...rest } = given;
   // Clients that could call tools say that there are none.
-  const fields = { ...rest, ...wanted({ tools, functions, response_format }) };
+  const fields = { ...rest, ...wanted({ tools, functions }) };
   const refused = Object.keys(fields).find((name) => name in CANNOT);
   if (refused !== undefined) throw new ElasticCacheError('invalid-option', `${CANNOT[refused]}.`);
   refuseUnknown('This request', fields, Object.keys(schema.shape), (name) => WITHOUT_EFFECT.includes(name));
@@ -109,10 +129,7 @@ function withoutNulls(body: unknown): Record<string, unknown> {
 
 /** Of fields that cannot be, those that ask for something. */
 function wanted(fields: Record<string, unknown>): Record<string, unknown> {
-  const asksNothing = (value: unknown) =>
-    value === undefined ||
-    (Array.isArray(value) && value.length === 0) ||
-    (Object(value) as { type?: unknown }).type === 'text';
+  const asksNothing = (value: unknown) => value === undefined || (Array.isArray(value) && value.length === 0);
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => !asksNothing(value)));
 }
 
