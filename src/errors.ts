@@ -2,6 +2,7 @@
 export type ErrorCode =
   | 'aborted'
   | 'context-full'
+  | 'device-lost'
   | 'download-failed'
   | 'fatal-request'
   | 'invalid-budget'

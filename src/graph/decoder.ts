@@ -25,11 +25,20 @@ export interface DecoderLayer {
 /** How past keys and values are fed: as floats of 32 or 16 bits, or as whole numbers of 8 bits with a scale for each row of each head. */
 export type PastFormat = 'float32' | 'float16' | 'int8';
 
+/**
+ * What a rewritten decoder is to run on: the host's processor, or a GPU through WebGPU, which has no kernel for some of the operators that are fastest on the host: a graph with these
+ * takes its cache to the host and back at every step.
+ */
+export const TARGETS = ['host', 'gpu'] as const;
+export type Target = (typeof TARGETS)[number];
+
 /** What a rewritten decoder takes and gives, beside the tensors whose names `contractNames` spells. */
 export interface DecoderSignature {
   /** Layers 0 to n - 1, in order. */
   layers: DecoderLayer[];
   tokenInput: TokenInput;
+  /** What it is for. One for GPUs takes a past of one row at least, which may be empty: a product over no rows fails there. */
+  target: Target;
   /** How it takes past keys and values. */
   past: PastFormat;
   /** How the original took them. */

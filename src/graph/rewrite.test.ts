@@ -135,6 +135,7 @@ describe('rewriteDecoder', () => {
       tokenInput: 'inputs_embeds',
       past: 'float32',
       stockPast: 'float32',
+      target: 'host',
       positionIds: 'batch-sequence',
       otherInputs: [],
       otherOutputs: [],

@@ -1,9 +1,11 @@
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, shown } from '../errors.js';
 import { refuseUnknown } from '../options.js';
 import {
   contractNames,
   type DecoderSignature,
   type PastFormat,
+  TARGETS,
+  type Target,
   TOKEN_INPUTS,
   tokenInputOf,
   USE_ANOTHER_EXPORT,
@@ -49,13 +51,20 @@ export function decoderLayers(model: Model): AttentionLayer[] {
  * @throws ElasticCacheError 'unsupported-graph' with the node's name and the reason; never a half-rewritten model.
  */
 export function rewriteDecoder(original: Model, options: RewriteOptions = {}): RewrittenDecoder {
-  refuseUnknown('rewriteDecoder', options, ['past']);
+  refuseUnknown('rewriteDecoder', options, ['past', 'target']);
+  const { past, target = 'host' } = options;
+  if (!TARGETS.includes(target)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `target is ${shown(target)}; choose one of ${TARGETS.join(', ')}, or leave it out for ${TARGETS[0]}.`,
+    );
+  }
   const model = cloneModel(original);
   refuseOldOpset(model);
   const inputs = graphOf(model).input.map(({ name }) => name);
   const merged = inlineCacheBranch(model);
   try {
-    return rewriteGraph(model, inputs, merged !== undefined, options.past);
+    return rewriteGraph(model, inputs, merged !== undefined, target, past);
   } catch (cause) {
     if (!merged || !(cause instanceof ElasticCacheError)) throw cause;
     throw new ElasticCacheError(
@@ -69,6 +78,8 @@ export function rewriteDecoder(original: Model, options: RewriteOptions = {}): R
 export interface RewriteOptions {
   /** How past keys and values are fed; as the original takes them unless told. */
   readonly past?: PastFormat | undefined;
+  /** What the graph is to run on; the host unless told. */
+  readonly target?: Target | undefined;
 }
 
 export interface RewrittenDecoder {
@@ -82,6 +93,7 @@ function rewriteGraph(
   model: Model,
   inputs: readonly string[],
   traced: boolean,
+  target: Target,
   wanted: PastFormat | undefined,
 ): RewrittenDecoder {
   const graph = graphOf(model);
@@ -104,7 +116,7 @@ function rewriteGraph(
   builder.importOpset(MICROSOFT, 1);
   replaceCacheShapes(builder, layers);
   const masks = new Masks(builder);
-  for (const layer of layers) addAttention(builder, layer, masks, past);
+  for (const layer of layers) addAttention(builder, layer, masks, target, past);
   removeDead(graph);
   chooseByTextLength(builder, kept);
   removeDead(graph);
@@ -114,7 +126,7 @@ function rewriteGraph(
 
   return {
     model,
-    decoder: { ...signature(graph, layers, inputs), past, stockPast },
+    decoder: { ...signature(graph, layers, inputs), target, past, stockPast },
     report: {
       layers: layers.map((layer) => layer.description),
       nodesBefore,
@@ -217,7 +229,7 @@ function signature(
   graph: Graph,
   layers: readonly AttentionLayer[],
   inputs: readonly string[],
-): Omit<DecoderSignature, 'past' | 'stockPast'> {
+): Omit<DecoderSignature, 'target' | 'past' | 'stockPast'> {
   const tokenInput = tokenInputOf(graph) ?? TOKEN_INPUTS[0];
   const contract = new Set<string>([
     tokenInput,

@@ -2,21 +2,18 @@ import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry } from '..
 import { checkPolicy } from '../cache/checked-policy.js';
 import { type Part, partsFor } from '../cache/parts.js';
 import type { Allowance, CachePolicy, PolicyState } from '../cache/policy.js';
+import { Endings } from './endings.js';
 import { Lanes, laneSettings, type PastRows } from './lanes.js';
 import { mostSimilar } from './rows/most-similar.js';
 import type { KeyRotation } from './rows/rotation.js';
 import type { RowBlock } from './rows/row-block.js';
 import { type Snapshot, snapshotOf } from './saving/snapshot.js';
-import type { AppendOptions, CacheShape, EntryRows, LayerRows, ModelShape } from './shape.js';
+import type { AppendOptions, CacheShape, EntryRows, KVCacheOptions, LayerRows, ModelShape } from './shape.js';
 import { bytesPerEntry, checkRows, checkSameModel, checkShape, invalidShape, wholeShape } from './shape.js';
 import { type CacheStats, collectStats } from './stats.js';
 import { Turn } from './turn.js';
 
-export type { AppendOptions, Part };
-export interface KVCacheOptions extends Partial<CacheShape> {
-  readonly policy: CachePolicy;
-  readonly budget: Budget;
-}
+export type { AppendOptions, KVCacheOptions, Part };
 
 /**
  * The key-value cache of one sequence, or of several that are generated together, each with its own length: a policy decides what stays, blocks of
@@ -29,6 +26,8 @@ export class KVCache {
   readonly memo = new Map<string, PolicyState>();
   /** Tokens of a sequence's first turn; undefined before it is complete. */
   readonly firstTurn = (row: number): number | undefined => this.#bound.sequence(row).turns[0];
+  /** Whoever keeps a copy of what is held lets it go when that is forgotten. */
+  readonly forgotten = new Endings();
   #shape: ModelShape | undefined;
   #windows: readonly (number | undefined)[] = [];
   #rotations: readonly KeyRotation[] | undefined;
@@ -71,6 +70,7 @@ export class KVCache {
     this.#padding = 0;
     this.memo.clear();
     this.abandon();
+    this.forgotten.reached();
     if (!this.#shape) return;
     this.#lanes = new Lanes(laneSettings(this.policy, this.budget, this.#shape, this.#windows));
   }

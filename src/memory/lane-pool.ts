@@ -1,4 +1,5 @@
 import type { CachePolicy } from '../cache/policy.js';
+import { Endings } from './endings.js';
 import type { KVCache } from './kv-cache.js';
 import type { PastRows } from './lanes.js';
 import { headroom, roomFor, roomForUnequal } from './rows/capacity.js';
@@ -17,6 +18,8 @@ export interface Batch {
   nextPosition(row: number): number;
   past(layer: number, row?: number): PastRows;
   positions(layer: number, row?: number): Int32Array;
+  /** What is done when what is held is forgotten. */
+  readonly forgotten: Endings;
   /** Adds one new token to every sequence, or to some. */
   appendStep(layers: readonly LayerRows[], rows?: readonly number[]): void;
 }
@@ -34,6 +37,7 @@ export class LanePool implements Batch {
   readonly #most = new Map<KVCache, number>();
   /** [layers] of as many lanes as there are members */
   #blocks: RowBlock[] = [];
+  readonly forgotten = new Endings();
   /** What the policies of members threw in the last step: these are empty now, and every other has its token. */
   readonly failures = new Map<KVCache, unknown>();
 
@@ -112,7 +116,10 @@ export class LanePool implements Batch {
         return this.#blocks[layer]!.view(lane);
       });
     }
-    if (this.batch === 0) this.#blocks = [];
+    if (this.batch === 0) {
+      this.#blocks = [];
+      this.forgotten.reached();
+    }
     this.#fit();
   }
 

@@ -8,7 +8,7 @@ import { RowBlock, type StoredRows } from './rows/row-block.js';
 import { bytesPerEntry, type EntryRows, invalidShape, type LayerRows, type ModelShape } from './shape.js';
 
 /** What the memory of sequences is fed to the graph as. */
-export type PastRows = Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity'>;
+export type PastRows = Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity' | 'whole'>;
 
 /** How the lanes of a cache are made. */
 export interface LaneSettings {
@@ -192,7 +192,7 @@ export class Lanes {
   /** The block, or one as large as it has to be: after a turn of many tokens most rows are empty, and their memory is given back. */
   #fitted(block: RowBlock, layer: number): RowBlock {
     const needed = this.held(layer) + 1;
-    if (block.isView || block.capacity <= needed + 2 * headroom(needed)) return block;
+    if (block.source || block.capacity <= needed + 2 * headroom(needed)) return block;
     const smaller = new RowBlock(block.shape, this.settings.roomFor(needed));
     this.sequences.forEach((sequence, lane) => {
       smaller.copyLane(lane, block, lane, sequence.held(layer));

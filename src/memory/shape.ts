@@ -1,3 +1,5 @@
+import type { Budget } from '../cache/budget.js';
+import type { CachePolicy } from '../cache/policy.js';
 import { ElasticCacheError, shown } from '../errors.js';
 import { bytesPerHead, KV_FORMATS, type KVFormat } from './rows/formats.js';
 import type { FindSimilar } from './rows/most-similar.js';
@@ -15,6 +17,11 @@ export interface CacheShape {
   readonly stockFormat?: KVFormat;
   /** What tells the model from others of its shape; empty where nobody said. */
   readonly model?: string;
+}
+
+export interface KVCacheOptions extends Partial<CacheShape> {
+  readonly policy: CachePolicy;
+  readonly budget: Budget;
 }
 
 export type ModelShape = Required<CacheShape>;

@@ -97,7 +97,11 @@ export function withElasticCache(
     own.sessions = Object.fromEntries(
       Object.entries<unknown>(model.sessions).map(([name, each]) => [
         name,
-        each === session ? takesNote : quiet(each as BoundSession, (cause) => fails(refusedBy(name, cause))),
+        each === session
+          ? takesNote
+          : quiet(each as BoundSession, async (cause) =>
+              fails((await session.decoder.lost()) ?? refusedBy(name, cause)),
+            ),
       ]),
     );
     own.forward = async (inputs: Inputs) => {
@@ -131,15 +135,21 @@ export function withElasticCache(
     refuseAborted(signal);
     const stopping_criteria = endedBy({ signal, stop_strings }, tokenizer, given.stopping_criteria);
     const options = { ...withSampling(model, given), stopping_criteria };
-    const cache = cacheIn(session, options) ?? keepingAll();
+    const own = cacheIn(session, options);
+    const cache = own ?? keepingAll();
     if (longest !== undefined) {
       const mask = given.attention_mask as Tensor | undefined;
       stopping_criteria.push(untilFull(longest, cache, idsOf(options), mask));
     }
     const inputs = cache.seen > 0 ? await onlyNew(cache, options) : options;
-    const output = await on(cache, inputs, (own, translated) => generate.call(own, translated), signal);
-    refuseAborted(signal);
-    return output;
+    try {
+      const output = await on(cache, inputs, (bound, translated) => generate.call(bound, translated), signal);
+      refuseAborted(signal);
+      return output;
+    } finally {
+      // Nobody sees it again, and what it has on a GPU waits for no collector.
+      if (!own && !asked.return_dict_in_generate) cache.reset();
+    }
   }) as ElasticModel['generate'];
   // A second time would be an error of ONNX Runtime's.
   elastic.dispose = () => {
@@ -182,10 +192,10 @@ export function withElasticCache(
  * A session that tells of a failure and gives nothing: a run that rejects makes transformers.js print all inputs, and in a browser stops every later run of
  * every model.
  */
-function quiet(session: BoundSession, fails: (cause: unknown) => void): BoundSession {
+function quiet(session: BoundSession, fails: (cause: unknown) => Promise<void>): BoundSession {
   const run: BoundSession['run'] = (feeds) =>
-    session.run(feeds).catch((cause: unknown) => {
-      fails(cause);
+    session.run(feeds).catch(async (cause: unknown) => {
+      await fails(cause);
       return {};
     });
   return Object.create(session, { run: { value: run } });

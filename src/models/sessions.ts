@@ -1,8 +1,4 @@
-import {
-  LlamaForCausalLM,
-  type PretrainedConfig,
-  type PretrainedModelOptions,
-} from '@huggingface/transformers';
+import { BertModel, type PretrainedConfig, type PretrainedModelOptions } from '@huggingface/transformers';
 import { ElasticCacheError, reasonOf } from '../errors.js';
 import type { ModelSource } from '../platform/model-source.js';
 
@@ -32,14 +28,14 @@ export async function openSession(
   }
 }
 
-/** `from_pretrained` of a class that has one session opens whatever file it is told to; any such class would do. */
+/** `from_pretrained` of a class that has one session opens whatever file it is told to; any such class would do that is no decoder's, for which a cache would be looked for on a GPU. */
 async function fromPretrained(
   source: ModelSource,
   config: PretrainedConfig,
   name: string,
   options: OpenOptions,
 ): Promise<Releasable> {
-  const { sessions } = await LlamaForCausalLM.from_pretrained(source.id, {
+  const { sessions } = await BertModel.from_pretrained(source.id, {
     ...fetchOptions(source),
     ...options,
     // With its architectures in the config, transformers.js would look for the sessions of that class.

@@ -24,6 +24,17 @@ export interface InferenceSession {
   run(feeds: Readonly<Record<string, Tensor>>, fetches?: readonly string[]): Promise<Record<string, Tensor>>;
   /** Frees its memory. */
   release(): Promise<void>;
+  /** Where it runs on a GPU whose memory is ours to write. */
+  readonly gpu?: Gpu | undefined;
+}
+
+/** A GPU that ONNX Runtime runs on, and that takes what lies in its memory for the tensors of a run. */
+export interface Gpu {
+  readonly device: GPUDevice;
+  /** What to throw where a run failed since the GPU is gone; undefined where it is there. */
+  lost(): Promise<Error | undefined>;
+  /** @param buffer memory of at least so many bytes, which is left alone while a run reads it */
+  tensorOf(buffer: GPUBuffer, type: Tensor['type'], dims: readonly number[]): Tensor;
 }
 
 export interface InferenceSessionClass {

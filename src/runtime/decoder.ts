@@ -13,7 +13,7 @@ import { Feeder, type Pass } from './passes/feeds.js';
 import { type DecoderInput, realTokens, refuseNone, type StepInput, shifted } from './passes/new-tokens.js';
 import { ended, type PeakMemory, readTurn } from './passes/read-turn.js';
 import { refusedPass, refuseNonFinite, refuseTooLong } from './passes/refused-steps.js';
-import { gatherSequence, scatterRows, sliceSequence } from './tensors.js';
+import { gatherSequence, scatterRows, sliceSequence, withoutFirst } from './tensors.js';
 
 const names = contractNames;
 
@@ -50,7 +50,7 @@ export class Decoder {
     /** Whether a prompt is held whole until it is read, or no more of it than is kept and one chunk. */
     readonly peak: PeakMemory = 'prompt',
   ) {
-    this.feeder = new Feeder(signature);
+    this.feeder = new Feeder(signature, session.gpu);
     this.windows = signature.layers.map(({ window }) => window);
   }
 
@@ -117,6 +117,14 @@ export class Decoder {
     if (cache.rotationNeeded) cache.noteRotation(await this.rotations(newTokens));
   }
 
+  /** What {@link chunk} is where so many rows are attended to: the scores of a layer are one buffer, and GPUs set a limit to these. */
+  chunkFor(rows: number): number {
+    const limit = this.session.gpu?.device.limits.maxStorageBufferBindingSize;
+    if (limit === undefined) return this.chunk;
+    const scores = Float32Array.BYTES_PER_ELEMENT * this.signature.layers[0]!.queryHeads * rows;
+    return Math.max(1, Math.min(this.chunk, Math.floor(limit / scores)));
+  }
+
   /** How each layer rotates its keys; measured once, with any token. */
   private rotations(newTokens: Tensor): Promise<KeyRotation[]> {
     const { positionIds, layers, textLength } = this.signature;
@@ -138,8 +146,14 @@ export class Decoder {
     return this.keyRotations;
   }
 
+  /** What to throw where a run of the model failed since the GPU is gone; undefined where it is there, or was never needed. */
+  async lost(): Promise<Error | undefined> {
+    return this.session.gpu?.lost();
+  }
+
   /** Frees the session's memory. */
   async release(): Promise<void> {
+    this.feeder.release();
     await Promise.all([this.session.release(), this.similar.release()]);
   }
 
@@ -230,13 +244,21 @@ export class Decoder {
     }
     const seen = Math.max(...Array.from({ length: batch }, (_, row) => cache.seenBy(pass.row ?? row)));
     const outputs = await this.session.run(this.feeder.of(cache, pass), fetches).catch((cause: unknown) => {
+      if (cause instanceof ElasticCacheError) throw cause;
       throw refusedPass(pass.newTokens, tokens, seen, cause);
     });
     const floats = (name: string) => outputs[name]!.data as Float32Array;
+    const attention = (index: number) => {
+      const given = floats(received(index));
+      const { kvHeads } = this.signature.layers[index]!;
+      // More came than was there: an empty row was fed.
+      const fed = given.length / (batch * kvHeads) - tokens;
+      return withoutFirst(given, batch * kvHeads, fed - cache.past(index, pass.row).capacity);
+    };
     const layers = this.signature.layers.map(({ index }) => ({
       keys: floats(names.newKey(index)),
       values: floats(names.newValue(index)),
-      ...(pass.observed > 0 ? { attention: floats(received(index)) } : {}),
+      ...(pass.observed > 0 ? { attention: attention(index) } : {}),
     }));
     const logits = pass.logits === 'none' ? undefined : (outputs[names.logits] as Tensor);
     // Before the rows go in: a cache is never left with such numbers.

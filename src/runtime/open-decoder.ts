@@ -1,7 +1,7 @@
 import { openGraphFile } from '#platform/graph-file.js';
-import { InferenceSession, type SessionOptions } from '#platform/ort.js';
+import { DEFAULT_DEVICE, InferenceSession, type SessionOptions } from '#platform/ort.js';
 import { ElasticCacheError, reasonOf, shown } from '../errors.js';
-import type { DecoderSignature } from '../graph/decoder.js';
+import type { DecoderSignature, Target } from '../graph/decoder.js';
 import { type Model, serializeModel } from '../graph/onnx/onnx.js';
 import { readSkeleton } from '../graph/onnx/skeleton.js';
 import { rewriteDecoder } from '../graph/rewrite.js';
@@ -9,6 +9,7 @@ import { setAccuracyLevel } from '../graph/rewriting/accuracy-level.js';
 import { withLogitsToKeep } from '../graph/rewriting/logits-to-keep.js';
 import { KV_FORMATS, type KVFormat } from '../memory/rows/formats.js';
 import type { GraphFile } from '../platform/graph-file.js';
+import { isOnWebGpu } from '../platform/webgpu.js';
 import { Decoder } from './decoder.js';
 import { SimilarKeyFinder } from './keys/similar.js';
 import { PEAKS, type PeakMemory } from './passes/read-turn.js';
@@ -68,21 +69,28 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
     );
   }
   const options = sessionOptions(session);
+  const target = isOnWebGpu(options) ? 'gpu' : 'host';
+  if (target === 'gpu' && kvFormat === 'int8') {
+    throw new ElasticCacheError(
+      'invalid-option',
+      'kvFormat "int8" is for the host: WebGPU reads no numbers of 8 bits; choose "float16" or "float32", or leave it out for the model\'s own.',
+    );
+  }
   const file = await openGraphFile(path);
   let opened: InferenceSession;
   let decoder: DecoderSignature;
   let identity: string;
   try {
-    const rewritten = await rewrittenFrom(path, file, kvFormat);
+    const rewritten = await rewrittenFrom(path, file, target, kvFormat);
     decoder = rewritten.decoder;
     if (accuracyLevel !== undefined) setAccuracyLevel(rewritten.model, accuracyLevel);
-    const graph = serializeModel(rewritten.model);
     const { samples, options: own } = await file.settle(rewritten.model);
-    identity = await identityOf(graph, samples);
+    identity = await identityOf(rewritten.graph, samples);
     opened = await createSession(path, serializeModel(rewritten.model), withOwn(options, own));
   } finally {
     await file.close();
   }
+  await refuseHalf(path, opened, decoder);
   const { intraOpNumThreads } = options;
   const finder = new SimilarKeyFinder({
     logSeverityLevel: 4,
@@ -94,12 +102,15 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
 async function rewrittenFrom(
   path: string,
   { source, name }: GraphFile,
+  target: Target,
   past: KVFormat | undefined,
-): Promise<{ model: Model; decoder: DecoderSignature }> {
+): Promise<{ model: Model; decoder: DecoderSignature; graph: Uint8Array }> {
   try {
-    const rewritten = rewriteDecoder(withLogitsToKeep(await readSkeleton(source, name)), { past });
+    const original = await readSkeleton(source, name);
+    const graph = serializeModel(original);
+    const rewritten = rewriteDecoder(withLogitsToKeep(original), { target, past });
     refuseOtherInputs(rewritten.decoder);
-    return rewritten;
+    return { ...rewritten, graph };
   } catch (cause) {
     if (!(cause instanceof ElasticCacheError)) throw cause;
     throw new ElasticCacheError(cause.code, `${path}: ${cause.message}`, { cause });
@@ -118,6 +129,17 @@ function refuseOtherInputs({ otherInputs }: DecoderSignature): void {
   );
 }
 
+/** ONNX Runtime only finds out when it runs. */
+async function refuseHalf(path: string, opened: InferenceSession, { past, stockPast }: DecoderSignature) {
+  if (past !== 'float16' && stockPast !== 'float16') return;
+  if (!opened.gpu || opened.gpu.device.features.has('shader-f16')) return;
+  await opened.release();
+  throw new ElasticCacheError(
+    'invalid-option',
+    `${path} computes in half precision, which this GPU has not (shader-f16); load dtype "q4" or "fp32", or use device "${DEFAULT_DEVICE}".`,
+  );
+}
+
 async function createSession(path: string, bytes: Uint8Array, options: SessionOptions) {
   try {
     return await InferenceSession.create(bytes, options);
@@ -128,10 +150,11 @@ async function createSession(path: string, bytes: Uint8Array, options: SessionOp
       // Where in its own sources it found out.
       .replace(/^\/onnxruntime_src\/.* was (true|false)\. /, '');
     const device = options.executionProviders?.[0];
-    if (typeof device === 'string' && device !== 'cpu') {
+    if (cause instanceof ElasticCacheError) throw cause;
+    if (typeof device === 'string' && device !== DEFAULT_DEVICE) {
       throw new ElasticCacheError(
         'invalid-option',
-        `${path} cannot be opened on device "${device}", whose hardware or libraries this machine may lack (${reason}); use "cpu", or install what ONNX Runtime needs for "${device}".`,
+        `${path} cannot be opened on device "${device}", whose hardware or libraries this machine may lack (${reason}); use "${DEFAULT_DEVICE}", or install what ONNX Runtime needs for "${device}".`,
         { cause },
       );
     }
@@ -148,7 +171,7 @@ function withOwn(options: SessionOptions, own: SessionOptions): SessionOptions {
   return { ...options, ...own, extra };
 }
 
-/** What tells a model from others: its graph, with the places of its weights and the small ones among them, and samples of the large ones. */
+/** What tells a model from others, whatever it runs on: its graph as it came, with the places of its weights and the small ones among them, and samples of the large ones. */
 async function identityOf(graph: Uint8Array, samples: Uint8Array): Promise<string> {
   const bytes = new Uint8Array(graph.length + samples.length);
   bytes.set(graph);

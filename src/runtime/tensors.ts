@@ -66,6 +66,16 @@ function product(values: readonly number[]): number {
   return values.reduce((a, b) => a * b, 1);
 }
 
+/** The last numbers of each of `count` rows, without the first `columns`. Shares memory where that is all of them. */
+export function withoutFirst(numbers: Float32Array, count: number, columns: number): Float32Array {
+  if (columns === 0) return numbers;
+  const width = numbers.length / count;
+  const rest = new Float32Array(count * (width - columns));
+  for (let row = 0; row < count; row++)
+    rest.set(numbers.subarray(row * width + columns, (row + 1) * width), row * (width - columns));
+  return rest;
+}
+
 /** Some tokens of one sequence of a tensor [.., B, S, ..] whose batch is at `axis`: [.., 1, tokens, ..]. Copies, unless it is all there is. */
 export function gatherSequence(tensor: Tensor, axis: number, row: number, tokens: readonly number[]): Tensor {
   const [batch, length] = tensor.dims.slice(axis) as [number, number];

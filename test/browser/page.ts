@@ -1,6 +1,8 @@
 import { env, RawImage } from '@huggingface/transformers';
 import * as library from '../../src/browser.js';
 import { type Given, plays, type Script, type Told } from './conversations.js';
+import { faults, watchGpu } from './gpu-counts.js';
+import { afterLoss, bytesAfter, copiesAreEqual, stepCounts } from './on-gpu.js';
 
 /** What runs in the browser: the library as its users get it, and transformers.js, with models and ONNX Runtime from the test's server. */
 
@@ -19,12 +21,19 @@ export interface Picture {
 
 let given: Given;
 
+watchGpu();
+
 const bridge = {
+  faults,
+  copiesAreEqual,
+  stepCounts: (budget: number, tokens: number) => stepCounts(library, given, budget, tokens),
+  bytesAfter: (end: 'reset' | 'left', answers: number) => bytesAfter(library, given, end, answers),
+  afterLoss: (prompts: readonly number[][]) => afterLoss(library, 'llava-scenes', prompts),
   library,
   env,
-  async load(id: string, pictures: readonly Picture[]): Promise<void> {
+  async load(id: string, pictures: readonly Picture[], device = 'wasm'): Promise<void> {
     await given?.loaded.model.dispose();
-    const loaded = (await library.loadElastic(id, { dtype: 'fp32' })) as library.LoadedVisionModel;
+    const loaded = (await library.loadElastic(id, { dtype: 'fp32', device })) as library.LoadedVisionModel;
     const images = pictures.map(
       ({ data, width, height }) => new RawImage(Uint8ClampedArray.from(data), width, height, 3),
     );

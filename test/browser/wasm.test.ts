@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { RawImage } from '@huggingface/transformers';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import * as library from '../../src/index.js';
@@ -9,6 +8,7 @@ import { FAMILIES, writeTinyFamily } from '../families/tiny-families.js';
 import { bundle, ortFolder, root } from './bundles.js';
 import { type Given, plays, type Script } from './conversations.js';
 import { startBrowser } from './find-browser.js';
+import { plain } from './pictures.js';
 import { type Site, serve } from './serve.js';
 
 let folder: string;
@@ -44,12 +44,6 @@ afterAll(async () => {
   await site?.close();
   await rm(folder, { recursive: true });
 });
-
-/** A picture of one colour: how it is scaled, which browsers do otherwise, makes no difference. */
-function plain(...colour: [number, number, number]): RawImage {
-  const data = Uint8ClampedArray.from({ length: 32 * 32 * 3 }, (_, i) => colour[i % 3]!);
-  return new RawImage(data, 32, 32, 3);
-}
 
 describe.each(['SmolVLM', 'Qwen2-VL'])('a tiny %s in a browser, on WebAssembly', (name) => {
   const images = [plain(200, 40, 90), plain(20, 160, 250)];
@@ -159,8 +153,12 @@ describe('in a browser', () => {
 
   it('what a page cannot do is refused in one sentence', async () => {
     const load = (options: string) => refusal(`await bridge.library.loadElastic('SmolVLM', ${options})`);
-    expect(await load("{ device: 'webgpu' }")).toBe(
-      'invalid-option: Device "webgpu" is not one that a decoder runs on here; use one of: wasm.',
+    // This one knows WebGPU, and is told of no GPU.
+    expect(await load("{ device: 'webgpu' }")).toMatch(
+      /^invalid-option: This browser knows WebGPU and has no GPU for it here; load the model with device "wasm"/,
+    );
+    expect(await load("{ device: 'cuda' }")).toMatch(
+      /^invalid-option: Device "cuda" is not one that a decoder runs on here; use one of: wasm/,
     );
     expect(await load('{ threads: 2 }')).toMatch(
       /^invalid-option: In a browser all models share their threads/,

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { InferenceSession } from '#platform/ort.js';
-import type { DecoderSignature } from '../../src/graph/decoder.js';
+import type { DecoderSignature, Target } from '../../src/graph/decoder.js';
 import { GraphBuilder, shapeOf } from '../../src/graph/onnx/builder.js';
 import { cloneModel, DataType, graphOf, type Model, parseModel } from '../../src/graph/onnx/onnx.js';
 import { type RewriteReport, rewriteDecoder } from '../../src/graph/rewrite.js';
@@ -35,8 +35,8 @@ export class BothDecoders {
   ) {}
 
   /** @param half whether the graph's inputs and outputs are float16 */
-  static async open(model: Model, half = false): Promise<BothDecoders> {
-    const { model: rewritten, decoder, report } = rewriteDecoder(withLogitsToKeep(model));
+  static async open(model: Model, half = false, target: Target = 'host'): Promise<BothDecoders> {
+    const { model: rewritten, decoder, report } = rewriteDecoder(withLogitsToKeep(model), { target });
     const original = await openModel(withProbabilities(model, decoder));
     return new BothDecoders(decoder, report, original, await openModel(rewritten), hiddenSize(model), half);
   }

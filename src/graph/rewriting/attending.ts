@@ -1,3 +1,4 @@
+import type { Target } from '../decoder.js';
 import type { GraphBuilder } from '../onnx/builder.js';
 import { MICROSOFT } from '../onnx/onnx.js';
 import type { AttentionLayer } from '../patterns/attention-layer.js';
@@ -16,6 +17,7 @@ export interface Rows {
   /** [1, queryHeads, 1, 1] */
   sink: string | undefined;
   masks: Masks;
+  target: Target;
 }
 
 /** What a layer's attention gives. */
@@ -36,7 +38,10 @@ export function attendApart(
   const { index, queryHeads, kvHeads } = layer;
   const { key, value, past, masks } = rows;
   const query = grouped(builder, layer, rows.query);
-  const products = [past.key, key].map((each) => scores(builder, layer, query, each));
+  const products =
+    rows.target === 'host'
+      ? [past.key, key].map((each) => scores(builder, layer, query, each))
+      : scoresOnGpu(builder, layer, query, { past: past.key, new: key });
   const bias = masks.bias(builder, layer);
   const weights = softmaxed(builder, layer, rows, concat(builder, products, -1), bias, masks.newTokens);
   const slots = sizeOf(builder, past.key, 2);
@@ -80,11 +85,29 @@ function grouped(
 }
 
 function scores(builder: GraphBuilder, layer: AttentionLayer, query: string, keys: string): string {
-  const { index, softcap, scale } = layer;
+  const { scale } = layer;
   const products = builder.op('FusedMatMul', [query, keys], {
     domain: MICROSOFT,
     attributes: { transB: 1, alpha: { float: scale } },
   });
+  return softcapped(builder, layer, products);
+}
+
+/** In products that have a kernel there. Of the past the scores are turned and not the keys: in a step they are far smaller. */
+function scoresOnGpu(
+  builder: GraphBuilder,
+  layer: AttentionLayer,
+  query: string,
+  keys: { past: string; new: string },
+): string[] {
+  const scaled = builder.op('Mul', [query, builder.float32(`scale.${layer.index}`, [], [layer.scale])]);
+  const turned = (name: string) => builder.op('Transpose', [name], { attributes: { perm: [0, 1, 3, 2] } });
+  const ofPast = turned(builder.op('MatMul', [keys.past, turned(scaled)]));
+  const ofNew = builder.op('MatMul', [scaled, turned(keys.new)]);
+  return [ofPast, ofNew].map((products) => softcapped(builder, layer, products));
+}
+
+function softcapped(builder: GraphBuilder, { index, softcap }: AttentionLayer, products: string): string {
   if (softcap === 0) return products;
   const cap = builder.float32(`softcap.${index}`, [], [softcap]);
   return builder.op('Mul', [builder.op('Tanh', [builder.op('Div', [products, cap])]), cap]);

@@ -1,32 +1,8 @@
-import type { Held, KVFormat, Numbers, Rows } from './formats.js';
+import type { BlockShape, FloatRows, StoredRows } from './block-shape.js';
+import type { Held, Numbers, Rows } from './formats.js';
 import { decode, encode, encodeRows, formatOf } from './formats.js';
 
-/** Lanes of rows of keys and values of one layer. */
-export interface BlockShape {
-  readonly lanes: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly format: KVFormat;
-  /** Biases of a row: one, or one for each key head. */
-  readonly biases: number;
-}
-
-/** Keys and values as computed, [kvHeads, capacity, headDim]. */
-export interface FloatRows {
-  readonly keys: Float32Array;
-  readonly values: Float32Array;
-  readonly capacity: number;
-}
-
-/** The memory of a block as plain arrays. */
-export interface StoredRows {
-  readonly keys: Held;
-  readonly values: Held;
-  readonly keyScales?: Float32Array<ArrayBuffer> | undefined;
-  readonly valueScales?: Float32Array<ArrayBuffer> | undefined;
-  readonly bias: Float32Array<ArrayBuffer>;
-  readonly capacity: number;
-}
+export type { BlockShape, FloatRows, StoredRows };
 
 const EMPTY = Number.NEGATIVE_INFINITY;
 
@@ -40,8 +16,10 @@ export class RowBlock {
   /** [lanes, biases, capacity] added to the scores: -Infinity beyond what a lane holds */
   bias = new Float32Array(0);
   capacity = 0;
-  /** Whether its memory is another block's. */
-  readonly isView: boolean = false;
+  /** The block whose memory this one's is, and its lane there. */
+  readonly source: { readonly block: RowBlock; readonly lane: number } | undefined;
+  /** Rows of heads that were written since somebody took a copy of them, by their place [lanes, kvHeads, capacity]; undefined while nobody keeps one. */
+  written: Set<number> | undefined;
 
   constructor(
     readonly shape: BlockShape,
@@ -106,14 +84,14 @@ export class RowBlock {
   /** Bytes allocated, reserved room included; of a {@link view}, those that it sees. */
   get bytes(): number {
     const size = (array: Held | Float32Array | undefined) =>
-      (this.isView ? array?.byteLength : array?.buffer.byteLength) ?? 0;
+      (this.source ? array?.byteLength : array?.buffer.byteLength) ?? 0;
     const of = ({ numbers, scales }: Rows) => size(numbers) + size(scales);
     return of(this.keys) + of(this.values) + this.bias.byteLength;
   }
 
   /** The memory of one lane, or of `count` from there on, which is in one piece. Shares it. */
-  lane(lane: number, count = 1): Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity'> {
-    const { kvHeads, headDim, biases } = this.shape;
+  lane(lane: number, count = 1): Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity' | 'whole'> {
+    const { lanes, kvHeads, headDim, biases } = this.shape;
     const { capacity } = this;
     const [start, end] = [lane * capacity, (lane + count) * capacity];
     const part = ({ numbers, scales }: Rows): Rows => ({
@@ -125,13 +103,20 @@ export class RowBlock {
       values: part(this.values),
       bias: this.bias.subarray(start * biases, end * biases),
       capacity,
+      whole: count === lanes ? this.whole : undefined,
     };
+  }
+
+  /** This block, where it has memory of its own: what {@link lane} gives of all its lanes is no less. */
+  get whole(): RowBlock | undefined {
+    return this.source ? undefined : this;
   }
 
   /** One lane as a block of its own over the same memory, which neither grows nor shrinks. */
   view(lane: number): RowBlock {
     const view = new RowBlock({ ...this.shape, lanes: 1 });
-    Object.assign(view, this.lane(lane), { isView: true });
+    const { keys, values, bias, capacity } = this.lane(lane);
+    Object.assign(view, { keys, values, bias, capacity, source: { block: this, lane } });
     return view;
   }
 
@@ -194,6 +179,7 @@ export class RowBlock {
       const from = (head * source.capacity + index) * headDim;
       encodeRows(source.keys, from, headDim, this.keys, to, count);
       encodeRows(source.values, from, headDim, this.values, to, count);
+      this.#note(to, count);
     }
     this.setBias(lane, row, 0, count);
   }
@@ -217,6 +203,7 @@ export class RowBlock {
       );
       this[name].scales?.set(from[name].scales!.subarray(at, at + count), to);
     }
+    this.#note(to, count);
   }
 
   /** Copies a lane's first `count` rows, and their biases, from a block of the same format. */
@@ -244,6 +231,7 @@ export class RowBlock {
       this.values.numbers.copyWithin(target, source, source + headDim);
       this.keys.scales?.copyWithin(start + to, start + from, start + from + 1);
       this.values.scales?.copyWithin(start + to, start + from, start + from + 1);
+      this.#note(start + to, 1);
     }
     const [least, most] = head === undefined ? [0, biases] : biases > 1 ? [head, head + 1] : [0, 1];
     for (let of = least; of < most; of++) {
@@ -282,7 +270,16 @@ export class RowBlock {
 
   /** Writes the key (or value) of a row, which begins at `start` of `from`. */
   write(name: 'keys' | 'values', lane: number, head: number, row: number, from: Numbers, start = 0): void {
-    encode(from, start, this.shape.headDim, this[name], this.#index(lane, head, row));
+    const place = this.#index(lane, head, row);
+    encode(from, start, this.shape.headDim, this[name], place);
+    this.#note(place, 1);
+  }
+
+  #note(place: number, count: number): void {
+    const { written } = this.source?.block ?? this;
+    if (!written) return;
+    const first = place + (this.source?.lane ?? 0) * this.shape.kvHeads * this.capacity;
+    for (let i = 0; i < count; i++) written.add(first + i);
   }
 
   #index(lane: number, head: number, row: number): number {

@@ -6,6 +6,8 @@ import {
 } from '@huggingface/transformers';
 import { ElasticCacheError, reasonOf } from '../../errors.js';
 import type * as ort from '../ort.js';
+import { isOnWebGpu, WEBGPU } from '../webgpu.js';
+import { GpuSession, hasWebGpu, refuseWithoutGpu } from './gpu.js';
 
 export type * from '../ort.js';
 export type InferenceSession = ort.InferenceSession;
@@ -21,10 +23,14 @@ export let Tensor: ort.TensorClass;
 export const InferenceSession: ort.InferenceSessionClass = {
   async create(model, options) {
     const Session = await sessionClass();
-    const session = await inTurn(() => Session.create(model, options));
-    const { inputNames, outputNames, inputMetadata, outputMetadata } = session;
+    const onGpu = isOnWebGpu(options ?? {});
+    if (onGpu) await refuseWithoutGpu();
+    const session = await inTurn(() =>
+      onGpu ? GpuSession.create(Session, Tensor, model, options!) : Session.create(model, options),
+    );
+    const { inputNames, outputNames, inputMetadata, outputMetadata, gpu } = session;
     return {
-      ...{ inputNames, outputNames, inputMetadata, outputMetadata },
+      ...{ inputNames, outputNames, inputMetadata, outputMetadata, gpu },
       run: (feeds, fetches) => inTurn(() => session.run(feeds, fetches)),
       release: () => inTurn(() => session.release()),
     };
@@ -36,7 +42,7 @@ export const DEFAULT_DEVICE: string = 'wasm';
 
 /** Names of what a decoder can run on here. */
 export function devices(): string[] {
-  return [DEFAULT_DEVICE];
+  return hasWebGpu() ? [DEFAULT_DEVICE, WEBGPU] : [DEFAULT_DEVICE];
 }
 
 /** Refuses threads for one model alone: there is one WebAssembly for all, which gets them when it starts. @throws ElasticCacheError `invalid-option` */

@@ -1,8 +1,12 @@
 import { Tensor } from '#platform/ort.js';
 import { type DecoderSignature, contractNames as names } from '../../graph/decoder.js';
 import type { Batch } from '../../memory/lane-pool.js';
+import type { PastRows } from '../../memory/lanes.js';
 import type { Rows } from '../../memory/rows/formats.js';
+import { RowBlock } from '../../memory/rows/row-block.js';
+import type { Gpu } from '../../platform/ort.js';
 import { causalBias, heldTensor, readable } from '../tensors.js';
+import { DevicePast } from './device-past.js';
 
 /** A pass over the graph: a part of one sequence's turn, or one new token of each. */
 export interface Pass {
@@ -25,25 +29,51 @@ export class Feeder {
   /** The mask of the last size seen: a prompt is many parts of one size. */
   private mask = causalBias(1, 1);
 
-  constructor(private readonly signature: DecoderSignature) {}
+  private readonly device: DevicePast | undefined;
+
+  /** @param gpu what the decoder runs on, where its memory is ours to write */
+  constructor(
+    private readonly signature: DecoderSignature,
+    gpu: Gpu | undefined,
+  ) {
+    this.device = gpu && new DevicePast(gpu, signature);
+  }
+
+  /** Lets what was copied for passes go. */
+  release(): void {
+    this.device?.release();
+  }
 
   of(cache: Batch, pass: Pass): Feeds {
     const feeds = this.newTokens(cache, pass);
     const batch = pass.newTokens.dims[0]!;
+    // What a turn attends to is fed once, and is another with its next part.
+    const isStep = pass.newTokens.dims[1] === 1 && pass.row === undefined;
+    const onDevice = isStep ? this.device?.feeds(cache) : undefined;
+    Object.assign(feeds, onDevice);
     for (const { index, window } of this.signature.layers) {
-      this.past(feeds, cache, index, batch, pass.row);
+      const past = this.fed(cache.past(index, pass.row), index, batch, cache.biases);
+      if (!onDevice) this.past(feeds, cache, index, batch, past);
       if (window === undefined) continue;
-      const positions = cache.positions(index, pass.row);
-      const dims = [batch, cache.biases, positions.length / (batch * cache.biases)];
+      const positions = new Int32Array(batch * cache.biases * past.capacity);
+      positions.set(cache.positions(index, pass.row));
+      const dims = [batch, cache.biases, past.capacity];
       feeds[names.pastPosition(index)] = new Tensor('int32', positions, dims);
     }
     return feeds;
   }
 
-  private past(feeds: Feeds, cache: Batch, layer: number, batch: number, row: number | undefined): void {
+  /** The rows that are fed as the past of a layer: those that are there, and on a GPU an empty one where there are none. */
+  private fed(past: PastRows, layer: number, batch: number, biases: number): PastRows {
+    if (past.capacity > 0 || this.signature.target === 'host') return past;
+    const { kvHeads, headDim } = this.signature.layers[layer]!;
+    return new RowBlock({ lanes: batch, kvHeads, headDim, format: this.signature.past, biases }, 1);
+  }
+
+  private past(feeds: Feeds, cache: Batch, layer: number, batch: number, past: PastRows): void {
     const { past: format, layers } = this.signature;
     const { kvHeads, headDim } = layers[layer]!;
-    const { keys, values, bias, capacity } = cache.past(layer, row);
+    const { keys, values, bias, capacity } = past;
     const rows = (from: Rows) => heldTensor(format, from.numbers, [batch, kvHeads, capacity, headDim]);
     feeds[names.pastKey(layer)] = rows(keys);
     feeds[names.pastValue(layer)] = rows(values);

@@ -18,6 +18,8 @@ export type PeakMemory = (typeof PEAKS)[number];
 interface Reader {
   readonly signature: Pick<DecoderSignature, 'longestText'>;
   readonly chunk: number;
+  /** New tokens of one pass at most, where so many rows are attended to. */
+  chunkFor(rows: number): number;
   readonly peak: PeakMemory;
   readonly similar: { readonly find: FindSimilar };
   pass(cache: KVCache, pass: Pass): Promise<{ layers: LayerRows[]; logits: Tensor | undefined }>;
@@ -61,7 +63,7 @@ async function* readPiece(
   const positions = shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]);
   const textLength = cache.nextPosition(row) + length;
   const kept: Tensor[] = [];
-  const parts = cache.parts(length, decoder.chunk);
+  const parts = cache.parts(length, decoder.chunkFor(cache.past(0, row).capacity + length));
   cache.reserve(length, parts.at(-1)!.tokens, row);
   let start = 0;
   for (const { tokens, observed } of parts) {

@@ -1,0 +1,132 @@
+import type { RowBlock } from '../rows/row-block.js';
+import { type LayerBuffers, type Placed, RowPlacer, USAGE } from './place-rows.js';
+
+/** How many times larger than what lies in it memory is before it is given back. */
+const WASTEFUL = 2;
+
+/** A layer's rows on the GPU, as its block has them. */
+export interface DeviceLayer extends LayerBuffers {
+  /** float32 [lanes, biases, capacity] */
+  readonly bias: GPUBuffer;
+}
+
+interface Copy extends DeviceLayer {
+  readonly block: RowBlock;
+  readonly numbers: { readonly keys: object; readonly values: object };
+  /** What the block noted since. */
+  readonly written: Set<number>;
+  /** Biases as they are there. */
+  readonly known: Float32Array;
+}
+
+/**
+ * A copy of a cache's rows in the memory of a GPU, for graphs that run there: one buffer of keys, one of values and one of biases for each layer. What is held stays on the host as well, where
+ * policies, forks and files find it, and where it outlives the GPU; a step only writes the rows that changed, which is one for each layer once the budget is reached. A layer that was
+ * made anew, by a turn or by growing, is written whole.
+ */
+export class DeviceRows {
+  readonly #placer: RowPlacer;
+  #copies: Copy[] = [];
+
+  /** @param words of a key of one head, 4 bytes each */
+  constructor(
+    private readonly device: GPUDevice,
+    layers: number,
+    private readonly words: number,
+  ) {
+    this.#placer = new RowPlacer(device, layers, words);
+  }
+
+  /** Bytes of the GPU's memory that are taken. */
+  get bytes(): number {
+    return this.#copies.reduce((sum, { keys, values, bias }) => sum + keys.size + values.size + bias.size, 0);
+  }
+
+  /** Brings the copy up to date. @param blocks [layers] with a row at least; the same each time while they are what the cache holds */
+  update(blocks: readonly RowBlock[]): readonly DeviceLayer[] {
+    const placed: Placed[] = [];
+    this.#copies = blocks.map((block, layer) => {
+      const known = this.#copies[layer];
+      const places = known && changedIn(known, block);
+      const copy = places ? known : this.#whole(block, known);
+      if (places) this.#writeBias(known, block);
+      placed[layer] = this.#placed(block, places ?? []);
+      copy.written.clear();
+      return copy;
+    });
+    this.#placer.write(placed, this.#copies);
+    return this.#copies;
+  }
+
+  release(): void {
+    for (const { block, written, keys, values, bias } of this.#copies) {
+      if (block.written === written) block.written = undefined;
+      for (const buffer of [keys, values, bias]) buffer.destroy();
+    }
+    this.#copies = [];
+    this.#placer.release();
+  }
+
+  #whole(block: RowBlock, before: Copy | undefined): Copy {
+    if (before && before.block !== block && before.block.written === before.written)
+      before.block.written = undefined;
+    const [keys, values, bias] = (['keys', 'values', 'bias'] as const).map((name) => {
+      const numbers = name === 'bias' ? block.bias : block[name].numbers;
+      const buffer = this.#bufferFor(numbers.byteLength, before?.[name]);
+      this.device.queue.writeBuffer(buffer, 0, numbers);
+      return buffer;
+    }) as [GPUBuffer, GPUBuffer, GPUBuffer];
+    block.written = new Set();
+    const numbers = { keys: block.keys.numbers, values: block.values.numbers };
+    return { keys, values, bias, block, numbers, written: block.written, known: block.bias.slice() };
+  }
+
+  /** The memory that is there, where it is large enough and not much too large. */
+  #bufferFor(bytes: number, before: GPUBuffer | undefined): GPUBuffer {
+    if (before && before.size >= bytes && before.size <= WASTEFUL * bytes) return before;
+    before?.destroy();
+    const usage = USAGE.STORAGE | USAGE.COPY_DST | USAGE.COPY_SRC;
+    return this.device.createBuffer({ size: bytes, usage });
+  }
+
+  /** Writes the biases from the first that is another to the last. */
+  #writeBias({ known, bias }: Copy, block: RowBlock): void {
+    let start = 0;
+    let end = known.length;
+    while (start < end && known[start] === block.bias[start]) start++;
+    while (end > start && known[end - 1] === block.bias[end - 1]) end--;
+    if (start === end) return;
+    const part = block.bias.subarray(start, end);
+    known.set(part, start);
+    this.device.queue.writeBuffer(bias, start * part.BYTES_PER_ELEMENT, part);
+  }
+
+  #placed(block: RowBlock, places: readonly number[]): Placed {
+    const width = this.words;
+    const [keys, values] = [wordsOf(block.keys.numbers), wordsOf(block.values.numbers)];
+    const words = new Uint32Array(2 * places.length * width);
+    places.forEach((place, index) => {
+      words.set(keys.subarray(place * width, (place + 1) * width), 2 * index * width);
+      words.set(values.subarray(place * width, (place + 1) * width), (2 * index + 1) * width);
+    });
+    return { places, words };
+  }
+}
+
+/** The places of a block that are not as they were copied; undefined where it is to be copied whole. */
+function changedIn(copy: Copy, block: RowBlock): readonly number[] | undefined {
+  const { numbers, written, known } = copy;
+  const same =
+    copy.block === block &&
+    block.written === written &&
+    block.keys.numbers === numbers.keys &&
+    block.values.numbers === numbers.values &&
+    block.bias.length === known.length;
+  const { lanes, kvHeads } = block.shape;
+  if (!same || 2 * written.size > lanes * kvHeads * block.capacity) return undefined;
+  return Array.from(written);
+}
+
+function wordsOf({ buffer, byteOffset, byteLength }: ArrayBufferView<ArrayBuffer>): Uint32Array {
+  return new Uint32Array(buffer, byteOffset, byteLength / 4);
+}

@@ -1,0 +1,173 @@
+import { env, Tensor } from '@huggingface/transformers';
+import fc from 'fast-check';
+import type * as library from '../../src/browser.js';
+import { RowBlock } from '../../src/memory/rows/row-block.js';
+import { DeviceRows } from '../../src/memory/webgpu/device-rows.js';
+import type { Given } from './conversations.js';
+import { type GpuCounts, gpuCounts } from './gpu-counts.js';
+
+/** What is tried on a GPU alone; it runs in the page. */
+
+type Library = typeof library;
+
+/** What each token of an answer asks of the GPU. */
+export async function stepCounts(
+  { ElasticCache, chat }: Library,
+  { loaded }: Given,
+  budget: number,
+  newTokens: number,
+): Promise<GpuCounts[]> {
+  const cache = new ElasticCache({ policy: 'snapkv', budget });
+  const counts: GpuCounts[] = [];
+  gpuCounts();
+  const question = { prompt: 'w1 w2 w3', maxNewTokens: newTokens, temperature: 0 };
+  for await (const event of chat(loaded, { cache }).ask(question)) {
+    if (event.type === 'text') counts.push(gpuCounts());
+  }
+  return counts;
+}
+
+/** Bytes of buffers that so many answers leave, each with a cache of its own that is forgotten: by saying so, or by leaving it to the browser. */
+export async function bytesAfter(
+  { ElasticCache, chat }: Library,
+  { loaded }: Given,
+  end: 'reset' | 'left',
+  answers: number,
+): Promise<number> {
+  await collected();
+  gpuCounts();
+  for (let answer = 0; answer < answers; answer++) {
+    const cache = new ElasticCache({ policy: 'snapkv', budget: 0.5 });
+    const question = { prompt: 'w1 w2 w3', maxNewTokens: 2, temperature: 0 };
+    for await (const _ of chat(loaded, { cache }).ask(question));
+    if (end === 'reset') cache.reset();
+  }
+  await collected();
+  const { bytesMade, bytesGone } = gpuCounts();
+  return bytesMade - bytesGone;
+}
+
+/** What nobody holds any more is gone, and who wanted to hear of it has heard. */
+async function collected(): Promise<void> {
+  const { gc } = globalThis as unknown as { gc: () => void };
+  for (let times = 0; times < 3; times++) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** What may happen to a block, by numbers that say to which row. */
+const change = fc.oneof(
+  fc.record({ type: fc.constant('append' as const), lane: fc.nat(), value: fc.float({ noNaN: true }) }),
+  fc.record({
+    type: fc.constant('move' as const),
+    lane: fc.nat(),
+    from: fc.nat(),
+    to: fc.nat(),
+    head: fc.nat(3),
+  }),
+  fc.record({ type: fc.constant('grow' as const), by: fc.integer({ min: 1, max: 20 }) }),
+  fc.record({ type: fc.constant('update' as const) }),
+  fc.record({ type: fc.constant('another' as const) }),
+);
+
+/** Blocks of rows that are appended, moved, grown and replaced, copied to the GPU now and then, are there what they are here. */
+export async function copiesAreEqual(runs: number): Promise<void> {
+  const adapter = await navigator.gpu.requestAdapter();
+  const device = await adapter!.requestDevice();
+  const shapes = fc.record({
+    lanes: fc.integer({ min: 1, max: 2 }),
+    kvHeads: fc.integer({ min: 1, max: 3 }),
+    headDim: fc.constantFrom(2, 8),
+    format: fc.constantFrom('float32' as const, 'float16' as const),
+  });
+  const property = fc.asyncProperty(shapes, fc.array(change, { maxLength: 40 }), async (shape, changes) => {
+    const made = () => new RowBlock({ ...shape, biases: 1 }, 16);
+    const blocks = [made(), made()];
+    const words = (shape.headDim * (shape.format === 'float32' ? 4 : 2)) / 4;
+    const rows = new DeviceRows(device, blocks.length, words);
+    let held = 0;
+    for (const each of [...changes, { type: 'update' as const }]) {
+      const at = held % blocks.length;
+      const block = blocks[at]!;
+      const row = (number: number) => number % block.capacity;
+      if (each.type === 'append') {
+        const own = new Float32Array(shape.kvHeads * shape.headDim).fill(each.value);
+        const lane = each.lane % shape.lanes;
+        block.append(lane, row(held), { keys: own, values: own.map((x, i) => x + i), capacity: 1 }, 0);
+        held++;
+      } else if (each.type === 'move') {
+        const head = each.head < shape.kvHeads ? each.head : undefined;
+        // As one of several caches in one block does it.
+        block.view(each.lane % shape.lanes).move(0, row(each.from), row(each.to), head);
+        block.clear(each.lane % shape.lanes, row(each.from));
+      } else if (each.type === 'grow') block.grow(block.capacity + each.by);
+      else if (each.type === 'another') blocks[at] = made();
+      else await compare(device, rows, blocks);
+    }
+    rows.release();
+  });
+  await fc.assert(property, { numRuns: runs });
+  device.destroy();
+}
+
+async function compare(device: GPUDevice, rows: DeviceRows, blocks: readonly RowBlock[]): Promise<void> {
+  const copies = rows.update(blocks);
+  for (const [layer, block] of blocks.entries()) {
+    const { keys, values, bias } = copies[layer]!;
+    const pairs = [
+      [keys, block.keys.numbers],
+      [values, block.values.numbers],
+      [bias, block.bias],
+    ] as const;
+    for (const [buffer, { buffer: from, byteOffset, byteLength }] of pairs) {
+      const here = new Uint32Array(from, byteOffset, byteLength / 4);
+      const there = await wordsOf(device, buffer, byteLength);
+      const wrong = here.findIndex((word, index) => word !== there[index]);
+      if (wrong >= 0)
+        throw new Error(`Word ${wrong} of layer ${layer} is ${there[wrong]}, not ${here[wrong]}.`);
+    }
+  }
+}
+
+async function wordsOf(device: GPUDevice, buffer: GPUBuffer, bytes: number): Promise<Uint32Array> {
+  const staging = device.createBuffer({ size: bytes, usage: 0x1 | 0x8 });
+  const encoder = device.createCommandEncoder();
+  encoder.copyBufferToBuffer(buffer, 0, staging, 0, bytes);
+  device.queue.submit([encoder.finish()]);
+  await staging.mapAsync(1);
+  const words = new Uint32Array(staging.getMappedRange().slice(0));
+  staging.destroy();
+  return words;
+}
+
+/** A text goes on with its cache after the GPU is gone: first says what is thrown, then what comes on WebAssembly. */
+export async function afterLoss(
+  { ElasticCache, loadElastic }: Library,
+  id: string,
+  prompts: readonly number[][],
+): Promise<{ thrown: string; tokens: number[] }> {
+  const cache = new ElasticCache({ policy: 'snapkv', budget: 0.5 });
+  const asked = prompts.map((prompt) => prompt.map(BigInt));
+  const generated = async (model: library.ElasticModel, tokens: readonly bigint[]) => {
+    const input_ids = new Tensor('int64', BigInt64Array.from(tokens), [1, tokens.length]);
+    const all = await model.generate({
+      input_ids,
+      past_key_values: cache,
+      max_new_tokens: 8,
+      do_sample: false,
+    });
+    return Array.from(all.data as BigInt64Array);
+  };
+  const onGpu = await loadElastic(id, { dtype: 'fp32', device: 'webgpu' });
+  const first = await generated(onGpu.model, asked[0]!);
+  const { device } = env.backends.onnx.webgpu as unknown as { device: Promise<GPUDevice> };
+  (await device).destroy();
+  const text = [...first, ...asked[1]!];
+  const thrown = await generated(onGpu.model, text).then(
+    () => 'nothing',
+    (error: library.ElasticCacheError) => `${error.code}: ${error.message}`,
+  );
+  const onWasm = await loadElastic(id, { dtype: 'fp32', device: 'wasm' });
+  return { thrown, tokens: (await generated(onWasm.model, text)).map(Number) };
+}

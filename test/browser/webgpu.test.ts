@@ -1,0 +1,146 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Tensor } from '@huggingface/transformers';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import * as library from '../../src/index.js';
+import { FAMILIES, writeTinyFamily } from '../families/tiny-families.js';
+import { bundle, ortFolder, root } from './bundles.js';
+import { type Given, plays, type Script } from './conversations.js';
+import { startBrowser } from './find-browser.js';
+import type { GpuCounts } from './gpu-counts.js';
+import { plain } from './pictures.js';
+import { type Site, serve } from './serve.js';
+
+/** A GPU made of software: what is right there is right; how fast it is says nothing. */
+const GPU = [
+  ...['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'],
+  '--js-flags=--expose-gc',
+];
+
+let folder: string;
+let site: Site;
+let browser: Browser;
+let page: Page;
+const errors: string[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'webgpu-'));
+  await writeTinyFamily(join(folder, 'SmolVLM'), FAMILIES.SmolVLM!);
+  const { outputFiles } = await bundle({ entryPoints: [join(root, 'test/browser/page.ts')] });
+  const html = '<!doctype html><link rel="icon" href="data:,"><script type="module" src="page.js"></script>';
+  site = await serve({
+    '/': { '': html, 'page.js': outputFiles![0]!.text },
+    '/models/': folder,
+    '/models/llava-scenes/': join(root, 'demo-model/llava-scenes'),
+    '/ort/': ortFolder,
+  });
+  browser = await startBrowser(GPU);
+  page = await browser.newPage();
+  page.on('pageerror', (error) => errors.push(String(error)));
+  page.on('console', (message) => {
+    if (message.type() === 'error') errors.push(message.text());
+  });
+  await page.goto(site.address);
+  await page.waitForFunction('window.bridge');
+});
+afterAll(async () => {
+  await browser?.close();
+  await site?.close();
+  await rm(folder, { recursive: true });
+});
+beforeEach(() => {
+  errors.length = 0;
+});
+
+const faults = () => page.evaluate('bridge.faults');
+
+describe('a tiny SmolVLM in a browser, on WebGPU', () => {
+  const images = [plain(200, 40, 90), plain(20, 160, 250)];
+  let given: Given;
+
+  beforeAll(async () => {
+    const pictures = images.map(({ data, width, height }) => ({ data: Array.from(data), width, height }));
+    await page.evaluate((pictures) => window.bridge.load('SmolVLM', pictures, 'webgpu'), pictures);
+    const loaded = (await library.loadElastic(join(folder, 'SmolVLM'))) as library.LoadedVisionModel;
+    given = { library, loaded, images };
+    return () => loaded.model.dispose();
+  });
+
+  const script: Script = {
+    prompts: ['w1 w2 w3', 'w4 w5', 'w6'],
+    policy: 'snapkv',
+    budget: 0.3,
+    newTokens: 10,
+  };
+
+  it.each([
+    // Keys are looked at when a turn is compressed, attention at every step, and each head chooses for itself.
+    ...(['elastic-plus', 'h2o'] as const).map((policy) => ['alone', policy] as const),
+    ['engine', 'snapkv'],
+  ] as const)('%s, with %s, it says what it says in Node', async (play, policy) => {
+    const own = { ...script, policy };
+    const played = page.evaluate(([play, script]) => window.bridge.play(play, script), [play, own] as const);
+    expect(await played).toEqual(await plays[play](given, own));
+    expect(errors).toEqual([]);
+    expect(await faults()).toEqual([]);
+  });
+
+  it('a step waits for the GPU once for its decoder, and takes the same memory whatever is held', async () => {
+    const counts = (await page.evaluate('bridge.stepCounts(0.3, 40)')) as GpuCounts[];
+    // Not before the budget is what it was and all memory is there.
+    const [first, ...rest] = counts.slice(20, -1);
+    expect(rest.length).toBeGreaterThan(5);
+    // Once for the decoder and once for the embedding, which is a session of transformers.js's.
+    expect(first!.maps).toBe(2);
+    const vocabulary = 4 * given.loaded.tokenizer.get_vocab().size;
+    // Logits and new rows.
+    expect(first!.bytesDown).toBeLessThan(8 * vocabulary);
+    for (const each of rest) {
+      const { dispatches, maps, bytesDown, buffersMade } = first!;
+      expect(each).toMatchObject({ dispatches, maps, bytesDown, buffersMade });
+      // Those of a cache that was collected meanwhile may be among them.
+      expect(each.buffersGone).toBeGreaterThanOrEqual(buffersMade);
+    }
+  });
+
+  it('fifty answers leave no more memory than one, whether their caches are reset or left to the browser', async () => {
+    const bytes = (end: 'reset' | 'left', count: number) =>
+      page.evaluate(([end, count]) => window.bridge.bytesAfter(end, count), [end, count] as const);
+    await bytes('reset', 1);
+    expect(await bytes('reset', 25)).toBe(0);
+    // Each has 17 kB there, and some of the last may not have been collected.
+    expect(await bytes('left', 25)).toBeLessThan(5 * 17_152);
+  });
+});
+
+describe('on WebGPU', () => {
+  it('rows are on the GPU what they are on the host, whatever happens to them', async () => {
+    await page.evaluate('bridge.copiesAreEqual(60)');
+    expect(await faults()).toEqual([]);
+  });
+
+  it('the embedded model says what it says in Node, and goes on without the GPU when that is taken away', async () => {
+    const loaded = await library.loadElastic(join(root, 'demo-model/llava-scenes'));
+    const cache = new library.ElasticCache({ policy: 'snapkv', budget: 0.5 });
+    const prompts = [
+      'USER: What is in the picture? ASSISTANT:',
+      ' USER: And what colour is it? ASSISTANT:',
+    ].map((text) => Array.from(loaded.tokenizer(text).input_ids.data as BigInt64Array, Number));
+    let text: number[] = [];
+    for (const prompt of prompts) {
+      text = [...text, ...prompt];
+      const input_ids = new Tensor('int64', BigInt64Array.from(text, BigInt), [1, text.length]);
+      const all = await loaded.model.generate({
+        ...{ input_ids, past_key_values: cache },
+        ...{ max_new_tokens: 8, do_sample: false },
+      });
+      text = Array.from(all.data as BigInt64Array, Number);
+    }
+    await loaded.model.dispose();
+    const { thrown, tokens } = await page.evaluate((all) => window.bridge.afterLoss(all), prompts);
+    expect(thrown).toMatch(/^device-lost: The browser has taken the GPU away/);
+    expect(tokens).toEqual(text);
+  });
+});
