@@ -26,6 +26,6 @@ export async function createEngine(
   refuseUnknown('createEngine', given, [...ENGINE_OPTIONS, 'load']);
   const { load, ...options } = given;
   if (typeof model === 'string') return RemoteEngine.open(nodeProcess(), { model, load, options });
-  if (load === undefined) return new LocalEngine(model, options);
+  if (load === undefined) return LocalEngine.open(model, options);
   throw new ElasticCacheError('invalid-option', 'load is for a model that is named, and this one is loaded.');
 }

@@ -10,7 +10,7 @@ import type { Engine, EngineOptions } from './request.js';
  * @throws ElasticCacheError 'invalid-option', 'invalid-budget', 'unknown-policy' or 'invalid-policy'
  */
 export async function createEngine(model: LoadedModel, options: EngineOptions = {}): Promise<Engine> {
-  if (typeof model !== 'string') return new LocalEngine(model, options);
+  if (typeof model !== 'string') return LocalEngine.open(model, options);
   throw new ElasticCacheError(
     'invalid-option',
     'In a browser an engine takes a model that is loaded; in a worker, give createEngine() what loadElastic() returned.',

@@ -1,5 +1,5 @@
+import { openFolder } from '#platform/files/folder.js';
 import { allowance } from '../cache/budget.js';
-import type { CachePolicy } from '../cache/policy.js';
 import { ElasticCacheError, shown } from '../errors.js';
 import { KVCache } from '../memory/kv-cache.js';
 import { kindOf, roomPromised } from '../memory/lane-pool.js';
@@ -11,12 +11,15 @@ import { formOf } from '../models/generation/formatted/response-format.js';
 import type { TokenLogprobs } from '../models/generation/log-probabilities.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { refuseUnknown } from '../options.js';
-import { createPolicy, DEFAULT_POLICY } from '../policies/registry.js';
+import { DEFAULT_POLICY } from '../policies/registry.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import { Admission, type Need } from './admission.js';
 import { answered } from './answered.js';
 import { messageInputs } from './messages.js';
-import { Parking } from './parking.js';
+import { NamedPolicies } from './named-policies.js';
+import { fingerprintOf } from './parking/fingerprint.js';
+import { likeOf, ParkedFiles } from './parking/parked-files.js';
+import { Parking } from './parking/parking.js';
 import { Passes } from './passes.js';
 import {
   ENGINE_OPTIONS,
@@ -31,8 +34,7 @@ import {
 
 const LANES = 8;
 const PARK = 128e6;
-/** Policies that are remembered by name. */
-const MOST_POLICIES = 100;
+const PARK_DIR_SIZE = 4e9;
 const LONGEST = 256;
 /** Milliseconds of waiting that one more of priority is worth. */
 const PER_PRIORITY = 10_000;
@@ -46,8 +48,7 @@ export class LocalEngine implements Engine {
   readonly #passes: Passes;
   readonly #admission: Admission;
   readonly #parking: Parking;
-  /** By what they were named. */
-  readonly #policies = new Map<string, CachePolicy>();
+  readonly #policies = new NamedPolicies();
   readonly #ended = new AbortController();
   readonly #serving = new Set<Promise<void>>();
   /** Requests that run or wait, at most. */
@@ -69,6 +70,7 @@ export class LocalEngine implements Engine {
     if (memory !== Number.POSITIVE_INFINITY) checkNumber('memory', memory, 1);
     if (waiting !== Number.POSITIVE_INFINITY) checkNumber('waiting', waiting, 0);
     checkNumber('park', park, 0);
+    checkNumber('parkDirSize', options.parkDirSize ?? PARK_DIR_SIZE, 1);
     this.#session = sessionOf(loaded);
     const { config } = loaded.model;
     this.model = {
@@ -87,6 +89,18 @@ export class LocalEngine implements Engine {
     const bytesPerRow = bytesPerEntry(shape) + 4 * shape.layers * shape.kvHeads;
     this.#admission = new Admission({ lanes, memory, bytesPerRow });
     this.#most = lanes + waiting;
+  }
+
+  /** An engine that goes on from what is in its folder as well. @throws ElasticCacheError as the constructor, and 'invalid-option' for a folder that cannot be used */
+  static async open(loaded: LoadedModel, options: EngineOptions = {}): Promise<LocalEngine> {
+    const engine = new LocalEngine(loaded, options);
+    const { parkDir, parkDirSize = PARK_DIR_SIZE, onWarning = () => {} } = options;
+    if (parkDir === undefined) return engine;
+    const folder = await openFolder(parkDir);
+    const files = await ParkedFiles.open(folder, await fingerprintOf(loaded), parkDirSize, onWarning);
+    const likeness = ({ policy, budget }: KVCache) => likeOf(engine.#policies.nameOf(policy), budget);
+    engine.#parking.onDisk = { files, likeOf: likeness };
+    return engine;
   }
 
   /** @param onPrepared called when nothing is left to do before it runs */
@@ -118,6 +132,7 @@ export class LocalEngine implements Engine {
       bytesPromised: promised,
       bytesAllocated: this.#passes.bytes,
       bytesParked: this.#parking.bytes,
+      bytesOnDisk: this.#parking.bytesOnDisk,
     };
   }
 
@@ -129,6 +144,7 @@ export class LocalEngine implements Engine {
   async close(): Promise<void> {
     this.#ended.abort();
     await this.drain();
+    await this.#parking.close();
     this.#end();
   }
 
@@ -208,18 +224,13 @@ export class LocalEngine implements Engine {
     policy = this.options.policy ?? DEFAULT_POLICY,
     budget = this.options.budget ?? 0.2,
   }): KVCache {
-    const cache = new KVCache({ policy: typeof policy === 'string' ? this.#named(policy) : policy, budget });
+    const cache = new KVCache({
+      policy: typeof policy === 'string' ? this.#policies.of(policy) : policy,
+      budget,
+    });
     const { shape, windows } = this.#session.decoder;
     cache.bind(shape, windows);
     return cache;
-  }
-
-  /** The same policy for the same name: its sequences may go on from one another. */
-  #named(name: string): CachePolicy {
-    const policy = this.#policies.get(name) ?? createPolicy(name);
-    if (this.#policies.size >= MOST_POLICIES) this.#policies.clear();
-    this.#policies.set(name, policy);
-    return policy;
   }
 
   async #inputsOf(

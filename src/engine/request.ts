@@ -74,6 +74,8 @@ export interface EngineStats {
   readonly bytesAllocated: number;
   /** Bytes of sequences that were answered and are kept. */
   readonly bytesParked: number;
+  /** Of these, in files beside them. */
+  readonly bytesOnDisk: number;
 }
 
 /** What is known of the model that an engine runs. */
@@ -110,6 +112,12 @@ export interface EngineOptions {
   readonly memory?: number | undefined;
   /** Bytes for sequences that were answered, beside those for what runs: a prompt that goes on from one need not be read again. 128 MB unless told; 0 for none. */
   readonly park?: number | undefined;
+  /** A folder for those that there is no room for, and for all of them when the engine is closed: an engine of the same model goes on from them later. None unless told, and in Node alone. */
+  readonly parkDir?: string | undefined;
+  /** Bytes of files in it; 4 GB unless told. */
+  readonly parkDirSize?: number | undefined;
+  /** Told what went wrong that nobody waits for, such as a file that could not be written. */
+  readonly onWarning?: ((message: string) => void) | undefined;
   /** Requests that wait, at most; any number unless told. More are refused as 'overloaded'. */
   readonly waiting?: number | undefined;
   /** What the caches of requests keep, and how much of it, where these do not say: 'elastic-plus' and 0.2 unless told. */
@@ -117,4 +125,6 @@ export interface EngineOptions {
   readonly budget?: Budget | undefined;
 }
 
-export const ENGINE_OPTIONS = ['lanes', 'memory', 'park', 'waiting', 'policy', 'budget'];
+export const ENGINE_OPTIONS = [
+  ...['lanes', 'memory', 'park', 'parkDir', 'parkDirSize', 'onWarning', 'waiting', 'policy', 'budget'],
+];

@@ -95,7 +95,8 @@ export class Decimals {
   /** With another byte; undefined where no such number begins so. */
   step(byte: number): Decimals | undefined {
     const next = this.#next(byte);
-    return next && next.#isViable() ? next : undefined;
+    if (!next) return undefined;
+    return next.#isViable() ? next : undefined;
   }
 
   #next(byte: number): Decimals | undefined {

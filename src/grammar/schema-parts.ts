@@ -7,12 +7,12 @@ export const TYPES = ['null', 'boolean', 'integer', 'number', 'string', 'array',
 export type Type = (typeof TYPES)[number];
 
 /** Keywords of each type: of what they say nothing, nothing else does. */
-const OF_TYPES: Readonly<Record<string, Type>> = {
+const OF_TYPES: ReadonlyMap<string, Type> = new Map([
   ...all('string', 'minLength', 'maxLength', 'pattern', 'format'),
   ...all('number', 'minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'),
   ...all('array', 'items', 'prefixItems', 'minItems', 'maxItems', 'uniqueItems'),
   ...all('object', 'properties', 'required', 'additionalProperties'),
-};
+]);
 const OF_ALL = ['type', 'const', 'enum', 'anyOf', 'oneOf', 'allOf', '$ref'];
 /** Those that say nothing of what is valid. */
 const NOTES = [
@@ -38,7 +38,7 @@ export function checkedSchema(schema: unknown, place: string): boolean | Schema 
     throw refused(place, 'is no schema');
   for (const [name, value] of Object.entries(schema)) {
     if (NOTES.includes(name) || name.startsWith('x-')) continue;
-    if (!OF_ALL.includes(name) && !(name in OF_TYPES)) {
+    if (!OF_ALL.includes(name) && !OF_TYPES.has(name)) {
       throw refused(place, `has "${name.slice(0, 100)}", which cannot be promised; leave it out`);
     }
     const reason = wrongValue(name, value);
@@ -52,7 +52,7 @@ function wrongValue(name: string, value: unknown): string | undefined {
   const texts = isList && value.every((each) => typeof each === 'string');
   if (COUNTS.includes(name))
     return Number.isSafeInteger(value) && (value as number) >= 0 ? undefined : 'no whole number from 0';
-  if (name in OF_TYPES && OF_TYPES[name] === 'number') {
+  if (OF_TYPES.get(name) === 'number') {
     if (typeof value !== 'number' || !Number.isFinite(value)) return 'no number';
     return name === 'multipleOf' && value <= 0 ? 'not above 0' : undefined;
   }
@@ -81,7 +81,7 @@ export function assertions(schema: Schema): Schema {
 /** The types that values are made of: those that are named, or those that anything is said of, or all. */
 export function typesOf(schema: Schema): readonly Type[] {
   if (schema.type !== undefined) return [schema.type].flat() as Type[];
-  const named = new Set(Object.keys(schema).flatMap((name) => OF_TYPES[name] ?? []));
+  const named = new Set(Object.keys(schema).flatMap((name) => OF_TYPES.get(name) ?? []));
   return named.size > 0 ? [...named] : TYPES.filter((type) => type !== 'integer');
 }
 
@@ -144,6 +144,6 @@ function refuseHidden(a: Schema, b: Schema, place: string): void {
   );
 }
 
-function all(type: Type, ...names: string[]): Record<string, Type> {
-  return Object.fromEntries(names.map((name) => [name, type]));
+function all(type: Type, ...names: string[]): [string, Type][] {
+  return names.map((name) => [name, type]);
 }

@@ -62,6 +62,11 @@ export class Metrics {
       'Bytes of answered conversations that are kept.',
       () => engine.stats.bytesParked,
     );
+    this.#gauge(
+      'cache_bytes_on_disk',
+      'Bytes of answered conversations in files.',
+      () => engine.stats.bytesOnDisk,
+    );
     collectDefaultMetrics({ register: this.registry });
   }
 

@@ -79,6 +79,7 @@ describe('an answer does not depend on who else runs', () => {
           bytesPromised: 0,
           bytesAllocated: 0,
           bytesParked: expect.any(Number),
+          bytesOnDisk: 0,
         });
         await engine.close();
         for (const { request, answer, aborted } of answers) {

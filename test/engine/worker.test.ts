@@ -64,6 +64,7 @@ describe('an engine in a worker', () => {
       bytesPromised: 0,
       bytesAllocated: 0,
       bytesParked: expect.any(Number),
+      bytesOnDisk: 0,
     });
     await engine.close();
   });

@@ -5,7 +5,7 @@ import { ElasticCacheError } from '../../errors.js';
 import { type Inspection, inspectDecoder } from '../../graph/inspect.js';
 import type { Model } from '../../graph/onnx/onnx.js';
 import { readSkeleton } from '../../graph/onnx/skeleton.js';
-import { FileSource } from '../../platform/node/file-source.js';
+import { FileSource } from '../../platform/node/files/file-source.js';
 import type { InspectResult } from '../results/schemas.js';
 import { version } from '../version.js';
 

@@ -22,6 +22,8 @@ export interface ServeOptions extends ModelOptions {
   policy: PolicySpec;
   memory?: number;
   park: number;
+  parkDir?: string;
+  parkDirSize: number;
   waiting: number;
   waitingSeconds: number;
   deadline: number;
@@ -38,7 +40,7 @@ const LAST_WORDS = 10_000;
 
 /** Serves a model until a signal comes: the first lets it answer what it has, the second ends it. */
 export async function serve(options: ServeOptions): Promise<void> {
-  const { host, port, lanes, waiting, park, memory, budget, policy, apiKeys } = options;
+  const { host, port, lanes, waiting, park, parkDir, parkDirSize, memory, budget, policy, apiKeys } = options;
   const keys = apiKeys === undefined ? undefined : new Keys(await textOf(apiKeys));
   await refuseTaken(host, port);
   const path = options.model ?? embeddedModel();
@@ -49,7 +51,10 @@ export async function serve(options: ServeOptions): Promise<void> {
   );
   const progress = new Progress();
   const engine = await withLoadProgress(path, options, progress, (load) =>
-    createEngine(path, { load, lanes, park, memory, policy, budget: budget.budget }),
+    createEngine(path, {
+      ...{ load, lanes, park, memory, policy, budget: budget.budget },
+      ...{ parkDir, parkDirSize, onWarning: (message) => log.warn({}, message) },
+    }),
   );
   const deadlineMs = options.deadline * 1000;
   const waitingMs = options.waitingSeconds * 1000;

@@ -58,6 +58,8 @@ export function serveCommand(command: Make): Command {
         bytesOf('park'),
       ),
     )
+    .option('--park-dir <folder>', 'where those go that there is no room for, and all when the server stops')
+    .addOption(parsed('--park-dir-size <size>', 'of files in it', '4gb', bytesOf('park-dir-size')))
     .option('--waiting <count>', 'answers that wait for a lane; more are refused', wholeFrom0('waiting'), 64)
     .option('--waiting-seconds <count>', 'how long one waits', countOf('waiting-seconds'), 60)
     .option(

@@ -25,6 +25,7 @@ export type Report =
   | { type: 'opened'; model: ModelFacts }
   | { type: 'failed'; error: PlainError }
   | { type: 'progress'; event: unknown }
+  | { type: 'warning'; message: string }
   /** Nothing is left to do for a request before it runs. */
   | { type: 'prepared'; id: number }
   | { type: 'event'; id: number; event: EngineEvent; stats: EngineStats }

@@ -39,7 +39,14 @@ export class RemoteEngine implements Engine {
   #closing: (() => void) | undefined;
   #end!: { resolve: () => void; reject: (error: Error) => void };
   #model!: ModelFacts;
-  #last: EngineStats = { waiting: 0, running: 0, bytesPromised: 0, bytesAllocated: 0, bytesParked: 0 };
+  #last: EngineStats = {
+    waiting: 0,
+    running: 0,
+    bytesPromised: 0,
+    bytesAllocated: 0,
+    bytesParked: 0,
+    bytesOnDisk: 0,
+  };
   #next = 0;
 
   private constructor(
@@ -126,11 +133,12 @@ export class RemoteEngine implements Engine {
     this.#port.listen((report) => this.#hear(report));
     this.#port.onDeath((reason) => void this.#mourn(reason));
     const { progress_callback: _told, ...load } = this.opening.load ?? {};
+    const { onWarning: _warned, ...options } = this.opening.options;
     const opened = new Promise<void>((resolve, reject) => {
       this.#opened = { resolve, reject };
     });
     try {
-      this.#port.send({ type: 'open', ...this.opening, load });
+      this.#port.send({ type: 'open', ...this.opening, load, options });
     } catch (cause) {
       void this.#port.end();
       throw cause;
@@ -140,6 +148,7 @@ export class RemoteEngine implements Engine {
 
   #hear(report: Report): void {
     if (report.type === 'progress') this.opening.load?.progress_callback?.(report.event as never);
+    else if (report.type === 'warning') this.opening.options.onWarning?.(report.message);
     else if (report.type === 'failed') {
       void this.#port.end();
       this.#opened.reject(errorOf(report.error));

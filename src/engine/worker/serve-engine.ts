@@ -16,7 +16,8 @@ export function serveEngine(port: Port<Report, Command>): void {
       progress_callback: (event) => port.send({ type: 'progress', event }),
     });
     letGo = () => loaded.model.dispose();
-    engine = new LocalEngine(loaded, options);
+    const onWarning = (message: string) => port.send({ type: 'warning', message });
+    engine = await LocalEngine.open(loaded, { ...options, onWarning });
   }
 
   async function answer(id: number, request: EngineRequest): Promise<void> {

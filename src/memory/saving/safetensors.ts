@@ -71,8 +71,8 @@ export function decodeTensors(bytes: Uint8Array): TensorFile {
     if (name === METADATA) continue;
     const [start, end] = data_offsets;
     if (!(TYPES[dtype] && start <= end && data + end <= bytes.length)) throw refuse(`${name} does not fit`);
-    // A copy: the numbers begin at a multiple of their size there, and the file's bytes can go.
-    tensors.set(name, new TYPES[dtype](bytes.slice(data + start, data + end).buffer));
+    // A copy: the numbers begin at a multiple of their size there, and the bytes of the file can go. (The slice() of what Node reads is none.)
+    tensors.set(name, new TYPES[dtype](new Uint8Array(bytes.subarray(data + start, data + end)).buffer));
   }
   return { text: header[METADATA]?.text ?? '', tensors };
 }

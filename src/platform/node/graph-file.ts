@@ -3,7 +3,7 @@ import { weightSamples } from '../../graph/onnx/external-files.js';
 import type { Model } from '../../graph/onnx/onnx.js';
 import type { GraphFile, Settled } from '../graph-file.js';
 import { settleExternalWeights } from './external-weights.js';
-import { FileSource } from './file-source.js';
+import { FileSource } from './files/file-source.js';
 
 /** Opens a graph by its path; the files of its weights lie beside it. Throws `missing-file`. */
 export async function openGraphFile(path: string): Promise<GraphFile> {

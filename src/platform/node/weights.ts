@@ -9,7 +9,7 @@ import { lookAt } from '../hub-file.js';
 import { isOffline, type ModelSource, type WeightFile } from '../model-source.js';
 import { fetchFile, partPath } from './download.js';
 import { settleExternalWeights } from './external-weights.js';
-import { FileSource } from './file-source.js';
+import { FileSource } from './files/file-source.js';
 import { locationOf } from './model-source.js';
 import { cacheFolder, cachePath, foundOnDisk } from './places.js';
 

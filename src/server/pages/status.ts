@@ -56,7 +56,7 @@ const seen = [];
 const charts = [
   { title: 'running / waiting', of: (s) => [s.running, s.waiting], say: (s) => s.running + ' / ' + s.waiting },
   { title: 'caches now / promised', of: (s) => [s.bytesAllocated, s.bytesPromised], say: (s) => bytes(s.bytesAllocated) + ' / ' + bytes(s.bytesPromised) },
-  { title: 'kept conversations', of: (s) => [s.bytesParked], say: (s) => bytes(s.bytesParked) },
+  { title: 'kept conversations', of: (s) => [s.bytesParked, s.bytesOnDisk], say: (s) => bytes(s.bytesParked) + (s.bytesOnDisk ? ' / ' + bytes(s.bytesOnDisk) + ' on disk' : '') },
   { title: 'pieces of text a second', of: (s, before) => [rate(s, before)], say: (s) => rate(s, seen.at(-2)).toFixed(0) },
 ];
 const rate = (s, before) => before && s.uptime > before.uptime ? Math.max(0, (s.pieces - before.pieces) / (s.uptime - before.uptime)) : 0;

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { ElasticCacheError } from '../../errors.js';
-import type { ByteSource } from '../../graph/onnx/byte-source.js';
+import { ElasticCacheError } from '../../../errors.js';
+import type { ByteSource } from '../../../graph/onnx/byte-source.js';
 
 /**
  * A file read by position: of a model of many gigabytes only the graph is ever brought into memory,
