@@ -5,7 +5,8 @@ import { llavaSpec } from '../../src/convert/checkpoint/llava/spec.js';
 import { decoderTensors, embeddingTensor } from '../../src/convert/checkpoint/text/tensors.js';
 import { buildDecoder } from '../../src/convert/graphs/decoder-graph.js';
 import type { WeightFormat } from '../../src/convert/graphs/layers.js';
-import { OnnxFile } from '../../src/convert/graphs/onnx-file.js';
+import { OnnxFile } from '../../src/convert/writing/onnx-file.js';
+import { WritingPass } from '../../src/convert/writing/passes.js';
 import { graphOf, parseModel, serializeModel } from '../../src/graph/onnx/onnx.js';
 import { tokenizerFiles } from '../../test/families/tiny-parts.js';
 
@@ -64,7 +65,8 @@ async function writeDecoder(
   source: 'inputs_embeds' | 'input_ids',
   format: WeightFormat,
 ): Promise<void> {
-  const file = new OnnxFile(directory, name);
+  const pass = new WritingPass(directory);
+  const file = new OnnxFile(name, pass);
   try {
     const { text, sizes, output } = specOf();
     const random = randomNumbers(Math.max(...sizes.values()));
@@ -78,7 +80,7 @@ async function writeDecoder(
     await rm(directory, { recursive: true });
     throw error;
   } finally {
-    await file.close();
+    await pass.close();
   }
 }
 

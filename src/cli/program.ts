@@ -253,17 +253,14 @@ export function createProgram(): Command {
 
   command(
     'convert',
-    'turn a PyTorch checkpoint (LLaVA, Qwen2-VL, SmolVLM, Idefics3, Llama, Qwen2, Gemma 3) into a directory for transformers.js',
+    'turn a PyTorch checkpoint (LLaVA, Qwen-VL, Qwen2-VL, SmolVLM, Idefics3, Llama, Qwen2, Gemma 3) into a directory for transformers.js',
     examples(
       'convert --from llava-1.5-7b-hf --to llava-1.5-7b-onnx --dtype q4',
       'convert --from checkpoint --to model --dtype fp32,q8,q4',
       'convert --from llava-v1.5-7b --vision-tower clip-vit-large-patch14-336 --to model',
     ),
   )
-    .requiredOption(
-      '--from <directory>',
-      'checkpoint: config.json, tokenizer and *.safetensors or pytorch_model*.bin',
-    )
+    .requiredOption('--from <directory>', 'checkpoint: configs, tokenizer, safetensors or pytorch_model.bin')
     .requiredOption('--to <directory>', 'the directory to make; absent or empty')
     .option(
       '--dtype <names>',
@@ -275,6 +272,7 @@ export function createProgram(): Command {
         .choices(['32', '64', '128'])
         .default('128'),
     )
+    .option('--asymmetric', 'q4: blocks with a zero point beside their scale, a little more exact')
     .option(
       '--vision-tower <directory>',
       "the CLIP model that LLaVA in its authors' layout (liuhaotian/llava-v1.5-7b) takes its vision tower from",

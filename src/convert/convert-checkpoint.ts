@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { ElasticCacheError } from '../errors.js';
+import { ElasticCacheError, shown } from '../errors.js';
 import { refuseUnknown } from '../options.js';
 import type { Architecture } from './architectures/architecture.js';
 import { idefics3Model } from './architectures/idefics3.js';
@@ -9,32 +9,21 @@ import { llavaModel, originalLlavaModel } from './architectures/llava.js';
 import { qwenVlModel } from './architectures/qwen-vl.js';
 import { qwen2VlModel } from './architectures/qwen2-vl.js';
 import { textModel } from './architectures/text.js';
-import { writeDirectory } from './atomic-directory.js';
 import { type CheckpointFiles, readCheckpointFiles, writeJsonFiles } from './checkpoint/checkpoint-files.js';
 import { isOriginalLlava } from './checkpoint/llava/original.js';
 import { unsupported } from './checkpoint/unsupported.js';
 import type { WeightFormat } from './graphs/layers.js';
-import { OnnxFile } from './graphs/onnx-file.js';
 import { Checkpoint } from './reading/checkpoint.js';
+import { OnnxFile } from './writing/onnx-file.js';
+import { MeasuringPass, type Pass, VerifyingPass, WritingPass } from './writing/passes.js';
+import { type ConvertProgress, ProgressMeter } from './writing/progress.js';
+import { fillDirectory } from './writing/work-directory.js';
 
 /**
  * As transformers.js names them. fp32: in 32 bits. fp16: weights, activations and caches in half precision. q8: 8-bit weights,
  * activations in 8 bits per token. q4: 4-bit weights in blocks, vision tower q8. q4f16: 4-bit weights, everything else as in fp16.
  */
 export type ConvertDtype = 'fp32' | 'fp16' | 'q8' | 'q4' | 'q4f16';
-
-export interface ConvertProgress {
-  /** The ONNX file being written. */
-  readonly file: string;
-  /** The checkpoint's tensor that was just read. */
-
-  readonly tensor: string;
-  /** 1 for the first tensor, `total` for the last, over all files. */
-  readonly index: number;
-  readonly total: number;
-  /** float32 bytes of the tensors read so far. */
-  readonly bytes: number;
-}
 
 export interface ConvertOptions {
   /** A Hugging Face directory, weights in safetensors or in PyTorch's own files: LlavaForConditionalGeneration, QWenLMHeadModel (Qwen-VL, Qwen-VL-Chat), Qwen2VLForConditionalGeneration, Qwen2_5_VLForConditionalGeneration, Idefics3ForConditionalGeneration,
@@ -51,6 +40,10 @@ export interface ConvertOptions {
   readonly blockSize?: 32 | 64 | 128;
   /** The directory of the CLIP model that an original LLaVA checkpoint (liuhaotian/llava-v1.5-7b) takes its vision tower from. */
   readonly visionTower?: string;
+  /**
+   * Whether a block in q4 has a zero point beside its scale: more exact where weights are not around 0, and 4 bits a block larger.
+   */
+  readonly asymmetric?: boolean;
   readonly onProgress?: (progress: ConvertProgress) => void;
 }
 
@@ -65,56 +58,71 @@ const dtypes = {
 
 /**
  * Turns a checkpoint into a directory that transformers.js loads, tensor by tensor: memory holds about one tensor
- * at a time. The directory appears complete or not at all.
+ * at a time. What is written is held against the checkpoint before the directory takes its name: it appears complete or not at all. A run that was
+ * interrupted goes on where it was when it is started again in the same words.
  * @throws ElasticCacheError 'invalid-option' (dtype, blockSize, `to`), 'missing-file', 'invalid-checkpoint' (a tensor is
- * missing, misshapen or cut off, before anything is written), 'unsupported-model', 'out-of-space'.
+ * missing, misshapen or cut off, before anything is written), 'unsupported-model', 'out-of-space', 'invalid-data' (what was written is not there).
  */
 export async function convertCheckpoint(options: ConvertOptions): Promise<void> {
-  refuseUnknown('convertCheckpoint', options ?? null, [
-    'from',
-    'to',
-    'dtype',
-    'blockSize',
-    'visionTower',
-    'onProgress',
-  ]);
+  checkOptions(options);
+  const { from, to, visionTower, asymmetric = false, onProgress } = options;
+  const chosen = chosenDtypes(options.dtype);
+  const blockSize = checkedBlockSize(options.blockSize ?? 128);
+  const files = await readCheckpointFiles(from);
+  const architecture = await architectureOf(files, visionTower);
+  const { spellings, supplement, packed } = architecture;
+  const checkpoint = await Checkpoint.open(from, spellings, supplement, packed);
+  try {
+    const graphs = architecture.graphs((name) => checkpoint.has(name));
+    checkpoint.check(graphs.flatMap(({ tensors }) => tensors));
+    /** Goes through all graphs; tells how many data files belong to each. */
+    const through = async (pass: Pass): Promise<Record<string, number>> => {
+      const dataFiles: Record<string, number> = {};
+      try {
+        for (const dtype of chosen) {
+          const { suffix, ...stored } = dtypes[dtype];
+          const format: WeightFormat = stored.kind === 'int4' ? { ...stored, blockSize, asymmetric } : stored;
+          for (const graph of graphs) {
+            const file = new OnnxFile(`${graph.name}${suffix}.onnx`, pass);
+            await graph.add(file, (tensor) => checkpoint.read(tensor), format);
+            dataFiles[file.name] = await file.finish();
+          }
+        }
+      } finally {
+        await pass.close();
+      }
+      return dataFiles;
+    };
+    const measured = new MeasuringPass();
+    const dataFiles = await through(measured);
+    const plan = JSON.stringify({ chosen, blockSize, asymmetric, files: await checkpoint.fingerprint() });
+    await fillDirectory(to, plan, async ({ directory, journal, refuseLarger }) => {
+      await refuseLarger(measured.bytes);
+      const progress = new ProgressMeter(measured.bytes, onProgress);
+      const folder = join(directory, 'onnx');
+      await mkdir(folder, { recursive: true });
+      await through(new WritingPass(folder, journal, progress.of('writing')));
+      await writeJsonFiles(directory, architecture.files({ dtype: chosen[0], dataFiles }));
+      await through(new VerifyingPass(folder, journal, progress.of('verifying')));
+    });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function checkOptions(options: ConvertOptions): void {
+  const known = ['from', 'to', 'dtype', 'blockSize', 'asymmetric', 'visionTower', 'onProgress'];
+  refuseUnknown('convertCheckpoint', options ?? null, known);
   for (const name of ['from', 'to', 'visionTower'] as const) {
     if (typeof options[name] === 'string' || (name === 'visionTower' && options[name] === undefined))
       continue;
     throw new ElasticCacheError('invalid-option', `${name} is ${String(options[name])}; give a directory.`);
   }
-  const chosen = chosenDtypes(options.dtype);
-  const blockSize = checkedBlockSize(options.blockSize ?? 128);
-  const files = await readCheckpointFiles(options.from);
-  const architecture = await architectureOf(files, options.visionTower);
-  const { spellings, supplement, packed } = architecture;
-  const checkpoint = await Checkpoint.open(options.from, spellings, supplement, packed);
-  try {
-    const graphs = architecture.graphs((name) => checkpoint.has(name));
-    const needed = graphs.flatMap(({ tensors }) => tensors);
-    checkpoint.check(needed);
-    const read = progressReader(checkpoint, needed.length * chosen.length, options.onProgress);
-    await writeDirectory(options.to, async (directory) => {
-      const folder = join(directory, 'onnx');
-      await mkdir(folder);
-      const dataFiles: Record<string, number> = {};
-      for (const dtype of chosen) {
-        const { suffix, ...stored } = dtypes[dtype];
-        const format: WeightFormat = stored.kind === 'int4' ? { ...stored, blockSize } : stored;
-        for (const graph of graphs) {
-          const file = new OnnxFile(folder, `${graph.name}${suffix}.onnx`);
-          try {
-            await graph.add(file, (tensor) => read(file.name, tensor), format);
-            dataFiles[file.name] = await file.finish();
-          } finally {
-            await file.close();
-          }
-        }
-      }
-      await writeJsonFiles(directory, architecture.files({ dtype: chosen[0], dataFiles }));
-    });
-  } finally {
-    await checkpoint.close();
+  if (!['boolean', 'undefined'].includes(typeof options.asymmetric)) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `asymmetric is ${shown(options.asymmetric)}; give true or false.`,
+    );
   }
 }
 
@@ -144,21 +152,6 @@ async function architectureOf(files: CheckpointFiles, tower: string | undefined)
   const { issues } = z.object({ model_type: z.enum(Object.keys(architectures)) }).safeParse(files.config)
     .error!;
   throw unsupported(files.config, issues[0]!);
-}
-
-function progressReader(
-  checkpoint: Checkpoint,
-  total: number,
-  onProgress: ConvertOptions['onProgress'],
-): (file: string, tensor: string) => Promise<Float32Array> {
-  let index = 0;
-  let bytes = 0;
-  return async (file, tensor) => {
-    const values = await checkpoint.read(tensor);
-    bytes += values.byteLength;
-    onProgress?.({ file, tensor, index: ++index, total, bytes });
-    return values;
-  };
 }
 
 function chosenDtypes(dtype: ConvertOptions['dtype']): [ConvertDtype, ...ConvertDtype[]] {

@@ -1,6 +1,6 @@
 export {
   type ConvertDtype,
   type ConvertOptions,
-  type ConvertProgress,
   convertCheckpoint,
 } from './convert-checkpoint.js';
+export type { ConvertProgress } from './writing/progress.js';

@@ -112,11 +112,15 @@ describe('a converted directory', () => {
     );
   });
 
-  it('reports every tensor of every file, in order', () => {
-    expect(progress.map(({ index }) => index)).toEqual(
-      Array.from({ length: progress[0]!.total }, (_, i) => i + 1),
+  it('reports every tensor of every file as it is written and as it is verified', () => {
+    const half = progress.length / 2;
+    expect(progress.map(({ stage }) => stage)).toEqual(
+      progress.map((_, at) => (at < half ? 'writing' : 'verifying')),
     );
     expect(new Set(progress.map(({ file }) => file)).size).toBe(15);
+    const bytes = progress.map((step) => step.bytes);
+    expect(bytes).toEqual(bytes.toSorted((a, b) => a - b));
+    expect(progress.at(-1)).toMatchObject({ bytes: progress[0]!.total, secondsLeft: 0 });
   });
 });
 

@@ -1,31 +1,81 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { convertCheckpoint } from '../../src/convert/index.js';
 import { finished, run, start } from '../cli/run-cli.js';
 
 const checkpoint = fileURLToPath(new URL('fixtures/tiny-llava', import.meta.url));
+const dtype = ['fp32', 'fp16', 'q8', 'q4', 'q4f16'] as const;
 
-it('a conversion that is interrupted leaves nothing, and the next removes what a killed one left', async () => {
-  const root = await mkdtemp(join(tmpdir(), 'elastic-cache-interrupted-'));
-  try {
-    const args = ['convert', '--from', checkpoint, '--to', join(root, 'model'), '--dtype', 'fp32,q8,q4'];
-    const child = start(...args);
+let root: string;
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'elastic-cache-interrupted-'));
+  await convertCheckpoint({ from: checkpoint, to: join(root, 'whole'), dtype });
+});
+afterAll(() => rm(root, { recursive: true }));
+
+const args = (to: string) => [
+  'convert',
+  '--from',
+  checkpoint,
+  '--to',
+  join(root, to),
+  '--dtype',
+  dtype.join(),
+];
+const lines = async (name: string) =>
+  (await readFile(join(root, `.${name}.converting/journal`), 'utf8').catch(() => '')).split('\n').length - 1;
+
+async function contents(name: string): Promise<Map<string, Buffer>> {
+  const files = await readdir(join(root, name), { recursive: true, withFileTypes: true });
+  const read = files
+    .filter((file) => file.isFile())
+    .map(async (file) => [file.name, await readFile(join(file.parentPath, file.name))] as const);
+  return new Map(await Promise.all(read));
+}
+
+it.each(['SIGINT', 'SIGKILL'] as const)(
+  '%s leaves nothing that looks finished, and the same command goes on from there',
+  async (signal) => {
+    const child = start(...args(signal));
     const done = finished(child);
-    while (!(await readdir(root)).some((name) => name.startsWith('.model-')) && child.exitCode === null) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
+    while ((await lines(signal)) < 10 && child.exitCode === null) {
+      await new Promise((resolve) => setTimeout(resolve, 2));
     }
-    child.kill('SIGINT');
-    expect((await done).code).toBe(130);
-    expect(await readdir(root)).toEqual([]);
+    child.kill(signal);
+    const { code, stderr } = await done;
+    if (signal === 'SIGINT') {
+      expect({ code, stderr }).toEqual({
+        code: 130,
+        stderr: 'stopped; the same command goes on from here.\n',
+      });
+    }
+    expect(await readdir(root)).not.toContain(signal);
+    const before = await lines(signal);
+    expect(before).toBeGreaterThanOrEqual(10);
+    const first = `${signal}.converting/model/onnx/vision_encoder.onnx_data`;
+    const { ino } = await stat(join(root, `.${first}`));
 
-    const name = `.model-${hostname().replaceAll(/[^\w.]/g, '_')}-${child.pid}-00000000-0000-0000-0000-000000000000`;
-    await mkdir(join(root, name));
-    await writeFile(join(root, name, 'weights'), 'x');
-    const { code } = await run(...args);
-    expect({ code, left: await readdir(root) }).toEqual({ code: 0, left: ['model'] });
-  } finally {
-    await rm(root, { recursive: true });
-  }
+    const again = await run(...args(signal));
+    expect({ code: again.code, stdout: again.stdout }).toEqual({
+      code: 0,
+      stdout: `${join(root, signal)}\n`,
+    });
+    expect((await readdir(root)).filter((name) => name.includes(signal))).toEqual([signal]);
+    expect((await stat(join(root, signal, 'onnx/vision_encoder.onnx_data'))).ino).toBe(ino);
+    expect(await contents(signal)).toEqual(await contents('whole'));
+  },
+);
+
+it('what another checkpoint or another format left is not gone on with', async () => {
+  const place = join(root, '.other.converting');
+  await mkdir(join(place, 'model/onnx'), { recursive: true });
+  await writeFile(join(place, 'plan'), 'another');
+  await writeFile(join(place, 'process'), `${hostname()} 0`);
+  await writeFile(join(place, 'journal'), 'written vision_encoder.onnx_data 0 6144\n');
+  await writeFile(join(place, 'model/stray'), 'x');
+  await convertCheckpoint({ from: checkpoint, to: join(root, 'other'), dtype });
+  expect(await contents('other')).toEqual(await contents('whole'));
 });

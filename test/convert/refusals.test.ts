@@ -1,8 +1,9 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { writeDirectory } from '../../src/convert/atomic-directory.js';
 import { type ConvertOptions, convertCheckpoint } from '../../src/convert/index.js';
+import { fillDirectory } from '../../src/convert/writing/work-directory.js';
 import { ElasticCacheError } from '../../src/errors.js';
 import { copyWithWeights, edit, scratch, tiny, type Values } from './checkpoints.js';
 
@@ -133,24 +134,60 @@ it.each<[string, Partial<ConvertOptions>, RegExp]>([
   expect(error.message).toMatch(message);
 });
 
+const left = async (to: string) => (await readdir(dirname(to))).filter((name) => name.includes(basename(to)));
+
 it('an error on the way leaves no directory, and a full disk is said to be one', async () => {
   const to = place.path('interrupted');
   const interrupted = convertCheckpoint({
     from: tiny,
     to,
     dtype: 'fp32',
-    onProgress: ({ index }) => {
-      if (index === 50) throw new Error('stop');
+    onProgress: ({ stage }) => {
+      if (stage === 'verifying') throw new Error('stop');
     },
   });
   await expect(interrupted).rejects.toThrow('stop');
-  const full = writeDirectory(to, async (directory) => {
+  const full = fillDirectory(to, 'plan', async ({ directory }) => {
     await writeFile(join(directory, 'part'), 'half');
     throw Object.assign(new Error('write'), { code: 'ENOSPC' });
   });
   await expect(full).rejects.toMatchObject({ code: 'out-of-space' });
-  const left = (await readdir(dirname(to))).filter((name) => name.includes(basename(to)));
-  expect(left).toEqual([]);
+  const large = fillDirectory(to, 'plan', ({ refuseLarger }) => refuseLarger(4e18));
+  await expect(large).rejects.toThrow(/will take 4000000.0 TB, and the disk of .* has .* left/);
+  expect(await left(to)).toEqual([]);
+});
+
+it('an output that is not what was written is caught, and taken away', async () => {
+  const to = place.path('corrupt');
+  const data = join(dirname(to), '.corrupt.converting/model/onnx/decoder_model_merged_q4.onnx_data');
+  let damaged = false;
+  const converted = convertCheckpoint({
+    from: tiny,
+    to,
+    dtype: 'q4',
+    onProgress: ({ stage }) => {
+      if (stage !== 'verifying' || damaged) return;
+      damaged = true;
+      const bytes = readFileSync(data);
+      bytes[4096] = bytes[4096]! ^ 1;
+      writeFileSync(data, bytes);
+    },
+  });
+  await expect(converted).rejects.toMatchObject({
+    code: 'invalid-data',
+    message: expect.stringMatching(/onnx_data is not what was written there, at tensor "[^"]+": /),
+  });
+  expect(await left(to)).toEqual([]);
+});
+
+it('of two conversions to one place at once the second is refused', async () => {
+  const to = place.path('twice');
+  const both = await Promise.allSettled(
+    [1, 2].map(() => convertCheckpoint({ from: tiny, to, dtype: 'fp32' })),
+  );
+  const reasons = both.flatMap((each) => (each.status === 'rejected' ? [String(each.reason)] : []));
+  expect(reasons).toEqual([expect.stringContaining('is being made by another conversion')]);
+  expect(await left(to)).toEqual(['twice']);
 });
 
 async function refusal(options: ConvertOptions): Promise<ElasticCacheError> {

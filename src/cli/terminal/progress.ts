@@ -28,17 +28,18 @@ export class Progress {
   start(label: string): void {
     if (!this.stream.isTTY) return;
     this.bar = new SingleBar({
-      format: `${label} {bar} {percentage}%`,
+      format: `${label} {bar} {percentage}%{note}`,
       stream: this.stream,
       clearOnComplete: true,
       barsize: 24,
     });
-    this.bar.start(1, 0);
+    this.bar.start(1, 0, { note: '' });
   }
 
-  at(done: number, total: number): void {
+  /** @param note what else there is to say, behind the bar */
+  at(done: number, total: number, note?: string): void {
     this.bar?.setTotal(total);
-    this.bar?.update(done);
+    this.bar?.update(done, { note: note === undefined ? '' : `, ${note}` });
   }
 
   /** Takes the bar off the screen. */

@@ -1,5 +1,6 @@
 import { SingleBar } from 'cli-progress';
 import type { SweepProgress } from '../../eval/sweep/sweep.js';
+import { leftName } from './time-left.js';
 
 /** How often a line is written where there is no terminal to draw a bar on. */
 const BETWEEN_LINES_MS = 30_000;
@@ -45,9 +46,5 @@ export class SweepBar {
 
 /** `about 12 min left`, by the pace of this run; what an earlier run found says nothing of it. */
 export function timeLeft({ done, total, found }: SweepProgress, elapsedMs: number): string {
-  if (done === found) return 'time left unknown';
-  const minutes = ((elapsedMs / (done - found)) * (total - done)) / 60_000;
-  if (minutes < 1) return `about ${Math.ceil(minutes * 60)} s left`;
-  if (minutes < 120) return `about ${Math.round(minutes)} min left`;
-  return `about ${(minutes / 60).toFixed(1)} h left`;
+  return leftName(done === found ? undefined : ((elapsedMs / (done - found)) * (total - done)) / 1000);
 }

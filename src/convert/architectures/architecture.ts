@@ -1,8 +1,8 @@
 import type { TransformersJsOptions } from '../checkpoint/checkpoint-files.js';
 import type { Json } from '../checkpoint/json.js';
 import type { ReadTensor, WeightFormat } from '../graphs/layers.js';
-import type { OnnxFile } from '../graphs/onnx-file.js';
 import type { NeededTensor, Packed, Spellings, Supplement } from '../reading/checkpoint.js';
+import type { OnnxFile } from '../writing/onnx-file.js';
 
 /** One ONNX file of a model. */
 export interface Graph {

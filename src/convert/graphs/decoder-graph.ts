@@ -1,9 +1,9 @@
 import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
 import type { Rotary, TextSpec } from '../checkpoint/text/spec.js';
 import { embeddingTensor, layersOf } from '../checkpoint/text/tensors.js';
+import type { OnnxFile } from '../writing/onnx-file.js';
 import { decoderLayer, type LayerInputs, type Rotate, rmsNorm } from './decoder-layer.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
-import type { OnnxFile } from './onnx-file.js';
 import { type RotaryTables, rotaryTables, scaledTables } from './rotary-tables.js';
 
 /**
@@ -110,8 +110,8 @@ async function rotation(
 ): Promise<Rotate> {
   const made = rotaryTables(positions, headDim, kind);
   const written = async (part: string, { rows, cosines, sines }: RotaryTables) => [
-    await layers.floats(`cos_cache${part}`, [rows, headDim / 2], cosines),
-    await layers.floats(`sin_cache${part}`, [rows, headDim / 2], sines),
+    await layers.floats(`cos_cache${part}`, [rows, headDim / 2], () => cosines),
+    await layers.floats(`sin_cache${part}`, [rows, headDim / 2], () => sines),
   ];
   const tables = await written('', made);
   if (kind.sections) return gridRotation(layers, kind.sections, tables, positionIds);

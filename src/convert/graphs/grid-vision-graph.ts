@@ -6,9 +6,9 @@ import {
   patchWidth,
   type Qwen2VlSpec,
 } from '../checkpoint/qwen2-vl/spec.js';
+import type { OnnxFile } from '../writing/onnx-file.js';
 import { placesOfPatches } from './grid-places.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
-import type { OnnxFile } from './onnx-file.js';
 
 const epsilon = 1e-6;
 
@@ -73,9 +73,7 @@ async function placesAndRotation(
   const { frame, row, column, indexes } = placesOfPatches(layers, pixels, grids, merge);
   const width = hidden / heads;
   const count = width / 4;
-  const frequencies = await layers.float32(
-    'frequencies',
-    [1, count],
+  const frequencies = await layers.float32('frequencies', [1, count], () =>
     Float32Array.from({ length: count }, (_, j) => 10000 ** ((-2 * j) / (width / 2))),
   );
   const turned = (place: string) => {

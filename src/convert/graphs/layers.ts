@@ -3,7 +3,8 @@ import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
 import { bytesOf } from '../../graph/onnx/tensors.js';
 import { toHalf } from '../../half-floats.js';
 import type { Activation } from '../checkpoint/llava/spec.js';
-import type { OnnxFile } from './onnx-file.js';
+import type { OnnxFile } from '../writing/onnx-file.js';
+import type { Bytes } from '../writing/passes.js';
 import { halves, int4Blocks, int8Scales, int8Transposed, transposed } from './weights.js';
 
 /**
@@ -13,15 +14,26 @@ import { halves, int4Blocks, int8Scales, int8Transposed, transposed } from './we
 export type WeightFormat =
   | { readonly kind: 'float'; readonly half?: boolean }
   | { readonly kind: 'int8'; readonly half?: false }
-  | { readonly kind: 'int4'; readonly blockSize: number; readonly half?: boolean };
+  | Int4Format;
+
+interface Int4Format {
+  readonly kind: 'int4';
+  readonly blockSize: number;
+  /** Whether a block has a zero point beside its scale. */
+  readonly asymmetric?: boolean;
+  readonly half?: boolean;
+}
 
 /** Reads a tensor of the checkpoint by its canonical name, as float32. */
 export type ReadTensor = (name: string) => Promise<Float32Array>;
 
+/** Reads numbers, or makes them; only where they are wanted. */
+type MakeValues = () => Promise<Float32Array> | Float32Array;
+
 /** The matrix of a linear layer, [outputs, inputs]. */
 interface Weights {
   readonly name: string;
-  readonly values: Float32Array;
+  readonly values: MakeValues;
   readonly outputs: number;
   readonly inputs: number;
 }
@@ -60,36 +72,38 @@ export class Layers {
 
   /** A tensor of the checkpoint [dims], with `added` to every number. */
   async tensor(name: string, dims: readonly number[], added = 0): Promise<string> {
-    const values = await this.read(name);
-    return this.floats(name, dims, added === 0 ? values : values.map((value) => value + added));
+    return this.write(name, dims, async () => {
+      const values = await this.read(name);
+      return [bytesOf(added === 0 ? values : values.map((value) => value + added))];
+    });
   }
 
   /** A matrix of the checkpoint [rows or fewer, width] with empty rows after its own. */
   async table(name: string, rows: number, width: number): Promise<string> {
-    const values = await this.read(name);
-    const empty = new Float32Array(rows * width - values.length);
-    return this.write(name, [rows, width], [bytesOf(values), bytesOf(empty)]);
+    return this.write(name, [rows, width], async () => {
+      const values = await this.read(name);
+      return [bytesOf(values), bytesOf(new Float32Array(rows * width - values.length))];
+    });
   }
 
-  async floats(hint: string, dims: readonly number[], values: Float32Array): Promise<string> {
-    return this.write(hint, dims, [bytesOf(values)]);
+  async floats(hint: string, dims: readonly number[], make: MakeValues): Promise<string> {
+    return this.write(hint, dims, async () => [bytesOf(await make())]);
   }
 
   /** float32 whatever the activations are. */
-  async float32(hint: string, dims: readonly number[], values: Float32Array): Promise<string> {
-    return this.file.write(hint, DataType.FLOAT, dims, values.byteLength, [bytesOf(values)]);
+  async float32(hint: string, dims: readonly number[], make: MakeValues): Promise<string> {
+    return this.file.write(hint, DataType.FLOAT, dims, 4 * countOf(dims), async () => [
+      bytesOf(await make()),
+    ]);
   }
 
   /** Numbers [dims] in the type of activations, from pieces of float32. */
-  private write(hint: string, dims: readonly number[], pieces: Iterable<Uint8Array>): Promise<string> {
-    const half = this.real === DataType.FLOAT16;
-    const count = dims.reduce((product, dim) => product * dim, 1);
-    return this.file.write(
-      hint,
-      this.real,
-      dims,
-      count * (half ? 2 : 4),
-      half ? halves(hint, pieces) : pieces,
+  private write(hint: string, dims: readonly number[], pieces: Bytes): Promise<string> {
+    if (this.real === DataType.FLOAT) {
+      return this.file.write(hint, this.real, dims, 4 * countOf(dims), pieces);
+    }
+    return this.file.write(hint, this.real, dims, 2 * countOf(dims), async () =>
+      halves(hint, await pieces()),
     );
   }
 
@@ -113,18 +127,16 @@ export class Layers {
     bias = false,
   ): Promise<string> {
     const name = `${prefix}.weight`;
-    const product = await this.times(x, { name, values: await this.read(name), outputs, inputs });
+    const product = await this.times(x, { name, values: () => this.read(name), outputs, inputs });
     return bias ? this.op('Add', [product, await this.tensor(`${prefix}.bias`, [outputs])]) : product;
   }
 
   /** `x` times the checkpoint's matrix `name` [inputs, outputs] as it is. */
   async product(x: string, name: string, [inputs, outputs]: readonly [number, number]): Promise<string> {
-    const values = new Float32Array(inputs * outputs);
-    let at = 0;
-    for (const strip of transposed(await this.read(name), inputs, outputs)) {
-      values.set(new Float32Array(strip.buffer, strip.byteOffset, strip.byteLength / 4), at);
-      at += strip.byteLength / 4;
-    }
+    const values = async () => {
+      const strips = [...transposed(await this.read(name), inputs, outputs)];
+      return new Float32Array(Uint8Array.from(Buffer.concat(strips)).buffer);
+    };
     return this.times(x, { name, values, outputs, inputs });
   }
 
@@ -148,32 +160,37 @@ export class Layers {
     const { name, values, outputs, inputs } = weights;
     switch (this.format.kind) {
       case 'float': {
-        const matrix = await this.write(name, [inputs, outputs], transposed(values, outputs, inputs));
+        const matrix = await this.write(name, [inputs, outputs], async () =>
+          transposed(await values(), outputs, inputs),
+        );
         return this.op('MatMul', [x, matrix]);
       }
       case 'int8':
         return this.int8Product(x, weights);
-      case 'int4': {
-        const { blockSize } = this.format;
-        const { data, scales } = int4Blocks(values, outputs, inputs, blockSize);
-        const blocks = Math.ceil(inputs / blockSize);
-        const levels = await this.file.write(
-          `${name}_q4`,
-          DataType.UINT8,
-          [outputs, blocks, blockSize / 2],
-          data.length,
-          [data],
-        );
-        return this.op(
-          'MatMulNBits',
-          [x, levels, await this.floats(`${name}_scales`, [outputs * blocks], scales)],
-          {
-            domain: MICROSOFT,
-            attributes: { K: inputs, N: outputs, bits: 4, block_size: blockSize, accuracy_level: 4 },
-          },
-        );
-      }
+      case 'int4':
+        return this.int4Product(x, weights, this.format);
     }
+  }
+
+  /** Weights in blocks of 4-bit numbers along the inputs, each with a scale and, where asked for, a zero point. */
+  private async int4Product(
+    x: string,
+    { name, values, outputs, inputs }: Weights,
+    { blockSize, asymmetric = false }: Int4Format,
+  ): Promise<string> {
+    const blocks = Math.ceil(inputs / blockSize);
+    const made = once(async () => int4Blocks(await values(), outputs, inputs, { blockSize, asymmetric }));
+    const bytes = (hint: string, dims: readonly number[], part: 'data' | 'zeros') =>
+      this.file.write(hint, DataType.UINT8, dims, countOf(dims), async () => [(await made())[part]]);
+    const levels = await bytes(`${name}_q4`, [outputs, blocks, blockSize / 2], 'data');
+    const scales = await this.floats(`${name}_scales`, [outputs * blocks], async () => (await made()).scales);
+    const zeros = asymmetric
+      ? [await bytes(`${name}_zeros`, [outputs * Math.ceil(blocks / 2)], 'zeros')]
+      : [];
+    return this.op('MatMulNBits', [x, levels, scales, ...zeros], {
+      domain: MICROSOFT,
+      attributes: { K: inputs, N: outputs, bits: 4, block_size: blockSize, accuracy_level: 4 },
+    });
   }
 
   /**
@@ -181,18 +198,17 @@ export class Layers {
    * would take one scale for the whole prompt, which a single outlying token spoils for all the others.
    */
   private async int8Product(x: string, { name, values, outputs, inputs }: Weights): Promise<string> {
-    const scales = int8Scales(values, outputs, inputs);
+    const own = once(values);
+    const scales = once(async () => int8Scales(await own(), outputs, inputs));
     const matrix = await this.file.write(
       `${name}_q8`,
       DataType.INT8,
       [inputs, outputs],
-      values.length,
-      int8Transposed(values, outputs, inputs, scales),
+      inputs * outputs,
+      async () => int8Transposed(await own(), outputs, inputs, await scales()),
     );
-    const weightScales = await this.float32(
-      `${name}_scales`,
-      [outputs],
-      scales.map((scale) => scale / 127),
+    const weightScales = await this.float32(`${name}_scales`, [outputs], async () =>
+      (await scales()).map((scale) => scale / 127),
     );
     const { levels, largest } = this.quantize(x);
     const zero = this.constant('uint8 zero', () => this.builder.uint8('uint8_zero', [], Uint8Array.of(128)));
@@ -224,4 +240,15 @@ export class Layers {
     this.constants.set(key, name);
     return name;
   }
+}
+
+const countOf = (dims: readonly number[]) => dims.reduce((product, dim) => product * dim, 1);
+
+/** What `make` gives, made when it is first asked for and kept. */
+function once<T>(make: () => T | Promise<T>): () => T | Promise<T> {
+  let made: T | Promise<T> | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
 }

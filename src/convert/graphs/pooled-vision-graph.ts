@@ -5,9 +5,9 @@ import {
   type QwenVlSpec,
   storedPositions,
 } from '../checkpoint/qwen-vl/spec.js';
+import type { OnnxFile } from '../writing/onnx-file.js';
 import { enlargedTable } from './enlarged-table.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
-import type { OnnxFile } from './onnx-file.js';
 import { encoderLayer, patches } from './vision-graph.js';
 
 const epsilon = 1e-6;
@@ -30,7 +30,9 @@ export async function buildPooledVisionEncoder(
   );
   const side = imageSize / patchSize;
   const table = async (name: string, places: number, width: number) =>
-    layers.floats(name, [side ** 2, width], enlargedTable(await read(name), Math.sqrt(places), side));
+    layers.floats(name, [side ** 2, width], async () =>
+      enlargedTable(await read(name), Math.sqrt(places), side),
+    );
   let x = layers.op('Add', [
     await patches(layers, pixels, `${pooledVisionPrefix}.conv1`, vision),
     await table(`${pooledVisionPrefix}.positional_embedding`, storedPositions, hidden),

@@ -1,7 +1,7 @@
 import { DataType } from '../../graph/onnx/onnx.js';
 import { connector, type Idefics3Spec, tiledVisionPrefix } from '../checkpoint/idefics3/spec.js';
+import type { OnnxFile } from '../writing/onnx-file.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
-import type { OnnxFile } from './onnx-file.js';
 import { encoderLayer, patches } from './vision-graph.js';
 
 /**

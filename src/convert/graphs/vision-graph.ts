@@ -1,8 +1,8 @@
 import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
 import type { LlavaSpec, VisionSpec } from '../checkpoint/llava/spec.js';
 import { projectorPrefix, visionPrefix } from '../checkpoint/llava/tensors.js';
+import type { OnnxFile } from '../writing/onnx-file.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
-import type { OnnxFile } from './onnx-file.js';
 
 /**
  * Adds CLIP's vision tower up to the feature layer and LLaVA's projector:

@@ -51,10 +51,44 @@ describe('weights', () => {
     expect([...new Int8Array(joined(int8Transposed(values, 2, 2, scales)))]).toEqual([64, 0, -127, 0]);
   });
 
+  it('int4 with zero points is the nearest of sixteen levels from the least to the largest value, and padding is zero', () => {
+    fc.assert(
+      fc.property(matrix, fc.constantFrom(32, 64, 128), ({ rows, columns, values }, blockSize) => {
+        const { data, scales, zeros } = int4Blocks(values, rows, columns, { blockSize, asymmetric: true });
+        const blocks = Math.ceil(columns / blockSize);
+        const wrong: string[] = [];
+        for (let i = 0; i < rows * blocks * blockSize; i++) {
+          const [row, place] = [Math.floor(i / (blocks * blockSize)), i % (blocks * blockSize)];
+          const block = Math.floor(place / blockSize);
+          const nibble = (bytes: Uint8Array, at: number) => (bytes[at >> 1]! >> (at & 1 ? 4 : 0)) & 15;
+          const zero = nibble(zeros, row * Math.ceil(blocks / 2) * 2 + block);
+          const value = place < columns ? values[row * columns + place]! : 0;
+          const scale = scales[row * blocks + block]!;
+          // The zero point is rounded too: up to a whole step at the ends.
+          const error = Math.abs((nibble(data, i) - zero) * scale - value);
+          if (error > 1.0001 * scale + 1e-30) wrong.push(`${i}: ${value} is off by ${error}`);
+        }
+        expect(wrong).toEqual([]);
+      }),
+    );
+  });
+
+  it('zero points make weights that are not around 0 more exact', () => {
+    const values = Float32Array.from({ length: 4096 }, (_, i) => 1 + Math.sin(i * i) / 2);
+    const error = (asymmetric: boolean) => {
+      const { data, scales, zeros } = int4Blocks(values, 32, 128, { blockSize: 32, asymmetric });
+      const nibble = (bytes: Uint8Array, at: number) => (bytes[at >> 1]! >> (at & 1 ? 4 : 0)) & 15;
+      const off = (value: number, i: number) =>
+        (nibble(data, i) - nibble(zeros, i >> 5)) * scales[i >> 5]! - value;
+      return Math.sqrt(values.reduce((sum, value, i) => sum + off(value, i) ** 2, 0) / values.length);
+    };
+    expect(error(true)).toBeLessThan(0.75 * error(false));
+  });
+
   it('int4 is within a step of every value, exact at the extreme one, and padding is zero', () => {
     fc.assert(
       fc.property(matrix, fc.constantFrom(32, 64, 128), ({ rows, columns, values }, blockSize) => {
-        const { data, scales } = int4Blocks(values, rows, columns, blockSize);
+        const { data, scales } = int4Blocks(values, rows, columns, { blockSize, asymmetric: false });
         const padded = Math.ceil(columns / blockSize) * blockSize;
         const wrong: string[] = [];
         for (let i = 0; i < rows * padded; i++) {

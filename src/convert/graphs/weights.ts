@@ -79,43 +79,72 @@ export function* int8Transposed(
 }
 
 export interface Int4Blocks {
-  /** [rows, blocks, blockSize / 2]: two 4-bit numbers a byte, the first in the low half, 8 meaning zero. */
+  /** [rows, blocks, blockSize / 2]: two 4-bit numbers a byte, the first in the low half. */
   readonly data: Uint8Array;
   /** [rows, blocks] */
   readonly scales: Float32Array;
+  /** [rows, blocks / 2, rounded up]: two 4-bit numbers a byte, the levels that mean zero; all 8 where blocks are symmetric. */
+  readonly zeros: Uint8Array;
 }
 
-/**
- * A matrix [rows, columns] in blocks of 4-bit numbers along the columns, as com.microsoft.MatMulNBits reads them.
- * Symmetric; the value of largest magnitude in a block becomes -8 exactly, so all sixteen levels are used.
- */
+/** How a block is rounded: `value = (level - zero) x scale`, with whole levels from 0 to 15. */
+interface Rounding {
+  readonly scale: number;
+  readonly zero: number;
+}
+
+/** The value of largest magnitude becomes level 0 exactly, so that all sixteen levels are used. */
+function symmetric(values: Float32Array, from: number, count: number): Rounding {
+  let extreme = 0;
+  for (let i = from; i < from + count; i++)
+    if (Math.abs(values[i]!) > Math.abs(extreme)) extreme = values[i]!;
+  return { scale: extreme / -8, zero: 8 };
+}
+
+/** From the least value to the largest, and 0 among the levels. */
+function withZeroPoint(values: Float32Array, from: number, count: number): Rounding {
+  let [least, most] = [0, 0];
+  for (let i = from; i < from + count; i++) {
+    if (values[i]! < least) least = values[i]!;
+    if (values[i]! > most) most = values[i]!;
+  }
+  const scale = (most - least) / 15;
+  return { scale, zero: scale > 0 ? Math.round(-least / scale) : 8 };
+}
+
+/** A matrix [rows, columns] in blocks of 4-bit numbers along the columns, as com.microsoft.MatMulNBits reads them. */
 export function int4Blocks(
   values: Float32Array,
   rows: number,
   columns: number,
-  blockSize: number,
+  { blockSize, asymmetric }: { readonly blockSize: number; readonly asymmetric: boolean },
 ): Int4Blocks {
   const blocks = Math.ceil(columns / blockSize);
-  const data = new Uint8Array((rows * blocks * blockSize) / 2).fill(0x88);
+  const data = new Uint8Array((rows * blocks * blockSize) / 2);
   const scales = new Float32Array(rows * blocks);
+  const zeros = new Uint8Array(rows * Math.ceil(blocks / 2)).fill(0x88);
+  const roundingOf = asymmetric ? withZeroPoint : symmetric;
   for (let row = 0; row < rows; row++) {
     for (let block = 0; block < blocks; block++) {
       const from = row * columns + block * blockSize;
       const count = Math.min(blockSize, columns - block * blockSize);
-      let extreme = 0;
-      for (let i = 0; i < count; i++) {
-        const value = values[from + i]!;
-        if (Math.abs(value) > Math.abs(extreme)) extreme = value;
-      }
+      const { scale, zero } = roundingOf(values, from, count);
       const at = row * blocks + block;
-      scales[at] = extreme / -8;
-      const factor = extreme === 0 ? 0 : -8 / extreme;
+      scales[at] = scale;
+      if (asymmetric) setNibble(zeros, row * Math.ceil(blocks / 2) * 2 + block, zero);
+      const factor = scale === 0 ? 0 : 1 / scale;
+      const first = (at * blockSize) >> 1;
+      data.fill(zero * 0x11, first, first + blockSize / 2);
       for (let i = 0; i < count; i++) {
-        const level = Math.min(15, Math.round(values[from + i]! * factor) + 8);
-        const byte = (at * blockSize + i) >> 1;
-        data[byte] = i & 1 ? (data[byte]! & 0x0f) | (level << 4) : (data[byte]! & 0xf0) | level;
+        const level = Math.max(0, Math.min(15, Math.round(values[from + i]! * factor) + zero));
+        setNibble(data, at * blockSize + i, level);
       }
     }
   }
-  return { data, scales };
+  return { data, scales, zeros };
+}
+
+function setNibble(bytes: Uint8Array, index: number, value: number): void {
+  const at = index >> 1;
+  bytes[at] = index & 1 ? (bytes[at]! & 0x0f) | (value << 4) : (bytes[at]! & 0xf0) | value;
 }

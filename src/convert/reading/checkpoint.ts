@@ -1,5 +1,5 @@
-import { access, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, readdir, readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { ElasticCacheError } from '../../errors.js';
 import { readPytorch } from './pytorch.js';
@@ -118,6 +118,24 @@ export class Checkpoint {
   async read(name: string): Promise<Float32Array> {
     const { file, name: stored, part } = this.places.get(name)!;
     return file.read(stored, part);
+  }
+
+  /** What changes where a file of the checkpoint does: names, sizes and times. */
+  async fingerprint(): Promise<readonly unknown[]> {
+    const folders = new Set(this.files.map(({ path }) => dirname(path)));
+    const found = await Promise.all(
+      [...folders].map(async (folder) => {
+        const names = (await readdir(folder)).toSorted();
+        return Promise.all(
+          names.map(async (name) => {
+            const found = await stat(join(folder, name));
+            // What is made may lie in a directory beside them.
+            return found.isFile() ? [folder, name, found.size, found.mtimeMs] : [];
+          }),
+        );
+      }),
+    );
+    return found.flat();
   }
 
   async close(): Promise<void> {
