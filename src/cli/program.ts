@@ -12,21 +12,15 @@ import {
   samplingOptions,
   systemOption,
 } from './options/command-options.js';
+import { evalCommand } from './options/eval-options.js';
 import {
   countOf,
-  parseBatchSizes,
   parseBudget,
-  parseBudgetRanges,
   parseBudgets,
   parseLayer,
-  parseLengths,
-  parseMetrics,
-  parseOnError,
   parsePolicies,
   parsePolicy,
   parsePrompt,
-  parseQuestion,
-  parseSplit,
 } from './options/option-values.js';
 import { playgroundCommand } from './options/playground-options.js';
 import { describeCommand, serveCommand, workerCommand } from './options/serve-options.js';
@@ -44,12 +38,6 @@ Budgets:
   0.2                a share of the tokens seen so far, above 0 and at most 1
   256tokens          so many entries in each layer
   64mb               so much memory for keys and values (kb, mb, gb)`;
-
-const EVAL_NOTES = `
-Into --out: results.jsonl (a line for each sample, task, policy and budget), run.json, table.md, table.csv,
-summary.json, quality.svg and latency.svg. Stop it whenever you like; the same command goes on from there.
-The full cache always runs: it is what the others are measured against.
-`;
 
 /** The command line. Each command's code, and with it ONNX Runtime, is loaded when the command runs. */
 export function createProgram(): Command {
@@ -165,73 +153,9 @@ export function createProgram(): Command {
     )
     .action(async (options) => (await import('./commands/explain.js')).explain(options));
 
-  modelOptions(
-    command(
-      'eval',
-      'measure policies and budgets on a data set: perplexity, ROUGE, accuracy, latency',
-      examples(
-        'eval --out results',
-        'eval --out results --policies elastic,elastic:endSize=16,h2o --budgets 0.1..0.5 --metrics ppl,rouge --samples 100',
-        'eval --out results --data detail_1k.json --images coco/train2017 --on-error skip',
-        'eval --out keys --model onnx-community/Qwen3-0.6B-ONNX --data passkey --policies snapkv,h2o --budgets 0.2,0.1',
-        'eval --out times --metrics latency --lengths 1024+512,624+256 --batch-sizes 1,4',
-      ) +
-        EVAL_NOTES +
-        POLICIES,
-    ),
-  )
-    .requiredOption(
-      '--out <folder>',
-      'where results go; the folder of an earlier run goes on where it stopped',
-    )
-    .option(
-      '--data <source>',
-      'scenes or scenes:SEED; passkey, lookups, questions or summaries (of text alone); a JSON (LLaVA, MM-Vet, VQAv2, TextVQA) or JSON Lines file; a folder of texts',
-      'scenes',
-    )
-    .option('--images <folder>', 'the images of a JSON file (default: beside it, or in images there)')
-    .addOption(
-      parsed(
-        '--policies <names>',
-        'policies, with commas between',
-        `${DEFAULT_POLICY},h2o,elastic`,
-        parsePolicies,
-      ),
-    )
-    .addOption(
-      parsed('--budgets <budgets>', 'budgets and ranges, from..to[:step]', '0.1,0.2,0.5', parseBudgetRanges),
-    )
-    .option(
-      '--split <dev|report>',
-      'half of the seeds or records: options are chosen on dev (default: all)',
-      parseSplit,
-    )
-    .option(
-      '--prompt-tokens <count>',
-      'tokens read of a text that is gone on with (default: 1024)',
-      countOf('prompt-tokens'),
-    )
-    .option(
-      '--question <known|unknown>',
-      'whether the question is read before the cache is compressed, or in a turn of its own after the image or text',
-      parseQuestion,
-      'known',
-    )
-    .addOption(
-      parsed(
-        '--metrics <names>',
-        'ppl, rouge, rouge-l-union, rouge-true, accuracy, latency',
-        'ppl,rouge,accuracy',
-        parseMetrics,
-      ),
-    )
-    .option('--samples <count>', 'the first so many records', countOf('samples'), 10)
-    .addOption(parsed('--lengths <lengths>', 'prompt+output tokens that are timed', 'own', parseLengths))
-    .addOption(parsed('--batch-sizes <counts>', 'rows that are timed together', '1', parseBatchSizes))
-    .addOption(maxNewTokens())
-    .option('--on-error <skip|stop>', 'what becomes of a broken record', parseOnError, 'stop')
-    .option('--json', 'the summary as one JSON object on stdout')
-    .action(async (options) => (await import('./commands/eval.js')).evaluate(options));
+  evalCommand(command, POLICIES).action(async (options) =>
+    (await import('./commands/eval.js')).evaluate(options),
+  );
 
   serveCommand(command).action(async (options) => (await import('./commands/serve.js')).serve(options));
 

@@ -3,7 +3,7 @@ import { mkdir, open, readdir, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
-import { PROTOCOLS } from './data/protocol.js';
+import { ANSWERS, FIRST_TOKENS, IMAGE_PLACES, LAST_TOKENS, QUESTIONS } from './data/protocol.js';
 import { orUndefined, readIfThere, refused } from './disk.js';
 
 /** What all lines of a folder have in common. Samples, policies, budgets and shapes may be added later: each line names its own. */
@@ -26,7 +26,14 @@ const Manifest = z.object({
   /** Of texts that are gone on with; 0 unless told. */
   promptTokens: z.int(),
   /** What is known when the cache is compressed. */
-  question: z.enum(PROTOCOLS),
+  question: z.enum(QUESTIONS),
+  /** How records are shown, and which tokens count. */
+  system: z.string(),
+  imagePlace: z.enum(IMAGE_PLACES),
+  padImages: z.boolean(),
+  answers: z.enum(ANSWERS),
+  firstToken: z.enum(FIRST_TOKENS),
+  lastToken: z.enum(LAST_TOKENS),
   metrics: z.string(),
   maxNewTokens: z.int(),
   version: z.string(),
@@ -47,6 +54,12 @@ const NAMES: Record<keyof Manifest, string> = {
   split: '--split',
   promptTokens: '--prompt-tokens',
   question: '--question',
+  system: '--system',
+  imagePlace: '--image-place',
+  padImages: '--pad-images',
+  answers: '--answers',
+  firstToken: '--first-token',
+  lastToken: '--last-token',
   metrics: '--metrics',
   maxNewTokens: '--max-new-tokens',
   version: 'version of elastic-cache',

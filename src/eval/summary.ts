@@ -53,13 +53,16 @@ export interface LatencyRow {
   msPerToken: Estimate;
   /** All rows together, while decoding. */
   tokensPerSecond: Estimate;
+  /** Prompt and output, and the tokens of all rows in that time: the paper's latency and throughput. */
+  seconds: Estimate;
+  totalTokensPerSecond: Estimate;
   bytesHeld: number;
   bytesPeak: number;
 }
 
 export interface Summary {
-  /** What was known when the caches were compressed. */
-  question?: Protocol;
+  /** How it was measured. */
+  protocol?: Protocol;
   quality: QualityRow[];
   latency: LatencyRow[];
 }
@@ -188,6 +191,11 @@ function rightShare(samples: readonly (readonly Measured<boolean>[])[]): Estimat
   return single || drawn.low === drawn.high ? wilson(drawn.value * samples.length, samples.length) : drawn;
 }
 
+/** From the first look at the image to the last token, which the prompt's pass and a step for each token but the first make. */
+function secondsOf({ prefillMs, msPerToken, newTokens }: NonNullable<ResultLine['latency']>): number {
+  return (prefillMs + (newTokens - 1) * msPerToken) / 1000;
+}
+
 function latencyRow({ policy, budget }: Cell, shape: string, lines: readonly ResultLine[]): LatencyRow {
   const runs = lines.flatMap(({ latency }) => latency ?? []);
   const middle = (pick: (run: (typeof runs)[number]) => number) => bootstrap(runs.map(pick), median);
@@ -201,6 +209,8 @@ function latencyRow({ policy, budget }: Cell, shape: string, lines: readonly Res
     prefillMs: middle((run) => run.prefillMs),
     msPerToken: middle((run) => run.msPerToken),
     tokensPerSecond: middle((run) => (1000 * run.batch) / run.msPerToken),
+    seconds: middle(secondsOf),
+    totalTokensPerSecond: middle((run) => (run.batch * run.newTokens) / secondsOf(run)),
     bytesHeld: median(runs.map((run) => run.bytesHeld)),
     bytesPeak: median(runs.map((run) => run.bytesPeak)),
   };

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Sample } from '../../src/eval/data/dataset.js';
+import { PRESETS, type Protocol, STRICT } from '../../src/eval/data/protocol.js';
 import { prepareSample } from '../../src/eval/sweep/prepare-sample.js';
 import { type CachePolicy, createPolicy, type LoadedModel, loadElastic } from '../../src/index.js';
 import { KVCache } from '../../src/memory/kv-cache.js';
@@ -53,8 +54,8 @@ const forgetful = (): CachePolicy => {
 };
 
 describe.each(Object.keys(samples))('a question that is not known: %s', (kind) => {
-  const prepared = async (protocol: 'known' | 'unknown') =>
-    (await prepareSample(models[kind]!, samples[kind]!, protocol)).tasks;
+  const prepared = async (question: 'known' | 'unknown') =>
+    (await prepareSample(models[kind]!, samples[kind]!, { ...STRICT, question })).tasks;
   const surprise = async (name: string, cache: KVCache) => {
     const { inputs, reference } = (await prepared('unknown')).get(name)!;
     return answerSurprise(models[kind]!, inputs, reference!, cache);
@@ -118,8 +119,10 @@ it('an image stands where a record has it, and first where the question is not k
     tasks: [{ name: 'one', prompt: 'w20', before: 'w11 w12' }],
     ...(image && { image }),
   };
-  const words = async (protocol: 'known' | 'unknown') => {
-    const { inputs, turns } = (await prepareSample(models.image!, placed, protocol)).tasks.get('one')!;
+  const words = async (question: 'known' | 'unknown') => {
+    const { inputs, turns } = (await prepareSample(models.image!, placed, { ...STRICT, question })).tasks.get(
+      'one',
+    )!;
     const text = (ids: bigint[]) => models.image!.tokenizer.decode(ids).replace(/(<image>\s*)+/, '<image> ');
     const ids = inputs.input_ids.tolist()[0] as bigint[];
     return [text(ids), text(ids.slice(0, turns[0]))];
@@ -133,7 +136,54 @@ it('an image stands where a record has it, and first where the question is not k
 
 it('needs something that can be read before it', async () => {
   const alone = { name: 'alone', tasks };
-  await expect(prepareSample(models.text!, alone, 'unknown')).rejects.toThrow(
+  await expect(prepareSample(models.text!, alone, { ...STRICT, question: 'unknown' })).rejects.toThrow(
     /^it has nothing that could be read before its question is known/,
   );
+});
+
+describe("a paper's protocol", () => {
+  const preparedAs = async (protocol: Protocol, task: object, width = 16) => {
+    const image = async () => imageOf(new Uint8Array(width * 16 * 3).fill(200), width, 16);
+    const sample = { name: 'one', tasks: [{ name: 'one', prompt: 'w20 w21', ...task }], image };
+    const prepared = (await prepareSample(models.image!, sample, protocol)).tasks.get('one')!;
+    const ids = prepared.inputs.input_ids.tolist()[0] as bigint[];
+    return { ...prepared, text: models.image!.tokenizer.decode(ids).replace(/(<image>\s*)+/, '<image> ') };
+  };
+  const published = PRESETS['elastic-cache'];
+
+  it('puts an image behind the question where the record does not say, and leaves it where it does', async () => {
+    expect((await preparedAs(published, {})).text).toMatch(/w20 w21.*<image>/s);
+    expect((await preparedAs(published, { placed: true })).text).toMatch(/<image>.*w20 w21/s);
+    const placed = { placed: true, before: 'w11', prompt: 'w20' };
+    expect((await preparedAs(published, placed)).text).toMatch(/w11.*<image>.*w20/s);
+    expect((await preparedAs(STRICT, {})).text).toMatch(/<image>.*w20 w21/s);
+  });
+
+  it('tells the model what a record does not', async () => {
+    const told = { ...STRICT, system: 'w5 w6 w7' };
+    expect((await preparedAs(told, {})).text).toMatch(/w5 w6 w7.*w20 w21/s);
+    const own = (await preparedAs(told, { system: 'w8 w9' })).text;
+    expect(own).toMatch(/w8 w9.*w20 w21/s);
+    expect(own).not.toContain('w5 w6');
+  });
+
+  it('measures the answer as it is written, without its last token, from the pass over the prompt', async () => {
+    const task = { reference: 'w9 w8', written: 'w9 w8 w7 w6' };
+    const all = await preparedAs(STRICT, { reference: 'w9 w8 w7 w6' });
+    const { reference, turns } = await preparedAs(published, task);
+    expect(reference).toEqual(all.reference!.slice(0, -1));
+    expect(turns).toEqual([]);
+    expect((await preparedAs(PRESETS.prefixkv, task)).reference).toEqual(all.reference);
+    expect((await preparedAs(STRICT, task)).reference).toHaveLength(all.reference!.length / 2);
+  });
+
+  it('pads an image to a square, so that nothing of it is cut off', async () => {
+    const sides = async (protocol: Protocol) => {
+      const { inputs } = await preparedAs(protocol, {}, 32);
+      const [{ data }] = [inputs.pixel_values as { data: Float32Array }];
+      return new Set(Array.from(data, (value) => value.toFixed(2))).size;
+    };
+    // One colour stays one in each channel, and is framed by another where it is padded.
+    expect(await sides({ ...STRICT, padImages: true })).toBeGreaterThan(await sides(STRICT));
+  });
 });

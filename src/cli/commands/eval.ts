@@ -1,14 +1,15 @@
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { cellsOf } from '../../eval/cells.js';
 import type { BrokenRecord, Dataset } from '../../eval/data/dataset.js';
-import type { Protocol } from '../../eval/data/protocol.js';
+import { PRESETS, type PresetName, type Protocol, STRICT, SYSTEM_PROMPTS } from '../../eval/data/protocol.js';
 import type { Split } from '../../eval/data/split.js';
 import { claimFolder, hashModel } from '../../eval/manifest.js';
 import type { Shape } from '../../eval/metrics/latency.js';
 import { missing } from '../../eval/metrics/measurable.js';
 import { METRICS, type Metric } from '../../eval/metrics/names.js';
 import { markdownTables } from '../../eval/report/markdown.js';
+import { paperTables } from '../../eval/report/paper-tables.js';
 import { writeReport } from '../../eval/report/write-report.js';
 import { ResultsFile } from '../../eval/results.js';
 import { summarise } from '../../eval/summary.js';
@@ -22,14 +23,14 @@ import { Progress } from '../terminal/progress.js';
 import { SweepBar } from '../terminal/sweep-bar.js';
 import { version } from '../version.js';
 
-export interface EvalOptions extends ModelOptions {
+export interface EvalOptions extends ModelOptions, Partial<Protocol> {
   data: string;
   images?: string;
   split?: Split;
   promptTokens?: number;
   policies: string[];
   budgets: NamedBudget[];
-  question: Protocol;
+  protocol?: PresetName;
   metrics: Metric[];
   samples: number;
   lengths: Shape['lengths'][];
@@ -37,6 +38,7 @@ export interface EvalOptions extends ModelOptions {
   maxNewTokens: number;
   onError: 'skip' | 'stop';
   out: string;
+  tables?: true;
   json?: true;
 }
 
@@ -47,6 +49,7 @@ export interface EvalOptions extends ModelOptions {
 export async function evaluate(options: EvalOptions): Promise<void> {
   const { data, images, split, promptTokens, samples, out, json } = options;
   const model = options.model ?? embeddedModel();
+  const protocol = protocolOf(options);
   const dataset = await openScenesOrFile(data, { count: samples, images, split, promptTokens });
   const skipped: BrokenRecord[] = [];
   const onBroken = (record: BrokenRecord) => {
@@ -79,7 +82,8 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     images: images === undefined ? '' : resolve(images),
     split: split ?? '',
     promptTokens: promptTokens ?? 0,
-    question: options.question,
+    ...protocol,
+    system: protocol.system ?? '',
     metrics: options.metrics.toSorted().join(),
     maxNewTokens: options.maxNewTokens,
     version: version(),
@@ -101,7 +105,7 @@ export async function evaluate(options: EvalOptions): Promise<void> {
       dataset,
       cells,
       metrics: new Set(options.metrics),
-      protocol: options.question,
+      protocol,
       shapes,
       maxNewTokens: options.maxNewTokens,
       results,
@@ -118,10 +122,28 @@ export async function evaluate(options: EvalOptions): Promise<void> {
   // A record may break in the midst: what was measured of it before is not compared.
   for (const { name } of skipped) names.delete(name);
   const lines = results.lines.filter(({ sample }) => names.has(sample));
-  const summary = { ...summarise(lines, cells, shapes), question: options.question };
+  const summary = { ...summarise(lines, cells, shapes), protocol };
   if (summary.quality.length + summary.latency.length === 0) throw noneMeasured(data);
-  await writeReport(out, summary, skipped);
-  process.stdout.write(json ? `${JSON.stringify({ ...summary, skipped })}\n` : markdownTables(summary));
+  const paper = options.tables ? paperTables(summary, basename(model)) : undefined;
+  await writeReport(out, summary, skipped, paper);
+  process.stdout.write(
+    json
+      ? `${JSON.stringify({ ...summary, skipped })}\n`
+      : [markdownTables(summary), paper].filter(Boolean).join('\n'),
+  );
+}
+
+/** What is measured as: a paper's protocol if one is named, and what is given beside it. */
+function protocolOf(options: EvalOptions): Protocol {
+  const given = Object.fromEntries(
+    (Object.keys({ ...STRICT, system: '' }) as (keyof Protocol)[])
+      .filter((name) => options[name] !== undefined)
+      .map((name) => [name, options[name]]),
+  );
+  const protocol: Protocol = { ...STRICT, ...(options.protocol && PRESETS[options.protocol]), ...given };
+  const { system } = protocol;
+  const named = system !== undefined && Object.hasOwn(SYSTEM_PROMPTS, system);
+  return named ? { ...protocol, system: SYSTEM_PROMPTS[system as keyof typeof SYSTEM_PROMPTS] } : protocol;
 }
 
 /** Says which of the metrics the data cannot give; without any other there is nothing to run for. */

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { type NamedBudget, parseBudget } from '../../cache/budget-name.js';
 import { ElasticCacheError } from '../../errors.js';
-import { PROTOCOLS } from '../../eval/data/protocol.js';
 import { SPLITS } from '../../eval/data/split.js';
 import { METRICS, type Metric } from '../../eval/metrics/names.js';
 import { createPolicy } from '../../policies/registry.js';
@@ -70,13 +69,12 @@ export function parseBatchSizes(value: string): number[] {
   return distinct(listOf(value, 'batch-sizes').map(countOf('batch-sizes')));
 }
 
-export const parseQuestion = oneOf('question', PROTOCOLS);
 export const parseSplit = oneOf('split', SPLITS);
 
 export const parseOnError = oneOf('on-error', ['skip', 'stop'] as const);
 
 /** An option that is one of some words. */
-function oneOf<T extends string>(option: string, words: readonly T[]): (value: string) => T {
+export function oneOf<T extends string>(option: string, words: readonly T[]): (value: string) => T {
   return (value) => {
     const word = words.find((known) => known === value);
     if (word !== undefined) return word;

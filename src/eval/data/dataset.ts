@@ -8,6 +8,8 @@ export interface Task {
   readonly prompt: string;
   /** What is said before the image, which then stands between this and the prompt; the image comes first without it. */
   readonly before?: string;
+  /** Whether the record says where its image stands. */
+  readonly placed?: true;
   /** What the model is told beforehand. */
   readonly system?: string;
   /** Words that the answer is begun with: a small model then says what is asked for and nothing else. */
@@ -19,6 +21,8 @@ export interface Task {
   readonly continuation?: { readonly promptTokens: number; readonly tokens: number };
   /** The answer that perplexity is measured on; such a task also counts for ROUGE. */
   readonly reference?: string;
+  /** All of the record's answer as it is written, where the reference is a part of it. */
+  readonly written?: string;
   /** Right answers for accuracy: an answer is right if it is one of these, or has all parts of one that has several. */
   readonly accepted?: readonly (readonly string[])[];
   /** An answer is right as well that has what is accepted among other words. */

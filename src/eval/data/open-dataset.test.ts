@@ -36,7 +36,7 @@ describe("LLaVA's conversations", () => {
     expect(parseLlava(good, 'x')).toEqual({
       name: 'x',
       image: 'a.png',
-      tasks: [{ name: 'description', prompt: 'What is this?', reference: 'A dog.' }],
+      tasks: [{ name: 'description', placed: true, prompt: 'What is this?', reference: 'A dog.' }],
     });
     const placed = (question: string) =>
       parseLlava({ ...good, conversations: turns(question, 'A dog.') }, 'x').tasks[0];
@@ -86,6 +86,7 @@ describe('MM-Vet', () => {
       name: 'question',
       prompt: 'What is x?',
       reference,
+      written: answer,
       ...(accepted && { accepted }),
     });
   });

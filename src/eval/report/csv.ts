@@ -1,6 +1,16 @@
 import type { Estimate } from '../intervals.js';
 import type { Summary } from '../summary.js';
 
+const LATENCY = [
+  'prefillMs',
+  'msPerToken',
+  'tokensPerSecond',
+  'seconds',
+  'totalTokensPerSecond',
+  'bytesHeld',
+  'bytesPeak',
+] as const;
+
 type Row = [policy: string, budget: string, shape: string, metric: string, Estimate, samples: number];
 
 /** A summary as CSV (RFC 4180), one measure a line: what spreadsheets and plotting libraries pivot from. */
@@ -17,7 +27,7 @@ export function csv({ quality, latency }: Summary): string {
       rows.push([policy, budget, '', 'accuracyOfFull', accuracyOfFull, accuracy?.total ?? 0]);
   }
   for (const row of latency) {
-    for (const name of ['prefillMs', 'msPerToken', 'tokensPerSecond', 'bytesHeld', 'bytesPeak'] as const) {
+    for (const name of LATENCY) {
       const measure = row[name];
       const estimate = typeof measure === 'number' ? certain(measure) : measure;
       rows.push([row.policy, row.budget, row.shape, name, estimate, row.runs]);

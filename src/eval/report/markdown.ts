@@ -2,7 +2,7 @@ import type { Estimate } from '../intervals.js';
 import type { LatencyRow, QualityRow, Summary } from '../summary.js';
 
 /** A column of a table: its head and its cell for a row; empty where it was not measured. */
-type Column<Row> = [head: string, cell: (row: Row) => string];
+export type Column<Row> = [head: string, cell: (row: Row) => string];
 
 const QUALITY: Column<QualityRow>[] = [
   ['policy', ({ policy }) => policy],
@@ -30,17 +30,20 @@ const LATENCY: Column<LatencyRow>[] = [
   ['ms per token', ({ msPerToken }) => estimate(msPerToken, figures(3))],
   ['tokens/s', ({ tokensPerSecond }) => estimate(tokensPerSecond, figures(3))],
   ['prefill ms', ({ prefillMs }) => estimate(prefillMs, figures(3))],
+  ['s in all', ({ seconds }) => estimate(seconds, figures(3))],
+  ['tokens/s in all', ({ totalTokensPerSecond }) => estimate(totalTokensPerSecond, figures(3))],
   ['cache MB', ({ bytesHeld }) => megabytes(bytesHeld)],
   ['peak MB', ({ bytesPeak }) => megabytes(bytesPeak)],
 ];
 
 /** The tables of a summary in Markdown, with the 95% interval behind each number; only what was measured. */
-export function markdownTables({ quality, latency, question }: Summary): string {
+export function markdownTables({ quality, latency, protocol }: Summary): string {
   const tables: string[] = [];
   const answers = quality.reduce((most, row) => Math.max(most, row.answers), 0);
   const questions = quality.reduce((most, { accuracy }) => Math.max(most, accuracy?.total ?? 0), 0);
   if (quality.length > 0) {
-    const later = question === 'unknown' ? '; each question came after the cache was compressed' : '';
+    const later =
+      protocol?.question === 'unknown' ? '; each question came after the cache was compressed' : '';
     tables.push(
       table(QUALITY, quality),
       `${answers} answers, ${questions} short ones${later}. In brackets 95% intervals: bootstrap over the samples; Wilson for accuracy with one question a sample.`,
@@ -56,7 +59,7 @@ export function markdownTables({ quality, latency, question }: Summary): string 
   return `${tables.join('\n\n')}\n`;
 }
 
-function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string {
+export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string {
   const used = columns.filter(([, cell]) => rows.some((row) => cell(row) !== ''));
   const cells = [used.map(([head]) => head), ...rows.map((row) => used.map(([, cell]) => cell(row)))];
   const widths = used.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
@@ -67,7 +70,7 @@ function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): stri
   );
 }
 
-function estimate(of: Estimate | undefined, print: (value: number) => string): string {
+export function estimate(of: Estimate | undefined, print: (value: number) => string): string {
   if (of === undefined) return '';
   const { value, low, high } = of;
   return low === null || high === null ? print(value) : `${print(value)} [${print(low)}, ${print(high)}]`;
@@ -78,8 +81,8 @@ function shapeOf(shape: string, prompt: number, output: number): string {
 }
 
 /** To so many significant figures, but never in powers of ten. */
-const figures = (count: number) => (value: number) =>
+export const figures = (count: number) => (value: number) =>
   Number(value.toPrecision(count)) >= 10 ** count ? value.toFixed(0) : value.toPrecision(count);
-const share = (value: number) => value.toFixed(3);
+export const share = (value: number) => value.toFixed(3);
 const percent = (value: number, digits: number) => `${(100 * value).toFixed(digits)}%`;
 const megabytes = (bytes: number) => String(Number((bytes / 1e6).toPrecision(3)));

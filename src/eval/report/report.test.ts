@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { createPolicy } from '../../policies/registry.js';
 import { type Cell, cellsOf } from '../cells.js';
+import { STRICT } from '../data/protocol.js';
 import type { ResultLine } from '../results.js';
 import { summarise } from '../summary.js';
 import { latencyChart, qualityChart } from './charts.js';
 import { csv } from './csv.js';
 import { markdownTables } from './markdown.js';
+import { paperTables } from './paper-tables.js';
 
 const policies = (...names: string[]) => names.map((name) => createPolicy(name));
 const budget = (share: number) => ({ name: String(share), budget: share });
@@ -151,7 +153,7 @@ describe('reports', () => {
       /\| 1024\+512 x 4 +\| full +\| 1 +\| 4\.00 \[2\.00, 9\.00\] \| 1000 \[444, 2000\] \| 2500 /,
     );
     expect(text).not.toContain('came after');
-    expect(markdownTables({ ...summary, question: 'unknown' })).toContain(
+    expect(markdownTables({ ...summary, protocol: { ...STRICT, question: 'unknown' } })).toContain(
       'short ones; each question came after the cache was compressed.',
     );
     const near = summarise(timed, cells, [shape]);
@@ -160,6 +162,16 @@ describe('reports', () => {
     const alone = markdownTables(summarise(timed, cells, [shape]));
     expect(alone).not.toContain('perplexity');
     expect(alone.startsWith('| prompt+output')).toBe(true);
+  });
+
+  it("are the paper's tables with what was published beside it, and a dash where the run has nothing", () => {
+    const row = { ...summary.quality[1]!, policy: 'elastic', budget: '0.5' };
+    const text = paperTables({ quality: [row], latency: summary.latency }, 'a model');
+    expect(text).toMatch(/\| fixed point +\| 3\.60 +\| elastic +\| [\d.]+ \[/);
+    expect(text).toMatch(/\| evicted +\| 3\.68 +\| elastic-evict +\| - +\|/);
+    expect(text).toMatch(/\| this run +\| 1024\+512 x 4 +\| h2o 0\.2 /);
+    expect(text).toMatch(/\| elastic +\| 0\.5 +\| 6\.31 +\| [\d.]+ \[/);
+    expect(paperTables({ quality: [], latency: [] }, 'a model')).toMatch(/\| this run +\| - /);
   });
 
   it('are CSV with a measure a line', () => {

@@ -7,15 +7,17 @@ import { latencyChart, qualityChart } from './charts.js';
 import { csv } from './csv.js';
 import { markdownTables } from './markdown.js';
 
-/** Writes `table.md`, `table.csv`, `summary.json`, and of what was measured `quality.svg` and `latency.svg`. Throws as {@link refused} says. */
+/** Writes `table.md`, `table.csv`, `summary.json`, of what was measured `quality.svg` and `latency.svg`, and if asked `paper.md`: the paper's tables. Throws as {@link refused} says. */
 export async function writeReport(
   folder: string,
   summary: Summary,
   skipped: readonly BrokenRecord[],
+  paper?: string,
 ): Promise<void> {
   const files: Record<string, string | undefined> = {
     'table.md': markdownTables(summary),
     'table.csv': csv(summary),
+    'paper.md': paper,
     'summary.json': `${JSON.stringify({ ...summary, skipped }, null, 2)}\n`,
     'quality.svg': qualityChart(summary),
     'latency.svg': latencyChart(summary),

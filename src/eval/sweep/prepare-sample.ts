@@ -4,6 +4,7 @@ import { promptText } from '../../models/conversation/template/prompt-text.js';
 import { encode } from '../../models/families/family.js';
 import { familyOf } from '../../models/families/registry.js';
 import { imageInputs } from '../../models/images/image-inputs.js';
+import { meanColour, padded } from '../../models/images/padded-image.js';
 import type { Image } from '../../models/images/read-image.js';
 import type { LoadedModel } from '../../models/loaded-model.js';
 import type { TurnedPrompt } from '../../models/measuring/prompt-turns.js';
@@ -36,12 +37,13 @@ export async function prepareSample(
   sample: Sample,
   protocol: Protocol,
 ): Promise<Prepared> {
-  const images = sample.image ? [await sample.image()] : [];
+  const read = sample.image ? [await sample.image()] : [];
+  const images = protocol.padImages ? read.map((image) => padded(image, meanColour(loaded))) : read;
   const tasks = new Map<string, PreparedTask>();
   let pixels: unknown;
   for (const task of sample.tasks) {
     const { inputs, ...rest } = task.continuation
-      ? continuedText(loaded, task.prompt, task.continuation)
+      ? continuedText(loaded, task.prompt, task.continuation, protocol)
       : await asked(loaded, images, sample.context, task, protocol);
     // The very same pixels for every question, so that they are encoded once.
     pixels ??= inputs.pixel_values;
@@ -54,35 +56,39 @@ export async function prepareSample(
   return { tasks, timed: { inputs, output: Math.max(2, reference?.length ?? UNTOLD_OUTPUT) } };
 }
 
-/** A text has no question that a cache could know of: both protocols read it alike. */
+/** A text has no question that a cache could know of. */
 function continuedText(
   loaded: LoadedModel,
   text: string,
   { promptTokens, tokens }: NonNullable<Task['continuation']>,
+  protocol: Protocol,
 ): PreparedTask {
   const { inputs, following } = splitText(loaded, text, promptTokens);
-  return { inputs, turns: [promptTokens - 1], reference: following.slice(0, tokens) };
+  const turns = protocol.firstToken === 'prompt' ? [] : [promptTokens - 1];
+  return { inputs, turns, reference: counted(following.slice(0, tokens), protocol) };
 }
 
 async function asked(
   loaded: LoadedModel,
   images: readonly Image[],
   context: string | undefined,
-  { begun = '', reference, system, ...task }: Task,
+  { begun = '', system, ...task }: Task,
   protocol: Protocol,
 ): Promise<PreparedTask> {
+  const unknown = protocol.question === 'unknown';
+  const reference = protocol.answers === 'written' ? (task.written ?? task.reference) : task.reference;
   // An image that is read before the question is known comes before it.
-  const { before, prompt } = protocol === 'unknown' ? imageFirst(task) : task;
+  const { before, prompt } = unknown ? imageFirst(task) : placedBy(task, images.length, protocol);
   const about = context === undefined ? prompt : `${context}\n\n${prompt}`;
-  const whole = promptText(loaded, images.length, about, system, before);
+  const whole = promptText(loaded, images.length, about, system ?? protocol.system, before);
   const text = `${whole}${begun}`;
   const inputsOf = async (part: string) =>
     images.length > 0
       ? imageInputs(readingImages(loaded), familyOf(loaded.model.config.model_type), part, images)
       : encode(loaded, part);
   const inputs = await inputsOf(text);
-  const turns = [inputs.input_ids.dims[1]! - 1];
-  if (protocol === 'unknown') {
+  const turns = protocol.firstToken === 'prompt' ? [] : [inputs.input_ids.dims[1]! - 1];
+  if (unknown) {
     if (images.length === 0 && context === undefined) throw nothingBefore();
     // Read up to the question, the text has the same tokens but for those that the question has a part in.
     const known = await inputsOf(whole.slice(0, questionIn(whole, prompt)));
@@ -91,12 +97,27 @@ async function asked(
   return {
     inputs,
     turns,
-    reference: reference === undefined ? undefined : answerTokens(loaded, text, reference),
+    reference: reference === undefined ? undefined : counted(answerTokens(loaded, text, reference), protocol),
   };
 }
 
 function imageFirst({ before, prompt }: Pick<Task, 'before' | 'prompt'>): Pick<Task, 'before' | 'prompt'> {
   return { prompt: [before, prompt].filter(Boolean).join('\n') };
+}
+
+/** The tokens of an answer that perplexity is measured on; one at the least. */
+function counted(tokens: number[], { lastToken }: Protocol): number[] {
+  return lastToken === 'left-out' && tokens.length > 1 ? tokens.slice(0, -1) : tokens;
+}
+
+/** A question whose record does not say where the image stands goes before it where the protocol says so. */
+function placedBy(
+  { before, prompt, placed }: Task,
+  images: number,
+  { imagePlace }: Protocol,
+): Pick<Task, 'before' | 'prompt'> {
+  const after = imagePlace === 'after' && images > 0 && !placed;
+  return after ? { before: prompt, prompt: '' } : { prompt, ...(before === undefined ? {} : { before }) };
 }
 
 /** Where the question stands in the text of a prompt. */

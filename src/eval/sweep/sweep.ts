@@ -98,7 +98,7 @@ function jobsOf(sample: Sample, index: number, { cells, metrics, protocol, shape
   const asked = sample.tasks.filter((task) => [...metrics].some((metric) => counts(metric, task)));
   const random = new Random(index, 6);
   return [
-    ...(protocol === 'known'
+    ...(protocol.question === 'known'
       ? asked.flatMap((task) => cells.map((cell) => ({ cell, task })))
       : cells.flatMap((cell) => asked.map((task) => ({ cell, task })))),
     ...(metrics.has('latency')

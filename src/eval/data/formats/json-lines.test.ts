@@ -145,11 +145,11 @@ describe('JSON Lines', () => {
     await writeFile(path, lines.map((line) => `${JSON.stringify(line)}\n\n`).join(''));
     const { samples, broken } = await openDataset(path, { count: 100 });
     expect(samples.map(({ line, tasks }) => ({ line, ...tasks[0]!, maxNewTokens: undefined }))).toEqual([
-      { name: 'description', line: 1, prompt: 'What is this?', reference: 'A dog.' },
+      { name: 'description', line: 1, placed: true, prompt: 'What is this?', reference: 'A dog.' },
       { name: 'question', line: 3, prompt: 'What is this?' },
-      { name: 'question', line: 5, prompt: 'What?', system: 'Be brief.' },
-      { name: 'question', line: 7, before: 'What is this?', prompt: '', reference: 'A dog.' },
-      { name: 'question', line: 9, before: 'What is this?', prompt: '' },
+      { name: 'question', line: 5, placed: true, prompt: 'What?', system: 'Be brief.' },
+      { name: 'question', line: 7, placed: true, before: 'What is this?', prompt: '', reference: 'A dog.' },
+      { name: 'question', line: 9, placed: true, before: 'What is this?', prompt: '' },
     ]);
     for (const { image } of samples) expect((await image!()).size).toEqual([4, 3]);
     expect(broken).toEqual([

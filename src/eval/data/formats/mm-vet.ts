@@ -23,7 +23,12 @@ export function parseMmVet(record: unknown, name: string): ParsedRecord {
   if (accepted.some((parts) => parts.length === 0)) {
     throw new Error(`its answer "${answer}" has an alternative that is empty`);
   }
-  const task: Task = { name: 'question', prompt: question, reference: accepted[0]!.join(', ') };
+  const task: Task = {
+    name: 'question',
+    prompt: question,
+    reference: accepted[0]!.join(', '),
+    written: answer,
+  };
   const short = accepted.flat().every((part) => part.split(/\s+/).length <= SHORT_WORDS);
   return { name, image: imagename, tasks: [short ? { ...task, accepted } : task] };
 }
