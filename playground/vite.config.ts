@@ -10,7 +10,11 @@ const ort = dirname(
     'onnxruntime-web',
   ),
 );
-const FILES = ['ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm'];
+/** One for WebAssembly alone, and one that runs on a GPU as well, which is fetched where it is needed. */
+const FILES = ['ort-wasm-simd-threaded', 'ort-wasm-simd-threaded.asyncify'].flatMap((name) => [
+  `${name}.mjs`,
+  `${name}.wasm`,
+]);
 
 function ortFiles(): Plugin {
   return {

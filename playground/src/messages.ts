@@ -5,12 +5,25 @@ import type { PatchGrid } from '../../src/explain/prompt/patch-grid.js';
 /** The two answers that are compared: of the whole cache, and of a part of it. */
 export type Side = 'whole' | 'part';
 
+/** What a model runs on. */
+export type Device = 'wasm' | 'webgpu';
+
+/** What it came to run on. */
+export interface RunningOn {
+  readonly device: Device;
+  /** Of WebAssembly. */
+  readonly threads: number;
+  /** What the GPU calls itself. */
+  readonly gpu: string | undefined;
+}
+
 /** How a model is loaded. */
 export interface Opening {
   /** The embedded one, or a model on the Hub. */
   readonly id: string;
   /** undefined for the model's own choice */
   readonly dtype: string | undefined;
+  readonly device: Device;
   /** The address that the page's files lie under. */
   readonly base: string;
 }
@@ -48,7 +61,7 @@ export interface Kept {
 
 export type Report =
   | { type: 'progress'; loaded: number; total: number }
-  | { type: 'opened'; readsImages: boolean; threads: number; layers: number; loadMs: number }
+  | { type: 'opened'; readsImages: boolean; on: RunningOn; layers: number; loadMs: number }
   | { type: 'reading'; side: Side }
   | { type: 'text'; side: Side; text: string; held: Held; perSecond: number | undefined }
   | {

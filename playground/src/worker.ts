@@ -11,8 +11,9 @@ import {
   readImage,
 } from '../../src/browser.js';
 import { EMBEDDED } from './embedded.js';
+import { nameOf } from './gpu-name.js';
 import { keptOf, type Shown, shownImage } from './kept.js';
-import type { Command, Held, Opening, Report, Settings, Side } from './messages.js';
+import type { Command, Device, Held, Opening, Report, RunningOn, Settings, Side } from './messages.js';
 
 /** The model and its two conversations, out of the way of the page. */
 
@@ -53,7 +54,7 @@ async function obey(command: Exclude<Command, { type: 'stop' }>): Promise<void> 
   }
 }
 
-async function open({ id, dtype, base }: Opening): Promise<void> {
+async function open({ id, dtype, device, base }: Opening): Promise<void> {
   const embedded = id === EMBEDDED;
   // The embedded model lies beside the page; every other is fetched from the Hub and kept by the browser.
   Object.assign(env, {
@@ -65,16 +66,14 @@ async function open({ id, dtype, base }: Opening): Promise<void> {
     // The page has ONNX Runtime's files itself.
     useWasmCache: false,
   });
-  const wasm = env.backends.onnx.wasm!;
-  wasm.wasmPaths = {
-    mjs: `${base}ort/ort-wasm-simd-threaded.mjs`,
-    wasm: `${base}ort/ort-wasm-simd-threaded.wasm`,
-  };
+  const name = `${base}ort/ort-wasm-simd-threaded${device === 'webgpu' ? '.asyncify' : ''}`;
+  env.backends.onnx.wasm!.wasmPaths = { mjs: `${name}.mjs`, wasm: `${name}.wasm` };
   conversation = undefined;
   await loaded?.model.dispose();
   loaded = undefined;
   const start = performance.now();
   loaded = await loadElastic(id, {
+    device,
     ...(dtype === undefined ? {} : { dtype: dtype as 'q4' }),
     progress_callback: (event: ProgressInfo) => {
       if (event.status === 'progress_total')
@@ -84,11 +83,18 @@ async function open({ id, dtype, base }: Opening): Promise<void> {
   tell({
     type: 'opened',
     readsImages: loaded.processor !== undefined,
-    threads: crossOriginIsolated ? (wasm.numThreads ?? 1) : 1,
+    on: await runningOn(device),
     layers: layersOf(loaded),
     loadMs: performance.now() - start,
   });
   if (embedded) await warm(loaded);
+}
+
+async function runningOn(device: Device): Promise<RunningOn> {
+  const { wasm, webgpu } = env.backends.onnx;
+  const gpu = device === 'webgpu' ? ((await webgpu!.device) as GPUDevice).adapterInfo : undefined;
+  const threads = crossOriginIsolated ? (wasm!.numThreads ?? 1) : 1;
+  return { device, threads, gpu: gpu && nameOf(gpu) };
 }
 
 /** A browser compiles WebAssembly and JavaScript better the more they have run: without it, whichever side answers first would seem the slower one. */

@@ -26,6 +26,13 @@ const KNOWN = [
   'C:\\Program Files (x86)\\Microsoft\\Edge\\Application\\msedge.exe',
 ];
 
+/** Arguments for a GPU made of software: what is right there is right; how fast it is says nothing. */
+export const SOFTWARE_GPU = [
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+];
+
 /**
  * Starts a browser that nobody had to download: the one named by `CHROMIUM`, the one that the package @sparticuz/chromium carries (64-bit Linux), or the machine's own.
  * @param args more of its own arguments

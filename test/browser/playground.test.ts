@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { root } from './bundles.js';
-import { startBrowser } from './find-browser.js';
+import { SOFTWARE_GPU, startBrowser } from './find-browser.js';
 
 const cli = join(root, 'dist/cli/main.js');
 const QUESTION = 'What do you see in the middle left?';
@@ -39,9 +39,9 @@ afterEach(async () => {
   isOpen = false;
 });
 
-async function openPage(options: BrowserContextOptions = {}): Promise<void> {
+async function openPage(options: BrowserContextOptions = {}, within = browser): Promise<void> {
   wrong.length = 0;
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  const context = await within.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   page = await context.newPage();
   isOpen = true;
   page.on('pageerror', (error) => wrong.push(String(error)));
@@ -135,6 +135,29 @@ describe('the playground', () => {
     await page.waitForSelector('#error:not([hidden])');
     expect(await textOf('#error')).toMatch(/is no model id of the form owner\/name/);
     expect(wrong).toEqual([]);
+  });
+
+  it('runs a model on the GPU where it is asked to, and says what it runs on', async () => {
+    await openPage();
+    expect(await textOf('#device')).toMatch(/^WebAssembly, \d+ threads?$/);
+    expect(await textOf('#runs-on-hint')).toMatch(/^This browser has WebGPU, and no GPU for it/);
+    expect(await page.isDisabled('#runs-on option[value=webgpu]')).toBe(true);
+    await page.context().close();
+    const withGpu = await startBrowser(SOFTWARE_GPU);
+    try {
+      await openPage({}, withGpu);
+      await expect.poll(() => textOf('#runs-on-hint')).toMatch(/^WebGPU is there: google swiftshader/);
+      // It is made of software, so nothing runs there unless asked to.
+      expect(await page.inputValue('#runs-on')).toBe('wasm');
+      await page.click('summary');
+      await page.selectOption('#runs-on', 'webgpu');
+      await page.click('#embedded');
+      await expect.poll(() => textOf('#device'), { timeout: 60_000 }).toBe('WebGPU, google swiftshader');
+      expect(wrong).toEqual([]);
+    } finally {
+      isOpen = false;
+      await withGpu.close();
+    }
   });
 
   it('is written as static files', async () => {

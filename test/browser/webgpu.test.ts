@@ -8,16 +8,10 @@ import * as library from '../../src/index.js';
 import { FAMILIES, writeTinyFamily } from '../families/tiny-families.js';
 import { bundle, ortFolder, root } from './bundles.js';
 import { type Given, plays, type Script } from './conversations.js';
-import { startBrowser } from './find-browser.js';
+import { SOFTWARE_GPU, startBrowser } from './find-browser.js';
 import type { GpuCounts } from './gpu-counts.js';
 import { plain } from './pictures.js';
 import { type Site, serve } from './serve.js';
-
-/** A GPU made of software: what is right there is right; how fast it is says nothing. */
-const GPU = [
-  ...['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'],
-  '--js-flags=--expose-gc',
-];
 
 let folder: string;
 let site: Site;
@@ -36,7 +30,7 @@ beforeAll(async () => {
     '/models/llava-scenes/': join(root, 'demo-model/llava-scenes'),
     '/ort/': ortFolder,
   });
-  browser = await startBrowser(GPU);
+  browser = await startBrowser([...SOFTWARE_GPU, '--js-flags=--expose-gc']);
   page = await browser.newPage();
   page.on('pageerror', (error) => errors.push(String(error)));
   page.on('console', (message) => {
