@@ -70,6 +70,7 @@ export class LocalEngine implements Engine {
     if (memory !== Number.POSITIVE_INFINITY) checkNumber('memory', memory, 1);
     if (waiting !== Number.POSITIVE_INFINITY) checkNumber('waiting', waiting, 0);
     checkNumber('park', park, 0);
+    if (options.patience !== undefined) checkNumber('patience', options.patience, 1);
     checkNumber('parkDirSize', options.parkDirSize ?? PARK_DIR_SIZE, 1);
     this.#session = sessionOf(loaded);
     const { config } = loaded.model;
@@ -133,6 +134,7 @@ export class LocalEngine implements Engine {
       bytesAllocated: this.#passes.bytes,
       bytesParked: this.#parking.bytes,
       bytesOnDisk: this.#parking.bytesOnDisk,
+      steps: this.#passes.steps,
     };
   }
 

@@ -43,6 +43,7 @@ export class Passes implements Runner {
   readonly #leaving: (() => void)[] = [];
   readonly #places = new WeakMap<KVCache, Place>();
   #reading: { asked: Asked; parts: AsyncGenerator<void, Logits> } | undefined;
+  #steps = 0;
   #running = false;
   #woken = false;
   #partIsNext = true;
@@ -57,6 +58,11 @@ export class Passes implements Runner {
   /** Bytes allocated for them. */
   get bytes(): number {
     return this.#all.reduce((sum, pool) => sum + pool.bytes, 0);
+  }
+
+  /** Passes since it began, parts of prompts among them. */
+  get steps(): number {
+    return this.#steps;
   }
 
   /** Announces a sequence. */
@@ -127,6 +133,7 @@ export class Passes implements Runner {
       this.#woken = false;
       for (const leave of this.#leaving.splice(0)) leave();
       more = await this.#pass();
+      if (more) this.#steps++;
     }
     this.#running = false;
   }

@@ -76,6 +76,8 @@ export interface EngineStats {
   readonly bytesParked: number;
   /** Of these, in files beside them. */
   readonly bytesOnDisk: number;
+  /** Passes over the model since it was loaded, each a new token for all that are answered, or a part of a prompt. */
+  readonly steps: number;
 }
 
 /** What is known of the model that an engine runs. */
@@ -118,6 +120,8 @@ export interface EngineOptions {
   readonly parkDirSize?: number | undefined;
   /** Told what went wrong that nobody waits for, such as a file that could not be written. */
   readonly onWarning?: ((message: string) => void) | undefined;
+  /** Milliseconds in which a worker that has requests must make a step, or it is taken for dead; five minutes unless told. Long pictures and prompts on slow machines take their time. */
+  readonly patience?: number | undefined;
   /** Requests that wait, at most; any number unless told. More are refused as 'overloaded'. */
   readonly waiting?: number | undefined;
   /** What the caches of requests keep, and how much of it, where these do not say: 'elastic-plus' and 0.2 unless told. */
@@ -126,5 +130,16 @@ export interface EngineOptions {
 }
 
 export const ENGINE_OPTIONS = [
-  ...['lanes', 'memory', 'park', 'parkDir', 'parkDirSize', 'onWarning', 'waiting', 'policy', 'budget'],
+  ...[
+    'lanes',
+    'memory',
+    'park',
+    'parkDir',
+    'parkDirSize',
+    'onWarning',
+    'patience',
+    'waiting',
+    'policy',
+    'budget',
+  ],
 ];

@@ -80,6 +80,7 @@ describe('an answer does not depend on who else runs', () => {
           bytesAllocated: 0,
           bytesParked: expect.any(Number),
           bytesOnDisk: 0,
+          steps: expect.any(Number),
         });
         await engine.close();
         for (const { request, answer, aborted } of answers) {

@@ -65,6 +65,7 @@ describe('an engine in a worker', () => {
       bytesAllocated: 0,
       bytesParked: expect.any(Number),
       bytesOnDisk: 0,
+      steps: expect.any(Number),
     });
     await engine.close();
   });
@@ -139,6 +140,24 @@ describe('a worker that dies', () => {
     await expect(engine.ended).rejects.toMatchObject({ code: 'worker-died' });
     expect(made.length).toBe(7);
     expect((await heard(engine.add(request))).error).toMatchObject({ code: 'invalid-option' });
+  });
+
+  it('or makes no step any more is ended, and followed by another', async () => {
+    const { made, spawn } = workers();
+    const engine = await open(spawn, { patience: 1000, lanes: 1 });
+    const running = heard(engine.add(asking(words(5, 1), { maxNewTokens: 1500 })), ({ type }) => {
+      if (type === 'text') made[0]!.send({ type: 'hang' } as never);
+    });
+    const waiting = heard(engine.add(asking(words(5, 2))));
+    expect((await running).error).toMatchObject({
+      code: 'worker-died',
+      message: expect.stringContaining('it made no step in 1 seconds'),
+    });
+    expect((await waiting).text).toBe(await alone(loaded, asking(words(5, 2))));
+    // One that has nothing to do is left alone.
+    await new Promise((resolve) => setTimeout(resolve, 1300));
+    expect(made.length).toBe(2);
+    await engine.close();
   });
 
   it('twice of one request has it refused, and no other', async () => {

@@ -24,6 +24,7 @@ export interface ServeOptions extends ModelOptions {
   park: number;
   parkDir?: string;
   parkDirSize: number;
+  patience: number;
   waiting: number;
   waitingSeconds: number;
   deadline: number;
@@ -53,6 +54,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const engine = await withLoadProgress(path, options, progress, (load) =>
     createEngine(path, {
       ...{ load, lanes, park, memory, policy, budget: budget.budget },
+      patience: options.patience * 1000,
       ...{ parkDir, parkDirSize, onWarning: (message) => log.warn({}, message) },
     }),
   );

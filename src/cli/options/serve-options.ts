@@ -63,6 +63,12 @@ export function serveCommand(command: Make): Command {
     .option('--waiting <count>', 'answers that wait for a lane; more are refused', wholeFrom0('waiting'), 64)
     .option('--waiting-seconds <count>', 'how long one waits', countOf('waiting-seconds'), 60)
     .option(
+      '--patience <seconds>',
+      'how long the model may make no step; then it is loaded anew',
+      countOf('patience'),
+      300,
+    )
+    .option(
       '--deadline <seconds>',
       'how long an answer may take, its waiting included',
       countOf('deadline'),

@@ -26,6 +26,8 @@ export type Report =
   | { type: 'failed'; error: PlainError }
   | { type: 'progress'; event: unknown }
   | { type: 'warning'; message: string }
+  /** Told every second while it has requests. */
+  | { type: 'alive'; stats: EngineStats }
   /** Nothing is left to do for a request before it runs. */
   | { type: 'prepared'; id: number }
   | { type: 'event'; id: number; event: EngineEvent; stats: EngineStats }

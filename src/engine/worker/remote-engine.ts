@@ -3,11 +3,15 @@ import { portable } from '../../models/portable.js';
 import { answered } from '../answered.js';
 import type { Engine, EngineEvent, EngineRequest, EngineStats, ModelFacts } from '../request.js';
 import { errorOf, type Opening, type Report, type WorkerPort } from './protocol.js';
+import { Watch } from './watch.js';
 
 /** Workers that one request may take down before it is refused. */
 const MOST_DEATHS = 2;
 /** Workers in a row that may die while they load the model, after one that had it, before the engine ends. */
 const MOST_STARTS = 3;
+
+/** Milliseconds without a step until a worker is taken for dead. */
+const PATIENCE = 300_000;
 
 /** A request that is not over. */
 interface Pending {
@@ -46,13 +50,18 @@ export class RemoteEngine implements Engine {
     bytesAllocated: 0,
     bytesParked: 0,
     bytesOnDisk: 0,
+    steps: 0,
   };
   #next = 0;
+  readonly #watch: Watch;
 
   private constructor(
     private readonly spawn: () => WorkerPort,
     private readonly opening: Opening,
   ) {
+    const { patience = PATIENCE } = opening.options;
+    const giveUp = () => void this.#giveUp(patience);
+    this.#watch = new Watch(patience, () => this.#isBusy, giveUp);
     this.ended = new Promise((resolve, reject) => {
       this.#end = { resolve, reject };
     });
@@ -121,6 +130,7 @@ export class RemoteEngine implements Engine {
       this.#port.send({ type: 'close' });
       await closed;
     }
+    this.#watch.stop();
     await this.#port.end();
     this.#end.resolve();
   }
@@ -157,14 +167,17 @@ export class RemoteEngine implements Engine {
       this.#starts = 0;
       this.#model = report.model;
       this.#opened.resolve();
+      this.#watch.start();
       if (this.#pending.size === 0) this.#port.keep(false);
       for (const pending of this.#pending.values()) this.#send(pending);
     } else if (report.type === 'closed') this.#closing?.();
+    else if (report.type === 'alive') this.#note(report.stats);
     else this.#hearOf(report);
   }
 
   #hearOf(report: Extract<Report, { id: number }>): void {
     const pending = this.#pending.get(report.id);
+    this.#watch.moved();
     if (report.type !== 'prepared') this.#last = report.stats;
     if (!pending) return;
     if (report.type === 'prepared') pending.state = 'prepared';
@@ -172,6 +185,22 @@ export class RemoteEngine implements Engine {
       if (report.event.type === 'started') pending.state = 'started';
       pending.tell(report.event);
     } else pending.end(report.error && errorOf(report.error));
+  }
+
+  #note(stats: EngineStats): void {
+    if (stats.steps !== this.#last.steps) this.#watch.moved();
+    this.#last = stats;
+  }
+
+  /** Whether the worker has something to do. */
+  get #isBusy(): boolean {
+    return this.#isOpen && [...this.#pending.values()].some(({ state }) => state !== 'kept');
+  }
+
+  /** Ends a worker that does nothing of what it has to do. */
+  async #giveUp(patience: number): Promise<void> {
+    await this.#port.end();
+    await this.#mourn(`it made no step in ${patience / 1000} seconds`);
   }
 
   #send(pending: Pending): void {
@@ -195,6 +224,7 @@ export class RemoteEngine implements Engine {
 
   /** The worker is no more. */
   async #mourn(reason: string): Promise<void> {
+    this.#watch.stop();
     const wasOpen = this.#isOpen;
     for (const pending of [...this.#pending.values()]) {
       if (pending.state === 'sent') pending.deaths++;

@@ -4,11 +4,20 @@ import { LocalEngine } from '../local-engine.js';
 import type { EngineRequest } from '../request.js';
 import { type Command, type Opening, type Port, plainError, type Report } from './protocol.js';
 
+/** Milliseconds between signs of life. */
+const ALIVE = 1000;
+
 /** Runs an engine for who is at the other end of a line: loads its model, takes requests, and tells what comes of them. */
 export function serveEngine(port: Port<Report, Command>): void {
   let engine: LocalEngine;
   let letGo: () => Promise<unknown> = async () => {};
   const aborts = new Map<number, AbortController>();
+
+  const alive = setInterval(() => {
+    if (aborts.size > 0) port.send({ type: 'alive', stats: engine.stats });
+  }, ALIVE);
+  // Timers of browsers have no such thing.
+  (alive as { unref?: () => void }).unref?.();
 
   async function open({ model, load = {}, options }: Opening): Promise<void> {
     const loaded = await loadElastic(model, {
