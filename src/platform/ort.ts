@@ -28,13 +28,17 @@ export interface InferenceSession {
   readonly gpu?: Gpu | undefined;
 }
 
+/** WebGPU's own classes, where a program is compiled for browsers: one for Node alone need not know them. */
+type Device = typeof globalThis extends { GPUDevice: { prototype: infer Class } } ? Class : object;
+type Buffer = typeof globalThis extends { GPUBuffer: { prototype: infer Class } } ? Class : object;
+
 /** A GPU that ONNX Runtime runs on, and that takes what lies in its memory for the tensors of a run. */
 export interface Gpu {
-  readonly device: GPUDevice;
+  readonly device: Device;
   /** What to throw where a run failed since the GPU is gone; undefined where it is there. */
   lost(): Promise<Error | undefined>;
   /** @param buffer memory of at least so many bytes, which is left alone while a run reads it */
-  tensorOf(buffer: GPUBuffer, type: Tensor['type'], dims: readonly number[]): Tensor;
+  tensorOf(buffer: Buffer, type: Tensor['type'], dims: readonly number[]): Tensor;
 }
 
 export interface InferenceSessionClass {

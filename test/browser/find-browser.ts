@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Browser, chromium } from 'playwright-core';
+import { type Browser, chromium, type Page } from 'playwright-core';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -32,6 +32,11 @@ export const SOFTWARE_GPU = [
   '--use-webgpu-adapter=swiftshader',
   '--enable-features=Vulkan',
 ];
+
+/** Whether a page of a browser is given a GPU. */
+export async function hasGpu(page: Page): Promise<boolean> {
+  return page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter()));
+}
 
 /**
  * Starts a browser that nobody had to download: the one named by `CHROMIUM`, the one that the package @sparticuz/chromium carries (64-bit Linux), or the machine's own.

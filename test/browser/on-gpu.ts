@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import type * as library from '../../src/browser.js';
 import { RowBlock } from '../../src/memory/rows/row-block.js';
 import { DeviceRows } from '../../src/memory/webgpu/device-rows.js';
+import { Downloads } from '../../src/platform/browser/downloads.js';
 import type { Given } from './conversations.js';
 import { type GpuCounts, gpuCounts } from './gpu-counts.js';
 
@@ -139,6 +140,33 @@ async function wordsOf(device: GPUDevice, buffer: GPUBuffer, bytes: number): Pro
   const words = new Uint32Array(staging.getMappedRange().slice(0));
   staging.destroy();
   return words;
+}
+
+/** Bytes that come down in pieces of `most`, one after the other, are those that are there; returns how many pieces it took. */
+export async function comesDown(lengths: readonly number[], most: number): Promise<number> {
+  const adapter = await navigator.gpu.requestAdapter();
+  const device = await adapter!.requestDevice();
+  const { ort_tensor } = new Tensor('float32', new Float32Array(1), [1]);
+  const TensorClass = ort_tensor.constructor as typeof ort_tensor.constructor & {
+    new (): typeof ort_tensor;
+    fromGpuBuffer(buffer: GPUBuffer, options: object): typeof ort_tensor;
+  };
+  const numbers = lengths.map((length, index) => Float32Array.from({ length }, (_, i) => index + i / length));
+  const entries = numbers.map((each, index) => {
+    const buffer = device.createBuffer({ size: Math.max(16, each.byteLength), usage: 0x4 | 0x8 });
+    device.queue.writeBuffer(buffer, 0, each);
+    const options = { dataType: 'float32', dims: [each.length] };
+    return [String(index), TensorClass.fromGpuBuffer(buffer, options)] as const;
+  });
+  gpuCounts();
+  const outputs = await new Downloads(device, TensorClass, most).of(Object.fromEntries(entries));
+  numbers.forEach((each, index) => {
+    const got = outputs[index]!.data as Float32Array;
+    if (got.join() !== each.join()) throw new Error(`Tensor ${index} is ${got}, not ${each}.`);
+    if (got.buffer.byteLength !== each.byteLength) throw new Error(`Tensor ${index} shares its memory.`);
+  });
+  device.destroy();
+  return gpuCounts().maps;
 }
 
 /** A text goes on with its cache after the GPU is gone: first says what is thrown, then what comes on WebAssembly. */

@@ -2,7 +2,7 @@ import { env, RawImage } from '@huggingface/transformers';
 import * as library from '../../src/browser.js';
 import { type Given, plays, type Script, type Told } from './conversations.js';
 import { faults, watchGpu } from './gpu-counts.js';
-import { afterLoss, bytesAfter, copiesAreEqual, stepCounts } from './on-gpu.js';
+import { afterLoss, bytesAfter, comesDown, copiesAreEqual, stepCounts } from './on-gpu.js';
 
 /** What runs in the browser: the library as its users get it, and transformers.js, with models and ONNX Runtime from the test's server. */
 
@@ -26,6 +26,7 @@ watchGpu();
 const bridge = {
   faults,
   copiesAreEqual,
+  comesDown,
   stepCounts: (budget: number, tokens: number) => stepCounts(library, given, budget, tokens),
   bytesAfter: (end: 'reset' | 'left', answers: number) => bytesAfter(library, given, end, answers),
   afterLoss: (prompts: readonly number[][]) => afterLoss(library, 'llava-scenes', prompts),
