@@ -19,6 +19,8 @@ export interface Method {
   evictorAfter(turn: RankedTurn, keep: Int32Array): Evictor;
   /** What it makes of the keys that come after a turn, if anything. */
   added?: SequencePolicy['added'];
+  /** What it makes of the attention of later tokens, if anything. */
+  observe?: SequencePolicy['observe'];
   /** Forgets what it made of tokens at `seen` or behind it. */
   trimmed?: SequencePolicy['trimmed'];
   /** What it remembers beside the evictors. */
@@ -64,6 +66,7 @@ export function compressedTurn(make: (saved?: PolicyState) => Method, saved?: Po
       return entries.length > held ? evictors[layer]![head]!.next(entries, held) : -1;
     },
     ...(method.added && { added: method.added }),
+    ...(method.observe && { observe: method.observe }),
     trimmed(seen) {
       budgets?.trimmed(seen);
       method.trimmed?.(seen);

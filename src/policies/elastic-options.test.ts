@@ -28,12 +28,16 @@ function elasticCache({ budget, layers, kvHeads, headDim, batch, ...options }: E
 const options = fc.record({
   importance: fc.constantFrom(...CHOICES.importance),
   selection: fc.constantFrom(...CHOICES.selection),
-  merging: fc.constantFrom(...CHOICES.merging),
+  // Clusters have no slow version: below.
+  merging: fc.constantFrom(...CHOICES.merging.filter((merging) => merging !== 'clusters')),
+  mergeInto: fc.constantFrom(...CHOICES.mergeInto),
+  heads: fc.constantFrom(...CHOICES.heads),
   layerBudgets: fc.constantFrom(...CHOICES.layerBudgets),
   eviction: fc.constantFrom(...CHOICES.eviction),
   novelty: fc.boolean(),
   protectText: fc.boolean(),
   endSize: fc.integer({ min: 1, max: 5 }),
+  share: fc.option(fc.double({ min: 0.01, max: 0.99, noNaN: true })),
 });
 
 /** A cache of one layer, one head, one dimension after a prompt with these importances; keys count 10, 20, 30 ... */
@@ -66,19 +70,22 @@ describe('elastic with its options', () => {
 
   it('does what its slow version does, whatever the combination', () =>
     fc.assert(
-      fc.property(settings, options, (setting, chosen) => {
+      fc.property(settings, options, (setting, { share, ...chosen }) => {
         const { budget, shape } = setting;
-        const all = { ...setting, ...chosen };
+        const all = { ...setting, ...chosen, ...(share !== null && { distance: share }) };
+        const some = all.importance === 'window' || all.importance === 'max';
+        if (some && all.eviction === 'frequency') all.importance = 'mean';
         const policy = createPolicy('elastic', optionsIn(all));
         const cache = new KVCache({ policy, budget, ...shape });
         cache.bind(shape, setting.windows);
         const script = { ...setting, ...observedBy(policy) };
-        const slow = new NaiveCache(script, budget, () => naiveRanked(all));
+        const slow = new NaiveCache(script, budget, () => naiveRanked(all), policy.heads);
         const held: EntryRows[][][][] = [];
-        play(slow, script, () => held.push(contents(slow, shape, 1)));
-        play(driven(cache, shape), script, () => expect(contents(cache, shape, 1)).toEqual(held.shift()));
+        const heads = policy.heads === 'each' ? shape.kvHeads : 1;
+        play(slow, script, () => held.push(contents(slow, shape, heads)));
+        play(driven(cache, shape), script, () => expect(contents(cache, shape, heads)).toEqual(held.shift()));
       }),
-      { numRuns: 60 },
+      { numRuns: 80 },
     ));
 
   it('mean importance divides by the queries that can see a token', () => {
@@ -161,6 +168,65 @@ describe('elastic with its options', () => {
     // 6 was said again as 8; then 8 as 10; 9 and 7 were said once.
     expect(said(3)).toEqual([7, 8, 9]);
     expect(said(0)).toEqual([7, 9, 10]);
+  });
+
+  it('removes what received the least where asked for, and not what is recent', () => {
+    const cache = afterPrompt([9, 2, 5, 1, 7, 0], { budget: { tokens: 6 }, eviction: 'frequency' });
+    const attended = (...received: number[]) => {
+      const attention = new Float32Array(cache.past(0).capacity + 1);
+      attention.set(received);
+      cache.appendStep([{ keys: new Float32Array(1), values: new Float32Array(1), attention }]);
+      return positions(cache);
+    };
+    // Token 1 had 2 and gets nothing; token 3 had 1 and gets 9; then it is token 5, which never got any. The newest two are safe.
+    expect(attended(0, 0, 0, 9)).toEqual([0, 2, 3, 4, 5, 6]);
+    expect(attended()).toEqual([0, 2, 3, 4, 6, 7]);
+  });
+
+  it('removes at a share of the prompt where asked for', () => {
+    const cache = afterPrompt([9, 9, 9, 9, 9, 9], { budget: { tokens: 5 }, distance: 0.5 });
+    const before = positions(cache);
+    expect(step(cache)).toEqual([...before.filter((_, place) => place !== 2), 6]);
+  });
+
+  it('leaves the first and the last tokens as they are where asked for', () => {
+    const counts = (options: PolicyOptions) =>
+      Array.from(afterPrompt([9, 1, 5, 1, 1, 0], { budget: 0.5, ...options }).entries(0).counts);
+    expect(counts({})).toEqual([2, 2, 2]);
+    expect(counts({ mergeInto: 'anchors' })).toEqual([1, 4, 1]);
+  });
+
+  it('gathers what is not kept in ten centres, within the budget', () => {
+    fc.assert(
+      fc.property(settings, (setting) => {
+        const { budget, shape, startSize } = setting;
+        const policy = createPolicy('elastic', { merging: 'clusters', startSize });
+        const cache = new KVCache({ policy, budget, ...shape });
+        cache.bind(shape);
+        play(driven(cache, shape), { ...setting, windows: [], ...observedBy(policy) }, (seen) => {
+          for (let row = 0; row < shape.batch; row++) {
+            const share =
+              typeof budget === 'number' ? budget * seen[row]! : (budget as { tokens: number }).tokens;
+            const allowed = Math.min(seen[row]!, Math.max(policy.minimum, Math.floor(share)));
+            const { counts, positions } = cache.entries(0, row);
+            expect(positions).toHaveLength(allowed);
+            expect(new Set(positions).size).toBe(allowed);
+            expect(Math.min(...counts)).toBeGreaterThan(0);
+          }
+        });
+      }),
+      { numRuns: 12 },
+    );
+    // Two directions that are not kept: each has a centre of its own.
+    const rows = towards([0, 1, 2, 1, 2, 1, 2, 3], [9, 0, 0, 0, 0, 0, 0, 9]);
+    const cache = elasticCache({ budget: 0.5, merging: 'clusters', layers: 1, kvHeads: 1, headDim: 2 });
+    cache.appendTurn([rows], 8);
+    const { counts, keys } = cache.entries(0);
+    expect([...counts].reduce((sum, count) => sum + count)).toBe(8);
+    const angles = Array.from(counts, (_, entry) => Math.atan2(keys[2 * entry + 1]!, keys[2 * entry]!));
+    expect(new Set(angles.map((angle) => angle.toFixed(3)))).toEqual(
+      new Set(['0.000', '1.000', '2.000', '3.000']),
+    );
   });
 
   it('adds log(count) to the scores of merged anchors where asked for', () => {

@@ -60,6 +60,7 @@ export function elasticPlus(options: PolicyOptions = {}): CachePolicy {
   const { startSize, window, heads, merging, layerBudgets, peak, novelty, eviction } = checked;
   refuseOther('merging', merging, ['similar', 'none']);
   refuseOther('layerBudgets', layerBudgets, ['pool', 'uniform']);
+  refuseOther('eviction', eviction, ['repetition', 'fixed-point', 'importance']);
   const merges = merging === 'similar';
   return {
     name: 'elastic-plus',

@@ -6,7 +6,7 @@ import {
   type TurnEdit,
   type TurnView,
 } from '../cache/policy.js';
-import { checkOptions, type PolicyOptions } from './options.js';
+import { checkOptions, invalid, type PolicyOptions } from './options.js';
 import { argsort, concat, nearest, range } from './ranking.js';
 
 /**
@@ -21,6 +21,11 @@ import { argsort, concat, nearest, range } from './ranking.js';
  */
 export function elasticReference(options: PolicyOptions = {}): CachePolicy {
   const { startSize, distance } = checkOptions(options);
+  if (!Number.isInteger(distance)) {
+    throw invalid(
+      `distance is ${distance}; elastic-reference takes a whole number other than 0, as the released code does.`,
+    );
+  }
   return {
     name: 'elastic-reference',
     attention: 'turn',

@@ -1,4 +1,5 @@
-import type { CachePolicy, PolicyState, TurnView } from '../cache/policy.js';
+import type { CachePolicy, PolicyState, TurnEdit, TurnView } from '../cache/policy.js';
+import { clustered } from './clusters.js';
 import { compressedTurn, type Method } from './compressed-turn.js';
 import { evictionOf } from './eviction.js';
 import { importanceOf } from './importance.js';
@@ -7,10 +8,12 @@ import { rankByNovelty } from './novelty.js';
 import { type CheckedOptions, checkOptions, invalid, type PolicyOptions } from './options.js';
 import type { RankedTurn } from './ranked-tokens.js';
 import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
-import { nearest, once, range } from './ranking.js';
+import { inOrder, nearest, once, range } from './ranking.js';
 
 /** Queries that importance 'window' looks at: the observation window of SnapKV. */
 const WINDOW = 32;
+/** Importance 'max' looks at all of a turn. */
+const ALL = Number.MAX_SAFE_INTEGER;
 
 /**
  * Elastic Cache as in the paper (Liu et al., ECCV 2024, arXiv 2407.18121, sections 3.2 and 3.3), every layer by itself.
@@ -28,19 +31,20 @@ const WINDOW = 32;
 export function elastic(options: PolicyOptions = {}): CachePolicy {
   const checked = checkOptions(options);
   const { startSize, endSize, importance, window = WINDOW, logCountBias, mergedKeys, positions } = checked;
-  if (mergedKeys === 'turned' && positions === 'compact') {
-    throw invalid(
-      'mergedKeys "turned" turns keys by where their tokens stand in the text, and positions "compact" rotates them by what was held; choose one of the two.',
-    );
-  }
+  const { selection, layerBudgets, merging, eviction, heads } = checked;
+  refuseTogether(checked);
+  const windows: Partial<Record<typeof importance, number>> = { window, max: ALL };
   return {
     name: 'elastic',
-    attention: 'turn',
-    layers: checked.layerBudgets === 'uniform' || checked.selection === 'shared' ? 'equal' : 'unequal',
+    attention: eviction === 'frequency' ? 'always' : 'turn',
+    layers: layerBudgets === 'uniform' || selection === 'shared' ? 'equal' : 'unequal',
+    // Where all layers have the same anchors, so have all heads.
+    heads: selection === 'shared' ? 'shared' : heads,
     minimum: startSize + endSize,
-    window: importance === 'window' ? window : undefined,
+    window: windows[importance],
+    peak: importance === 'max',
     needsImage: checked.protectText,
-    needsKeys: checked.novelty || checked.eviction === 'repetition',
+    needsKeys: checked.novelty || eviction === 'repetition' || merging === 'clusters',
     logCountBias: logCountBias ? 1 : 0,
     turnMergedKeys: mergedKeys === 'turned',
     compactPositions: positions === 'compact',
@@ -48,45 +52,63 @@ export function elastic(options: PolicyOptions = {}): CachePolicy {
   };
 }
 
+/** @throws ElasticCacheError 'invalid-option' for two options that exclude each other */
+function refuseTogether({ mergedKeys, positions, eviction, importance }: CheckedOptions): void {
+  if (mergedKeys === 'turned' && positions === 'compact') {
+    throw invalid(
+      'mergedKeys "turned" turns keys by where their tokens stand in the text, and positions "compact" rotates them by what was held; choose one of the two.',
+    );
+  }
+  if (eviction === 'frequency' && (importance === 'window' || importance === 'max')) {
+    throw invalid(
+      `eviction "frequency" goes on with the attention of all queries, and importance "${importance}" has that of some; choose importance sum or mean.`,
+    );
+  }
+}
+
 function methodOf(options: CheckedOptions, saved?: PolicyState): Method {
-  const { startSize, endSize, selection, layerBudgets, merging } = options;
+  const { startSize, endSize, selection, layerBudgets, merging, mergeInto } = options;
   const minimum = startSize + endSize;
   const { restart, ...evicting } = evictionOf(options, saved);
   const method: Method = {
     minimum,
     rank(layers) {
       restart(layers);
-      return rank(
-        layers.map(([view]) => view!),
-        options,
-      ).map((turn) => [turn]);
+      return rank(layers, options);
     },
     entries(layers) {
       const { allowed } = layers[0]![0]!;
       // Layers that choose together hold the same, whatever ties there are.
       if (layerBudgets === 'uniform' || selection === 'shared')
         return uniform(layers.length, allowed.entries);
-      const importance = layers.map(([turn]) =>
-        Float64Array.from(turn!.ranked(), (candidate) => turn!.scores[candidate]!),
-      );
-      if (layerBudgets === 'adaptive') return equalShares(importance, allowed.entries, minimum);
-      return pooledShares(
-        importance.map((ranked) => [ranked]),
-        allowed.entries,
-        { free: minimum, least: minimum },
-      );
+      const importance = layers.map((heads) => heads.map(({ scores, ranked }) => inOrder(scores, ranked())));
+      if (layerBudgets === 'adaptive')
+        return equalShares(importance.map(meanByRank), allowed.entries, minimum);
+      return pooledShares(importance, allowed.entries, { free: minimum, least: minimum });
     },
     ...evicting,
   };
-  return merging === 'none' ? method : { ...method, merge: mergeWith(merging) };
+  if (merging === 'none') return method;
+  if (merging === 'clusters')
+    return { ...method, merge: (turn, keep) => clustered(turn, keep.length, minimum) };
+  const open = ({ tokens }: RankedTurn, keep: Int32Array) =>
+    mergeInto === 'kept'
+      ? keep
+      : keep.filter((candidate) => candidate >= startSize && candidate < tokens - endSize);
+  return { ...method, merge: (turn, keep) => mergedInto(merging, turn, keep, open(turn, keep)) };
 }
 
-/** The views of the layers, whose heads share one choice, each with its candidates in order. */
-function rank(views: readonly TurnView[], options: CheckedOptions): RankedTurn[] {
+/** [tokens] what the heads of a layer give the first of each, the second of each, and so on, on average. */
+function meanByRank(heads: readonly Float64Array[]): Float64Array {
+  return heads[0]!.map((_, rank) => heads.reduce((sum, scores) => sum + scores[rank]!, 0) / heads.length);
+}
+
+/** The views, each with its candidates in order. */
+function rank(layers: readonly (readonly TurnView[])[], options: CheckedOptions): RankedTurn[][] {
   const { startSize, endSize, importance, selection, protectText, novelty, layerBudgets } = options;
-  const whole =
-    views.reduce((sum, { tokens }) => sum + tokens, 0) <= views.length * views[0]!.allowed.entries;
-  const orderOf = ({ tokens, image, keys, allowed }: TurnView, scores: Float64Array) => {
+  const { allowed } = layers[0]![0]!;
+  const whole = layers.reduce((sum, [view]) => sum + view!.tokens, 0) <= layers.length * allowed.entries;
+  const orderOf = ({ tokens, image, keys }: TurnView, scores: Float64Array) => {
     const tiers = protectedEnds(tokens, startSize, endSize);
     if (protectText) protect(tiers, image!);
     const count = whole ? tokens >> 1 : chosenOf(tokens, allowed.entries, layerBudgets);
@@ -95,20 +117,20 @@ function rank(views: readonly TurnView[], options: CheckedOptions): RankedTurn[]
     const all = Array.from({ length: tokens }, (_, candidate) => keys!(candidate));
     return once(() => rankByNovelty(scores, tiers, all, count));
   };
-  const scores = views.map((view) => importanceOf(view, importance));
+  const scores = layers.map((heads) => heads.map((view) => importanceOf(view, importance)));
   if (selection === 'per-layer') {
-    return views.map((view, layer) => ({
-      ...view,
-      scores: scores[layer]!,
-      ranked: orderOf(view, scores[layer]!),
-    }));
+    return layers.map((heads, layer) =>
+      heads.map((view, head) => {
+        const own = scores[layer]![head]!;
+        return { ...view, scores: own, ranked: orderOf(view, own) };
+      }),
+    );
   }
   // Layers that choose together hold the same.
-  const mean = scores[0]!.map(
-    (_, token) => scores.reduce((sum, layer) => sum + layer[token]!, 0) / scores.length,
-  );
-  const ranked = orderOf(views[0]!, mean);
-  return views.map((view) => ({ ...view, scores: mean, ranked }));
+  const all = scores.flat();
+  const mean = all[0]!.map((_, token) => all.reduce((sum, own) => sum + own[token]!, 0) / all.length);
+  const ranked = orderOf(layers[0]![0]!, mean);
+  return layers.map((heads) => heads.map((view) => ({ ...view, scores: mean, ranked })));
 }
 
 /**
@@ -125,12 +147,17 @@ function protect(tiers: Uint8Array, image: Uint8Array): void {
   });
 }
 
-function mergeWith(merging: 'mean' | 'weighted' | 'similar'): NonNullable<Method['merge']> {
-  return ({ tokens, scores, positions }, keep) => {
-    if (merging === 'similar') return { keep, similar: { anchors: keep }, valuesOnly: true, weights: scores };
-    const anchors = new Set(keep);
-    const from = range(0, tokens).filter((token) => !anchors.has(token));
-    const edit = { keep, from, into: nearest(from, keep, positions) };
-    return merging === 'weighted' ? { ...edit, weights: scores } : edit;
-  };
+/** @param anchors those of `keep` that take others in */
+function mergedInto(
+  merging: 'mean' | 'weighted' | 'similar',
+  { tokens, scores, positions }: RankedTurn,
+  keep: Int32Array,
+  anchors: Int32Array,
+): TurnEdit {
+  if (anchors.length === 0) return { keep };
+  if (merging === 'similar') return { keep, similar: { anchors }, valuesOnly: true, weights: scores };
+  const kept = new Set(keep);
+  const from = range(0, tokens).filter((token) => !kept.has(token));
+  const edit = { keep, from, into: nearest(from, anchors, positions) };
+  return merging === 'weighted' ? { ...edit, weights: scores } : edit;
 }

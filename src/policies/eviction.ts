@@ -1,11 +1,12 @@
 import type { PolicyState, TurnView } from '../cache/policy.js';
 import type { Method } from './compressed-turn.js';
-import { AtPlace, fixedPointOf, HeldTurn, LowestFirst, RepeatedFirst } from './evictors.js';
+import { AtPlace, fixedPointOf, HeldTurn, LeastAttended, LowestFirst, RepeatedFirst } from './evictors.js';
 import type { CheckedOptions } from './options.js';
 import { Repetition } from './repetition.js';
 
 /** What a method that has the option `eviction` does while decoding. */
-export interface Eviction extends Pick<Method, 'evictor' | 'evictorAfter' | 'added' | 'trimmed' | 'save'> {
+export interface Eviction
+  extends Pick<Method, 'evictor' | 'evictorAfter' | 'added' | 'observe' | 'trimmed' | 'save'> {
   /** A turn begins to be cut: what was said before it no longer counts. @param layers [layers] of [heads] */
   restart(layers: readonly (readonly TurnView[])[]): void;
 }
@@ -15,6 +16,23 @@ export function evictionOf(
   { eviction, startSize, distance }: Pick<CheckedOptions, 'eviction' | 'startSize' | 'distance'>,
   saved?: PolicyState,
 ): Eviction {
+  if (eviction === 'frequency') {
+    const leastAttended = new LeastAttended(startSize);
+    return {
+      restart() {},
+      evictor: () => leastAttended,
+      evictorAfter: () => leastAttended,
+      observe(layers, received) {
+        layers.forEach((lists, layer) => {
+          lists.forEach(({ scores }, head) => {
+            received[layer]![head]!.forEach((value, row) => {
+              scores[row]! += value;
+            });
+          });
+        });
+      },
+    };
+  }
   if (eviction !== 'repetition') {
     return {
       restart() {},

@@ -11,10 +11,12 @@ export interface Evictor {
 
 /**
  * The place in a compressed turn at which entries are removed (Elastic Cache, section 3.3): `distance` entries before its end, or after
- * its start where positive, but never among the first `startSize`.
+ * its start where positive, or at a share of it between 0 and 1, but never among the first `startSize`.
  */
 export function fixedPointOf(held: number, startSize: number, distance: number): number {
-  return Math.max(startSize, distance < 0 ? held + distance : Math.min(distance, held - 1));
+  if (distance < 0) return Math.max(startSize, held + distance);
+  const place = distance < 1 ? Math.round(distance * (held - 1)) : distance;
+  return Math.max(startSize, Math.min(place, held - 1));
 }
 
 /** Removes whatever stands at `place`: first in, first out for all that comes after it. Never the newest entry. */
@@ -92,6 +94,31 @@ export class RepeatedFirst implements Evictor {
 
   save(): PolicyState {
     return this.turn.save();
+  }
+}
+
+/** How many entries are protected for being recent, where those with the least attention go (H2O): half of what is allowed beyond the first `startSize`, at least 1. */
+export function recentOf(allowed: number, startSize: number): number {
+  return Math.max(1, Math.floor((allowed - startSize) / 2));
+}
+
+/** Removes the entry that received the least attention so far, leaving out the first `startSize` and the recent half; of equal ones the earliest. O(held). */
+export class LeastAttended implements Evictor {
+  constructor(private readonly startSize: number) {}
+
+  next(entries: Entries, held: number): number {
+    const recent = recentOf(held, this.startSize);
+    let row = entries.at(this.startSize);
+    let least = row;
+    for (let index = this.startSize; index < entries.length - recent; index++) {
+      if (entries.scores[row]! < entries.scores[least]!) least = row;
+      row = entries.next(row);
+    }
+    return least;
+  }
+
+  save(): PolicyState {
+    return null;
   }
 }
 

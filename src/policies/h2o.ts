@@ -1,4 +1,5 @@
-import { type CachePolicy, type Entries, eachLayer, keepAll } from '../cache/policy.js';
+import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
+import { LeastAttended, recentOf } from './evictors.js';
 import { checkOptions, type PolicyOptions } from './options.js';
 import { concat, highest, range } from './ranking.js';
 
@@ -12,7 +13,7 @@ import { concat, highest, range } from './ranking.js';
  */
 export function h2o(options: PolicyOptions = {}): CachePolicy {
   const { startSize } = checkOptions(options);
-  const recentOf = (allowed: number) => Math.max(1, Math.floor((allowed - startSize) / 2));
+  const leastAttended = new LeastAttended(startSize);
   return {
     name: 'h2o',
     attention: 'always',
@@ -21,7 +22,7 @@ export function h2o(options: PolicyOptions = {}): CachePolicy {
       eachLayer({
         compress({ tokens, importance, allowed }) {
           if (tokens <= allowed.entries) return keepAll(tokens);
-          const recent = recentOf(allowed.entries);
+          const recent = recentOf(allowed.entries, startSize);
           const heavy = highest(importance, startSize, tokens - recent, allowed.entries - startSize - recent);
           return { keep: concat(range(0, startSize), heavy, range(tokens - recent, tokens)) };
         },
@@ -31,18 +32,7 @@ export function h2o(options: PolicyOptions = {}): CachePolicy {
           });
         },
         evict: (entries, allowed) =>
-          entries.length > allowed.entries ? lowest(entries, startSize, recentOf(allowed.entries)) : -1,
+          entries.length > allowed.entries ? leastAttended.next(entries, allowed.entries) : -1,
       }),
   };
-}
-
-/** The row with the smallest score, leaving out the first `start` and the last `recent` entries. */
-function lowest(entries: Entries, start: number, recent: number): number {
-  let row = entries.at(start);
-  let least = row;
-  for (let index = start; index < entries.length - recent; index++) {
-    if (entries.scores[row]! < entries.scores[least]!) least = row;
-    row = entries.next(row);
-  }
-  return least;
 }

@@ -2,12 +2,13 @@ import { ElasticCacheError, shown } from '../errors.js';
 
 /** The options that are one of several words, with what they may be; the first is the paper's choice. */
 export const CHOICES = {
-  importance: ['sum', 'mean', 'window'],
+  importance: ['sum', 'mean', 'window', 'max'],
   selection: ['per-layer', 'shared'],
-  merging: ['mean', 'weighted', 'none', 'similar'],
+  merging: ['mean', 'weighted', 'none', 'similar', 'clusters'],
+  mergeInto: ['kept', 'anchors'],
   mergedKeys: ['stored', 'turned'],
   layerBudgets: ['uniform', 'adaptive', 'pool'],
-  eviction: ['fixed-point', 'importance', 'repetition'],
+  eviction: ['fixed-point', 'importance', 'repetition', 'frequency'],
   positions: ['original', 'compact'],
   heads: ['shared', 'each'],
 } as const;
@@ -24,11 +25,11 @@ export interface PolicyOptions {
    * keep the question whole: summed over queries, importance favours early tokens, and the question comes last.
    */
   readonly endSize?: number | undefined;
-  /** Where entries are removed while decoding, counted from the end of the compressed prompt (negative, -25 unless told) or from its start (positive). */
+  /** Where entries are removed while decoding, counted from the end of the compressed prompt (negative, -25 unless told) or from its start (positive), or at which share of it (between 0 and 1). */
   readonly distance?: number | undefined;
   /** Last tokens of the prompt whose attention counts: snapkv 32, pyramidkv 8, elastic with importance 'window' 32 unless told. */
   readonly window?: number | undefined;
-  /** elastic: attention received, summed over the queries, averaged over those that can see the token, or summed over the `window`. */
+  /** elastic: attention received, summed over the queries, averaged over those that can see the token, summed over the `window`, or the most that one of them gives. */
   readonly importance?: Choices['importance'][number] | undefined;
   /** elastic: anchors of each layer by itself, or the same in all layers, by the mean of their importance. */
   readonly selection?: Choices['selection'][number] | undefined;
@@ -36,8 +37,10 @@ export interface PolicyOptions {
   readonly novelty?: boolean | undefined;
   /** elastic: text is kept before any token of an image. */
   readonly protectText?: boolean | undefined;
-  /** elastic: tokens are averaged into their anchor, averaged by importance, or dropped. */
+  /** elastic: tokens are averaged into their anchor, averaged by importance, dropped, or gathered in ten clusters. */
   readonly merging?: Choices['merging'][number] | undefined;
+  /** elastic: what is merged goes into all that is kept, or the first and the last tokens stay as they are. */
+  readonly mergeInto?: Choices['mergeInto'][number] | undefined;
   /** elastic: keys are averaged as they are stored, or turned to the position of the anchor first. */
   readonly mergedKeys?: Choices['mergedKeys'][number] | undefined;
   /** elastic: log(count) is added to the scores of an anchor that stands for several tokens. */
@@ -46,10 +49,10 @@ export interface PolicyOptions {
   readonly layerBudgets?: Choices['layerBudgets'][number] | undefined;
   /**
    * elastic: while decoding, whatever stands at the fixed point goes, or first the least important of as many prompt entries, or the least important of the
-   * prompt until it is half of what is held, then the new entry most like those after it.
+   * prompt until it is half of what is held, then the new entry most like those after it, or the one that received the least attention so far.
    */
   readonly eviction?: Choices['eviction'][number] | undefined;
-  /** elastic-plus: key heads share one choice, or each keeps its own. */
+  /** elastic, elastic-plus: key heads share one choice, or each keeps its own. */
   readonly heads?: Choices['heads'][number] | undefined;
   /** elastic-plus: scores are averaged over so many neighbours, an odd number; 13 unless told. */
   readonly kernel?: number | undefined;
@@ -98,6 +101,7 @@ export function checkOptions(options: PolicyOptions): CheckedOptions {
     novelty: flag('novelty', options.novelty ?? false),
     protectText: flag('protectText', options.protectText ?? false),
     merging: choice('merging'),
+    mergeInto: choice('mergeInto'),
     mergedKeys: choice('mergedKeys'),
     logCountBias: flag('logCountBias', options.logCountBias ?? false),
     layerBudgets: choice('layerBudgets'),
@@ -111,16 +115,16 @@ export function optionsInForce(options: PolicyOptions): (keyof PolicyOptions)[] 
   const { importance, selection, merging, eviction } = options;
   const idle = new Set<keyof PolicyOptions>([
     // Those of elastic-plus alone.
-    'heads',
     'kernel',
     'peak',
     'valueNorms',
     ...(importance === 'window' ? [] : (['window'] as const)),
-    // Where all layers have the same anchors, each has the same share of its importance.
-    ...(selection === 'shared' ? (['layerBudgets'] as const) : []),
-    ...(merging === 'none' ? (['mergedKeys', 'logCountBias'] as const) : []),
+    // Where all layers have the same anchors, so have all heads, and each has the same share of its importance.
+    ...(selection === 'shared' ? (['layerBudgets', 'heads'] as const) : []),
+    ...(merging === 'none' ? (['mergedKeys', 'logCountBias', 'mergeInto'] as const) : []),
+    ...(merging === 'clusters' ? (['mergeInto'] as const) : []),
     ...(merging === 'similar' ? (['mergedKeys'] as const) : []),
-    ...(eviction === 'repetition' ? (['distance'] as const) : []),
+    ...(eviction === 'repetition' || eviction === 'frequency' ? (['distance'] as const) : []),
   ]);
   return OPTIONS.filter((name) => !idle.has(name));
 }
@@ -136,9 +140,9 @@ function odd(name: string, value: number): number {
 }
 
 function checkDistance(distance: number): number {
-  if (Number.isSafeInteger(distance) && distance !== 0) return distance;
+  if ((Number.isSafeInteger(distance) && distance !== 0) || (distance > 0 && distance < 1)) return distance;
   throw invalid(
-    `distance is ${shown(distance)}; it must be a whole number other than 0, for example -25: 25 entries before the end of the compressed prompt.`,
+    `distance is ${shown(distance)}; it must be a whole number other than 0, for example -25: 25 entries before the end of the compressed prompt, or a share of it between 0 and 1.`,
   );
 }
 

@@ -8,7 +8,7 @@ interface Preset {
   readonly description: string;
 }
 
-/** The paper's ablations, one choice changed in each, and what goes furthest beyond it. */
+/** The paper's ablations, one choice changed in each, and others that are not its own. */
 const presets = {
   'elastic-novelty': {
     options: {
@@ -30,7 +30,7 @@ const presets = {
   },
   'elastic-window': {
     options: { importance: 'window' },
-    description: 'ablation of elastic: importance of the last queries only',
+    description: 'elastic, but importance of the last queries only (not in the paper)',
   },
   'elastic-shared': {
     options: { selection: 'shared' },
@@ -40,9 +40,21 @@ const presets = {
     options: { distance: 1 },
     description: 'ablation of elastic: the oldest entry is removed, not one at a fixed point',
   },
+  'elastic-frequency': {
+    options: { eviction: 'frequency' },
+    description: 'ablation of elastic: while decoding, what received the least attention is removed',
+  },
+  'elastic-clusters': {
+    options: { merging: 'clusters' },
+    description: 'ablation of elastic: unimportant tokens are clustered to ten centres',
+  },
+  'elastic-heads': {
+    options: { heads: 'each' },
+    description: 'ablation of elastic: each key head has its own anchors',
+  },
   'elastic-newest': {
     options: { distance: -1 },
-    description: 'ablation of elastic: what follows the prompt is removed first',
+    description: 'elastic, but what follows the prompt is removed first (not in the paper)',
   },
 } satisfies Record<string, Preset>;
 

@@ -38,7 +38,7 @@ describe('registry', () => {
     { distance: -2.5 },
     { distance: Number.NaN },
     { window: 0 },
-    { importance: 'max' as never },
+    { importance: 'most' as never },
     { merging: 'Mean' as never },
     { protectText: 'yes' as never },
   ])('refuses %j in every policy', (options) => {
@@ -88,7 +88,7 @@ describe('a policy named with its options', () => {
     ['elastic-plus:distance=-3', /sets distance, which/],
     ['elastic-novelty:distance=-3', /sets distance, which/],
     ['elastic-novelty:layerBudgets=adaptive', /sets layerBudgets, which/],
-    ['elastic:heads=each', /sets heads, which/],
+    ['elastic:kernel=5', /sets kernel, which/],
     ['elastic:merging=similar:mergedKeys=turned', /sets mergedKeys, which/],
     ['elastic-plus:selection=shared', /sets selection, which/],
     ['elastic-plus:layerBudgets=adaptive', /does not do; choose one of pool, uniform/],

@@ -35,8 +35,14 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
   let before = 0;
 
   return {
-    window: options.importance === 'window' || options.scoresOf ? options.window : undefined,
-    peak: options.peak === true,
+    window:
+      options.importance === 'max'
+        ? Number.MAX_SAFE_INTEGER
+        : options.importance === 'window' || options.scoresOf
+          ? options.window
+          : undefined,
+    peak: options.peak === true || options.importance === 'max',
+    always: options.eviction === 'frequency',
 
     turn(lists, situation) {
       const { share, seen, choices } = situation;
@@ -56,9 +62,7 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
       const held = fits ? offered : entriesOf(byLayer(inRank, choices), mean, least, offered, options);
       parts = held.map((count) => count / (sum(held) / held.length));
       const heldOf = (index: number) => held[Math.floor(index / choices)]!;
-      places = lists.map((_, index) =>
-        Math.max(startSize, distance < 0 ? heldOf(index) + distance : Math.min(distance, heldOf(index) - 1)),
-      );
+      places = lists.map((_, index) => Math.max(startSize, placeOf(distance, heldOf(index))));
       orders = lists.map((list, index) =>
         ranked[index]!.slice(0, heldOf(index)).map((candidate) => list[candidate]!.position),
       );
@@ -91,6 +95,10 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
       lists.forEach((list, index) => {
         const length = lengths[Math.floor(index / choices)]!;
         while (list.length > length) {
+          if (options.eviction === 'frequency') {
+            removeLeast(list, startSize, length);
+            continue;
+          }
           const position =
             options.eviction === 'repetition'
               ? mostRepeated(list, orders[index]!, length, said, startSize, before)
@@ -101,6 +109,20 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
       });
     },
   };
+}
+
+/** A fixed point as it is told: before the end, after the start, or at a share of what is held. */
+function placeOf(distance: number, held: number): number {
+  if (distance < 0) return held + distance;
+  return distance < 1 ? Math.round(distance * (held - 1)) : Math.min(distance, held - 1);
+}
+
+/** What received the least goes, the first tokens and the recent half of what a layer may hold left out. */
+function removeLeast(list: NaiveEntry[], startSize: number, target: number): void {
+  const recent = Math.max(1, Math.floor((target - startSize) / 2));
+  const candidates = list.slice(startSize, list.length - recent);
+  const least = Math.min(...candidates.map(({ score }) => score));
+  list.splice(list.indexOf(candidates.find(({ score }) => score === least)!), 1);
 }
 
 /** [layers] of [choices] */
@@ -208,12 +230,14 @@ function entriesOf(
   if (layerBudgets === 'pool') return fromOnePool(mean, offered, ranked, least, least);
   if (layerBudgets !== 'adaptive') return times(offered.length, () => mean);
   // Every entry with the share of its layer's importance that goes before it: those with the smallest are kept.
-  const all = ranked.flatMap(([scores], layer) => {
-    const total = sum(scores!);
+  const all = ranked.flatMap((heads, layer) => {
+    // What the heads have on average at each rank.
+    const scores = heads[0]!.map((_, rank) => sum(heads.map((own) => own[rank]!)) / heads.length);
+    const total = sum(scores);
     let before = 0;
-    return scores!.map((score, rank) => {
+    return scores.map((score, rank) => {
       const entry = { layer, rank, before };
-      before += total > 0 ? score / total : 1 / scores!.length;
+      before += total > 0 ? score / total : 1 / scores.length;
       return entry;
     });
   });
@@ -267,14 +291,17 @@ function compress(
   list: NaiveEntry[],
   kept: Set<number>,
   scores: number[],
-  { merging = 'mean', startSize, endSize = 1, least }: NaiveOptions,
+  { merging = 'mean', startSize, endSize = 1, least, mergeInto }: NaiveOptions,
   headDim: number,
 ): void {
   const scoreOf = new Map(list.map((entry, index) => [entry, scores[index]!]));
   const anchors = list.filter(({ position }) => kept.has(position));
   const groups = new Map(anchors.map((anchor) => [anchor, [anchor]]));
-  // With a least of its own, what is kept in any case takes nothing in.
-  const open = least === undefined ? list : list.slice(startSize, Math.max(0, list.length - endSize));
+  // What is kept in any case takes nothing in where that is asked for, or where there is a least of its own.
+  const open =
+    least === undefined && mergeInto !== 'anchors'
+      ? list
+      : list.slice(startSize, Math.max(0, list.length - endSize));
   const taking = anchors.filter((anchor) => open.includes(anchor));
   if (merging !== 'none' && taking.length > 0) {
     for (const entry of list) {
