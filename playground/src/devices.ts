@@ -1,6 +1,6 @@
 import { ui } from './elements.js';
 import { nameOf } from './gpu-name.js';
-import type { Device, RunningOn } from './messages.js';
+import type { Device, OnServer, RunningOn } from './messages.js';
 
 /** Offers what this browser can run a model on, and says why it cannot on a GPU. Models of the Hub run on a GPU where there is one; what is made of software is none. */
 export async function offerDevices(): Promise<void> {
@@ -23,8 +23,14 @@ export async function offerDevices(): Promise<void> {
 }
 
 /** What the model runs on, in the corner of the page. */
-export function showDevice({ device, threads, gpu }: RunningOn): void {
+export function showDevice(on: RunningOn | OnServer): void {
   ui.device.hidden = false;
+  if ('server' in on) {
+    ui.device.textContent = on.server;
+    ui.device.title = 'The model of this server.';
+    return;
+  }
+  const { device, threads, gpu } = on;
   ui.device.textContent =
     device === 'webgpu'
       ? `WebGPU, ${gpu}`

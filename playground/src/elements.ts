@@ -35,6 +35,8 @@ export const ui = {
   progressBox: element('progress-box'),
   progress: element<HTMLProgressElement>('progress'),
   progressLabel: element('progress-label'),
+  keyForm: element<HTMLFormElement>('key-form'),
+  key: element<HTMLInputElement>('key'),
   error: element('error'),
   status: element('status'),
   partTitle: element('part-title'),
@@ -42,13 +44,21 @@ export const ui = {
 
 export const SIDES: readonly Side[] = ['part', 'whole'];
 
+/** Shows what is for a page with a model of its own, or for one that a server gave out. */
+export function showPartsOf(kind: 'page' | 'server'): void {
+  for (const part of document.querySelectorAll<HTMLElement>('[data-on]'))
+    part.hidden = part.dataset.on !== kind;
+}
+
 /** Without a message the last one goes. */
 export function showError(message?: string): void {
   ui.error.textContent = message ?? '';
   ui.error.hidden = message === undefined;
 }
 
-export function showHeld(side: Side, { bytes, bytesWhole, entries, tokens }: Held): void {
+export function showHeld(side: Side, held: Held | undefined): void {
+  if (!held) return;
+  const { bytes, bytesWhole, entries, tokens } = held;
   showNumber(side, 'bytes', sizeName(bytes));
   showNumber(side, 'entries', `${entries} of ${tokens}`);
   showBar(side, bytesWhole > 0 ? bytes / bytesWhole : 0);

@@ -1,5 +1,6 @@
 import { describePolicy, type PolicyName } from '../../src/browser.js';
 import { sizeName } from '../../src/size-name.js';
+import { type Backend, IS_ON_SERVER, workerBackend } from './backends.js';
 import { offerDevices, showDevice } from './devices.js';
 import {
   clear,
@@ -11,6 +12,7 @@ import {
   showError,
   showHeld,
   showNumber,
+  showPartsOf,
   showQuestion,
   showSpeed,
   showText,
@@ -19,8 +21,9 @@ import {
 import { EMBEDDED, SAMPLES } from './embedded.js';
 import type { Command, Device, Report, Settings } from './messages.js';
 import { Pictures } from './pictures.js';
+import { keepKey, serverBackend } from './server.js';
 
-/** The page: what people do goes to the worker, what the worker tells is shown. */
+/** The page: what people do goes to what answers, what that tells is shown. */
 
 const POLICIES: readonly PolicyName[] = [
   'elastic-plus',
@@ -33,13 +36,13 @@ const POLICIES: readonly PolicyName[] = [
 ];
 const NEW_TOKENS = 160;
 
-let worker: Worker | undefined;
+let backend: Backend | undefined;
 let isReady = false;
 let isAnswering = false;
 let readsImages = true;
 const pictures = new Pictures(() => refresh());
 
-const send = (command: Command) => worker?.postMessage(command);
+const send = (command: Command) => backend?.send(command);
 
 // --- The model
 
@@ -47,14 +50,8 @@ function open(id: string, dtype: string | undefined, device: Device): void {
   forget();
   isReady = false;
   showError();
-  worker?.terminate();
-  worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
-  worker.addEventListener('message', ({ data }: MessageEvent<Report>) => hear(data));
-  worker.addEventListener('error', ({ message }) => {
-    isAnswering = false;
-    showError(`The page's worker failed${message ? `: ${message}` : ''}. Load the page again.`);
-    refresh();
-  });
+  backend?.end();
+  backend = IS_ON_SERVER ? serverBackend(hear) : workerBackend(hear);
   ui.modelName.textContent = id === EMBEDDED ? `${id}, embedded` : id;
   ui.progressBox.hidden = false;
   ui.progress.removeAttribute('value');
@@ -72,6 +69,11 @@ element('model-form').addEventListener('submit', (event) => {
   else ui.model.focus();
 });
 element('embedded').addEventListener('click', () => open(EMBEDDED, undefined, chosenDevice()));
+ui.keyForm.addEventListener('submit', (event) => {
+  event.preventDefault();
+  keepKey(ui.key.value.trim());
+  open('the model of this server', undefined, 'wasm');
+});
 
 // --- Questions
 
@@ -118,7 +120,7 @@ function forget(): void {
   refresh();
 }
 
-// --- What the worker tells
+// --- What is told
 
 function hear(report: Report): void {
   switch (report.type) {
@@ -135,6 +137,7 @@ function hear(report: Report): void {
         new Option('all', ''),
         ...Array.from({ length: report.layers }, (_, layer) => new Option(String(layer), String(layer))),
       );
+      ui.keyForm.hidden = true;
       ui.status.textContent = 'The model is loaded.';
       break;
     case 'reading':
@@ -170,7 +173,9 @@ function hear(report: Report): void {
       isAnswering = false;
       ui.progressBox.hidden = true;
       for (const side of SIDES) columnOf(side).classList.remove('busy');
-      showError(report.message);
+      if (report.needsKey) ui.keyForm.hidden = false;
+      // Who has given none is asked for one, and that is no error.
+      if (!report.needsKey || ui.key.value !== '') showError(report.message);
       break;
   }
   refresh();
@@ -189,7 +194,11 @@ function duration(ms: number): string {
 }
 
 settle();
-void offerDevices();
-// The embedded model is answering before a GPU has made its first shader.
-open(EMBEDDED, undefined, 'wasm');
+showPartsOf(IS_ON_SERVER ? 'server' : 'page');
+if (IS_ON_SERVER) open('the model of this server', undefined, 'wasm');
+else {
+  void offerDevices();
+  // The embedded model is answering before a GPU has made its first shader.
+  open(EMBEDDED, undefined, 'wasm');
+}
 void pictures.chooseSample(SAMPLES[0]!.file, SAMPLES[0]!.question);

@@ -1,6 +1,6 @@
 import type { PatchGrid } from '../../src/explain/prompt/patch-grid.js';
 
-/** What goes between the page and the worker that its model runs in. */
+/** What goes between the page and what answers: the worker that its model runs in, or the server that it came from. */
 
 /** The two answers that are compared: of the whole cache, and of a part of it. */
 export type Side = 'whole' | 'part';
@@ -15,6 +15,11 @@ export interface RunningOn {
   readonly threads: number;
   /** What the GPU calls itself. */
   readonly gpu: string | undefined;
+}
+
+/** A model of the server. */
+export interface OnServer {
+  readonly server: string;
 }
 
 /** How a model is loaded. */
@@ -61,13 +66,13 @@ export interface Kept {
 
 export type Report =
   | { type: 'progress'; loaded: number; total: number }
-  | { type: 'opened'; readsImages: boolean; on: RunningOn; layers: number; loadMs: number }
+  | { type: 'opened'; readsImages: boolean; on: RunningOn | OnServer; layers: number; loadMs: number }
   | { type: 'reading'; side: Side }
-  | { type: 'text'; side: Side; text: string; held: Held; perSecond: number | undefined }
+  | { type: 'text'; side: Side; text: string; held: Held | undefined; perSecond: number | undefined }
   | {
       type: 'answered';
       side: Side;
-      held: Held;
+      held: Held | undefined;
       prefillMs: number | null;
       msPerToken: number | null;
       tokens: number;
@@ -76,4 +81,4 @@ export type Report =
   | { type: 'kept'; images: readonly Kept[] }
   /** Whether the next question goes on from here: an answer that was stopped before the other began leaves nothing to compare. */
   | { type: 'done'; goesOn: boolean }
-  | { type: 'failed'; while: 'opening' | 'answering'; message: string };
+  | { type: 'failed'; while: 'opening' | 'answering'; message: string; needsKey?: boolean };

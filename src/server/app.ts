@@ -5,7 +5,6 @@ import { type Env, failing, noted, underOwnNames, withKey, written } from './aro
 import { chatJob, completionJob } from './jobs.js';
 import { RequestError } from './openai/errors.js';
 import { docsPage } from './pages/docs.js';
-import { homePage } from './pages/home.js';
 import { pageResponse } from './pages/html.js';
 import { apiDocument } from './pages/openapi.js';
 import { STATUS_PAGE } from './pages/status.js';
@@ -98,7 +97,8 @@ export function createApp(settings: ServerSettings): App {
   app.get('/status.json', (context) => context.json(service.status));
 
   const document = apiDocument(model, version, keys !== undefined);
-  app.get('/', () => pageResponse(homePage(model, readsImages, keys !== undefined)));
+  const { page } = settings;
+  if (page) for (const path of ['/', '/assets/*', '/samples/*']) app.get(path, ({ req }) => page(req.raw));
   app.get('/status', () => pageResponse(STATUS_PAGE));
   app.get('/openapi.json', (context) => context.json(document));
   app.get('/docs', (context) => pageResponse(docsPage(document, new URL(context.req.url).origin)));

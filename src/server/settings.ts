@@ -32,5 +32,7 @@ export interface ServerSettings {
   /** Whether only this machine is served: then under its own names alone. */
   readonly local: boolean;
   readonly version: string;
+  /** Answers for `/` and what it loads: `assets/` and `samples/`; there is no such page without it. */
+  readonly page?: ((request: Request) => Promise<Response>) | undefined;
   readonly log: Log;
 }

@@ -1,6 +1,7 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { embeddedImage } from '../../src/index.js';
+import { Keys } from '../../src/server/limits/keys.js';
 import { startBrowser } from '../browser/find-browser.js';
 import { type Running, serving } from './running-server.js';
 
@@ -16,13 +17,16 @@ afterAll(async () => {
   await server?.stop();
 });
 
+const status = async () =>
+  (await (await fetch(`${server.url}/status.json`)).json()) as { cachedTokens: number };
+
 async function open(path: string, width = 1200): Promise<Page> {
   const page = await browser.newPage({ viewport: { width, height: 800 } });
   // What a page's own policy forbids is told here too.
   page.on('console', (said) => said.type() === 'error' && complaints.push(said.text()));
   page.on('pageerror', (error) => complaints.push(error.message));
   page.on('request', (request) => {
-    if (!request.url().startsWith(server.url) && !request.url().startsWith('data:'))
+    if (!request.url().startsWith(server.url) && !/^(data|blob):/.test(request.url()))
       complaints.push(request.url());
   });
   await page.goto(server.url + path);
@@ -30,22 +34,52 @@ async function open(path: string, width = 1200): Promise<Page> {
 }
 
 describe('in a browser', () => {
-  it('/ asks about a picture, and shows what the cache held', async () => {
+  it('/ compares two answers of the server, turn by turn, and says what is wrong', async () => {
     const page = await open('/');
+    const ready = () => page.waitForSelector('#send:not([disabled])');
+    const ask = async (question: string) => {
+      await page.fill('#prompt', question);
+      await page.click('#send');
+      await page.waitForSelector('#stop:not([hidden])');
+      await ready();
+    };
+    await ready();
+    expect(await page.isVisible('#model-box')).toBe(false);
+    expect(await page.textContent('#device')).toBe('llava-scenes');
     await page.setInputFiles('#file', embeddedImage(1));
-    await page.fill('#prompt', 'How many objects are there?');
-    await page.selectOption('#budget', '0.5');
-    await page.click('button');
-    await page.waitForFunction(() => document.getElementById('took')!.textContent !== '');
-    expect(await page.textContent('#answer')).toBe('5');
-    expect(await page.textContent('#took')).toMatch(
-      /^\d+ tokens asked, \d+ answered, 29\d of 5\d\d held in [\d.]+ MB of [\d.]+$/,
-    );
+    await page.waitForFunction(() => !document.getElementById('canvas')!.ariaLabel?.includes('sample'));
+    await ask('How many objects are there?');
+    const number = (side: string, what: string) => page.textContent(`#${side} [data-of="${what}"]`);
+    expect(await page.textContent('#whole .said')).toBe('5');
+    const [held, seen] = (await number('part', 'entries'))!.split(' of ').map(Number) as [number, number];
+    expect([held, await number('whole', 'entries')]).toEqual([Math.floor(0.2 * seen), `${seen} of ${seen}`]);
+    expect(await number('part', 'bytes')).toMatch(/kB$/);
+    const { cachedTokens } = await status();
+    await ask('What is printed?');
+    expect(await page.locator('#whole .turn').count()).toBe(2);
+    expect((await status()).cachedTokens - cachedTokens).toBeGreaterThan(1100);
     await page.fill('#prompt', '<image>');
-    await page.click('button');
-    await page.waitForSelector('#answer.wrong');
-    expect(await page.textContent('#answer')).toContain('<image>');
+    await page.click('#send');
+    await page.waitForSelector('#error:not([hidden])');
+    expect(await page.textContent('#error')).toContain('<image>');
     await page.close();
+  });
+
+  it('/ asks for a key where one is needed', async () => {
+    const guarded = await serving({ keys: new Keys('sk-secret') });
+    const page = await browser.newPage();
+    await page.goto(guarded.url);
+    await page.waitForSelector('#key-form:not([hidden])');
+    await page.fill('#key', 'sk-wrong');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('#error:not([hidden])');
+    expect(await page.textContent('#error')).toContain('The key is none of this server');
+    await page.fill('#key', 'sk-secret');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('#send:not([disabled])');
+    expect(await page.isVisible('#key-form')).toBe(false);
+    await page.close();
+    await guarded.stop();
   });
 
   it('/status shows lanes as they are taken, and left', async () => {
@@ -79,7 +113,7 @@ describe('in a browser', () => {
       await page.waitForTimeout(300);
       expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
       const { headers } = await fetch(server.url + path);
-      expect(headers.get('content-security-policy')).toMatch(/default-src 'none'.*script-src 'nonce-/);
+      expect(headers.get('content-security-policy')).toMatch(/default-src 'none'.*script-src '(nonce-|self)/);
       await page.close();
       expect(complaints.filter((text) => !/400 \(Bad Request\)/.test(text))).toEqual([]);
     },

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { servePage } from '../../src/cli/bundled/page.js';
 import { createEngine } from '../../src/engine/create-engine.js';
 import type { Engine, EngineOptions } from '../../src/engine/request.js';
 import { embeddedImage, embeddedModel, readImage } from '../../src/index.js';
@@ -52,6 +53,7 @@ export async function servingOn(engine: Engine, settings: Partial<ServerSettings
     images: { remote: false, most: 4, mostBytes: 16 * MB },
     local: true,
     version: '0.0.0',
+    page: await servePage('server'),
     log,
     ...settings,
   });

@@ -64,18 +64,29 @@ async function filesOfPage(): Promise<Map<string, string>> {
   return files.set('', page);
 }
 
+/** What the page says of what answers, as it is built. */
+const IN_PAGE = '<meta name="backend" content="page" />';
+const ON_SERVER = IN_PAGE.replace('"page"', '"server"');
+
 /**
  * Answers requests for the page.
+ * @param backend what answers its questions: a model in the page, or the server that gives it out, which needs no model beside it
  * @throws ElasticCacheError 'missing-file' when it was not installed
  */
-export async function servePage(): Promise<(request: Request) => Promise<Response>> {
+export async function servePage(
+  backend: 'page' | 'server' = 'page',
+): Promise<(request: Request) => Promise<Response>> {
   const files = await filesOfPage();
+  const isOnServer = backend === 'server';
+  if (isOnServer) for (const name of files.keys()) if (/^(models|ort)\//.test(name)) files.delete(name);
   return async ({ method, url, headers: asked }) => {
     if (method !== 'GET' && method !== 'HEAD') return new Response(null, { status: 405, headers: HEADERS });
     const path = decoded(new URL(url).pathname.slice(1));
     const file = path === undefined ? undefined : files.get(path);
     if (file === undefined) return new Response('There is no such page.', { status: 404, headers: HEADERS });
-    const bytes = await readFile(file);
+    const read = await readFile(file);
+    const isPage = isOnServer && file === files.get('');
+    const bytes = isPage ? Buffer.from(read.toString('utf8').replace(IN_PAGE, ON_SERVER)) : read;
     const type = TYPES[extname(file)] ?? 'application/octet-stream';
     const headers = { ...HEADERS, 'content-type': type };
     const [, first, last] = /^bytes=(\d{1,12})-(\d{1,12})$/.exec(asked.get('range') ?? '') ?? [];

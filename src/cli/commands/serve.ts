@@ -9,6 +9,7 @@ import type { PolicySpec } from '../../policies/registry.js';
 import { createApp } from '../../server/app.js';
 import { Keys } from '../../server/limits/keys.js';
 import { listen, refuseTaken } from '../../server/listen.js';
+import { servePage } from '../bundled/page.js';
 import { type ModelOptions, withLoadProgress } from '../load.js';
 import type { NamedBudget } from '../options/option-values.js';
 import { Progress } from '../terminal/progress.js';
@@ -80,6 +81,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     origins: options.cors,
     local: isLoopback(host),
     version: version(),
+    page: await servePage('server'),
     log,
   });
   const listening = await listen(app, host, port, waitingMs + deadlineMs + 60_000).catch(
