@@ -140,18 +140,19 @@ const architectures: Readonly<Record<string, (files: CheckpointFiles) => Archite
 
 async function architectureOf(files: CheckpointFiles, tower: string | undefined): Promise<Architecture> {
   if (isOriginalLlava(files.config)) return originalLlavaModel(files, tower);
+  const { model_type: type } = files.config;
+  const model = Object.hasOwn(architectures, String(type)) ? architectures[String(type)] : undefined;
+  if (!model) {
+    const known = z.object({ model_type: z.enum(Object.keys(architectures)) });
+    throw unsupported(files.config, known.safeParse(files.config).error!.issues[0]!);
+  }
   if (tower !== undefined) {
     throw new ElasticCacheError(
       'invalid-option',
       `visionTower is for LLaVA checkpoints in their authors' layout, and ${files.directory} holds another kind, with everything in it: leave it out.`,
     );
   }
-  const { model_type: type } = files.config;
-  const model = architectures[String(type)];
-  if (model) return model(files);
-  const { issues } = z.object({ model_type: z.enum(Object.keys(architectures)) }).safeParse(files.config)
-    .error!;
-  throw unsupported(files.config, issues[0]!);
+  return model(files);
 }
 
 function chosenDtypes(dtype: ConvertOptions['dtype']): [ConvertDtype, ...ConvertDtype[]] {

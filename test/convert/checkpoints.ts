@@ -2,6 +2,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readPytorch } from '../../src/convert/reading/pytorch.js';
 import { readSafetensors } from '../../src/convert/reading/safetensors.js';
 import { TensorFile } from '../../src/convert/reading/tensor-file.js';
 
@@ -14,9 +15,9 @@ export interface Values {
   shape: readonly number[];
 }
 
-/** All tensors of a safetensors file. */
+/** All tensors of a safetensors file, or of one of PyTorch's. */
 export async function readTensors(path: string): Promise<Map<string, Values>> {
-  const file = await TensorFile.open(path, readSafetensors);
+  const file = await TensorFile.open(path, path.endsWith('.bin') ? readPytorch : readSafetensors);
   const values = new Map<string, Values>();
   for (const [name, { shape }] of file.tensors) values.set(name, { data: await file.read(name), shape });
   await file.close();

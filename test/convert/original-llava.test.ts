@@ -4,11 +4,13 @@ import { fileURLToPath } from 'node:url';
 import { AutoProcessor, RawImage, Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ConvertOptions, convertCheckpoint } from '../../src/convert/index.js';
+import { readPytorch } from '../../src/convert/reading/pytorch.js';
+import { TensorFile } from '../../src/convert/reading/tensor-file.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { loadElastic } from '../../src/models/load.js';
 import { run } from '../cli/run-cli.js';
 import { largestDifference } from '../graph/exported-runs.js';
-import { edit, readTensors, scratch, tiny, type Values } from './checkpoints.js';
+import { edit, readTensors, scratch, tiny, type Values, writeSafetensors } from './checkpoints.js';
 import { type LoadedLlava, loadConverted, promptInputs } from './transformers-js.js';
 
 /** A random checkpoint in the layout of LLaVA's authors, its vision tower, and what PyTorch computes (fixtures/make_original_llava.py). */
@@ -30,6 +32,17 @@ beforeAll(async () => {
   expect({ code, stderr }).toMatchObject({ code: 0 });
 });
 afterAll(() => place.remove());
+
+/** What is stored of the tower as numbers with a fraction. */
+async function towerTensors() {
+  const path = join(tower, 'pytorch_model.bin');
+  const file = await TensorFile.open(path, readPytorch);
+  const found: [string, Values][] = [];
+  for (const [name, { dtype, shape }] of file.tensors)
+    if (dtype === 'F16') found.push([name, { data: await file.read(name), shape }]);
+  await file.close();
+  return found;
+}
 
 const greedy = { max_new_tokens: 32, min_new_tokens: 32, do_sample: false, eos_token_id: -1 };
 const generatedOf = (output: { data: BigInt64Array }) =>
@@ -86,6 +99,30 @@ describe("LLaVA in its authors' layout, in unmodified transformers.js", () => {
     expect(pixels.dims).toEqual([1, 3, 28, 28]);
     const rows = Array.from({ length: 28 }, (_, y) => pixels.data[y * 28]);
     expect(rows.map((value) => value === 0)).toEqual(rows.map((_, y) => y < 7 || y >= 21));
+  });
+
+  it('a tower inside is the one that is read, whatever another directory holds', async () => {
+    const from = place.path('tower inside');
+    await cp(checkpoint, from, { recursive: true, filter: (path) => !/pytorch_model/.test(path) });
+    const shards = ['pytorch_model-00001-of-00002.bin', 'pytorch_model-00002-of-00002.bin'];
+    const tensors = new Map<string, Values>();
+    for (const shard of shards)
+      for (const [name, values] of await readTensors(join(checkpoint, shard))) tensors.set(name, values);
+    const other = place.path('another tower');
+    await cp(tower, other, { recursive: true, filter: (path) => !path.endsWith('.bin') });
+    const zeros = new Map<string, Values>();
+    for (const [name, { data, shape }] of await towerTensors()) {
+      tensors.set(`model.vision_tower.vision_tower.${name}`, { data, shape });
+      zeros.set(name, { data: new Float32Array(data.length), shape });
+    }
+    await writeSafetensors(join(from, 'model.safetensors'), tensors, 'F32');
+    await writeSafetensors(join(other, 'model.safetensors'), zeros, 'F32');
+    await convertCheckpoint({ from, visionTower: other, to: place.path('of inside'), dtype: 'fp32' });
+    const model = await loadConverted(place.path('of inside'), 'fp32');
+    const { scalar: _, ...inputs } = await promptInputs(expected);
+    const features = await model.encode_image({ pixel_values: inputs.pixel_values });
+    expect(largestDifference(features.data, expected.get('image_features')!.data)).toBeLessThan(5e-5);
+    await model.dispose();
   });
 
   it('q4 has as many weights to a scale as asked for', async () => {

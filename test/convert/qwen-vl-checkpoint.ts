@@ -30,21 +30,22 @@ function weight(name: string, shape: readonly number[]): Values {
   return { data: scaled, shape };
 }
 
-interface Config {
+export interface QwenVlConfig {
   hidden_size: number;
   intermediate_size: number;
   num_hidden_layers: number;
   vocab_size: number;
-  visual: Record<'width' | 'layers' | 'patch_size' | 'mlp_ratio' | 'n_queries', number>;
+  visual: Readonly<Record<string, unknown>> &
+    Record<'width' | 'layers' | 'patch_size' | 'mlp_ratio' | 'n_queries', number>;
 }
 
-/** Every tensor of a Qwen-VL by its original name. */
-export function qwenVlTensors(config: Config): Map<string, Values> {
+/** The shape of every tensor of a Qwen-VL by its original name. */
+export function qwenVlShapes(config: QwenVlConfig): Map<string, number[]> {
   const { hidden_size: hidden, vocab_size: words, visual } = config;
   const inner = config.intermediate_size / 2;
   const mlp = Math.floor(visual.width * visual.mlp_ratio);
-  const tensors = new Map<string, Values>();
-  const add = (name: string, ...shape: number[]) => tensors.set(name, weight(name, shape));
+  const tensors = new Map<string, number[]>();
+  const add = (name: string, ...shape: number[]) => tensors.set(name, shape);
   const both = (name: string, ...shape: number[]) => {
     add(`${name}.weight`, ...shape);
     add(`${name}.bias`, shape[0]!);
@@ -91,7 +92,8 @@ export async function writeQwenVl(to: string): Promise<void> {
   await cp(tinyQwenVl, to, { recursive: true });
   for (const name of ['expected.safetensors', 'tokens.json']) await rm(join(to, name));
   const config = JSON.parse(await readFile(join(to, 'config.json'), 'utf8'));
-  await writeSafetensors(join(to, 'model.safetensors'), qwenVlTensors(config), 'F32');
+  const tensors = Array.from(qwenVlShapes(config), ([name, shape]) => [name, weight(name, shape)] as const);
+  await writeSafetensors(join(to, 'model.safetensors'), new Map(tensors), 'F32');
 }
 
 /** The two pictures of the golden, as the vision encoder takes them. */

@@ -42,7 +42,7 @@ it.each<[string, Break, string, RegExp]>([
     'a misshapen tensor',
     weights((t) => t.set(upProjection, { data: new Float32Array(64 * 64), shape: [64, 64] })),
     'invalid-checkpoint',
-    /up_proj.weight" should be \[96, 64\] by config.json but is \[64, 64\]/,
+    /up_proj.weight" in model.safetensors should be \[96, 64\] by config.json but is \[64, 64\]/,
   ],
   [
     'an untied model without an output matrix',

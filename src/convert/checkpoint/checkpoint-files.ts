@@ -33,7 +33,7 @@ export async function readCheckpointFiles(directory: string): Promise<Checkpoint
     preprocessor: isJson(preprocessor) ? preprocessor : undefined,
     processor,
     tokenizer:
-      (await json(directory, 'tokenizer.json')) ??
+      withVocabulary(await json(directory, 'tokenizer.json')) ??
       (await qwenTokenizer(directory)) ??
       (await withoutTokenizer(directory)),
     tokenizerConfig,
@@ -144,6 +144,16 @@ export function tokenId(tokenizer: Json, content: string): number | undefined {
   const vocabulary = isJson(tokenizer.model) ? tokenizer.model.vocab : undefined;
   if (!isJson(vocabulary) || !Object.hasOwn(vocabulary, content)) return undefined;
   return Number(vocabulary[content]);
+}
+
+/** @throws ElasticCacheError 'invalid-checkpoint' for a tokenizer.json that is none. */
+function withVocabulary(tokenizer: Json | undefined): Json | undefined {
+  const { vocab } = Object(tokenizer?.model) as { vocab?: unknown };
+  if (!tokenizer || isJson(vocab) || Array.isArray(vocab)) return tokenizer;
+  throw new ElasticCacheError(
+    'invalid-checkpoint',
+    'tokenizer.json has no vocabulary (model.vocab): download it again.',
+  );
 }
 
 /** @throws ElasticCacheError 'missing-file', always. */

@@ -1,5 +1,5 @@
 import { access, readdir, readFile, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { ElasticCacheError } from '../../errors.js';
 import { readPytorch } from './pytorch.js';
@@ -52,7 +52,7 @@ export class Checkpoint {
 
   /**
    * Opens `model.safetensors` or the shards that `model.safetensors.index.json` names, else `pytorch_model.bin` or its shards.
-   * @param supplement comes before what the directory has by the same names.
+   * @param supplement has what the directory has not.
    * @param packed a tensor that holds several is read as these.
    * @throws ElasticCacheError 'missing-file' when none is there, 'invalid-checkpoint' when a file is damaged.
    */
@@ -74,7 +74,8 @@ export class Checkpoint {
           for (const name of file.tensors.keys()) {
             const known = canonical(name, spellings);
             if (!source.names.test(known)) continue;
-            for (const [own, part] of partsOf(known, packed)) places.set(own, { file, name, ...part });
+            for (const [own, part] of partsOf(known, packed))
+              if (!places.has(own)) places.set(own, { file, name, ...part });
           }
         }
       }
@@ -99,7 +100,7 @@ export class Checkpoint {
       if (!place) {
         throw new ElasticCacheError(
           'invalid-checkpoint',
-          `The checkpoint in ${this.directory} has no tensor "${name}" [${shape.join(', ')}]: it is incomplete, or its config.json describes another model.`,
+          `The checkpoint in ${this.directory} has no tensor "${this.storedName(name)}" [${shape.join(', ')}]: it is incomplete, or its config.json describes another model.`,
         );
       }
       const found = place.file.tensors.get(place.name)!.shape;
@@ -107,11 +108,20 @@ export class Checkpoint {
       if (found.length !== whole.length || found.some((dim, i) => dim !== whole[i])) {
         throw new ElasticCacheError(
           'invalid-checkpoint',
-          `Tensor "${place.name}" should be [${whole.join(', ')}] by config.json but is [${found.join(', ')}]: use the config.json that belongs to these weights.`,
+          `Tensor "${place.name}" in ${basename(place.file.path)} should be [${whole.join(', ')}] by config.json but is [${found.join(', ')}]: use the config.json that belongs to these weights.`,
         );
       }
       place.file.check(place.name);
     }
+  }
+
+  /** What the checkpoint itself would call a tensor that it has not, going by one of the same kind in another layer. */
+  private storedName(name: string): string {
+    const kind = (each: string) => each.replace(/\d+/, '#');
+    const number = /\d+/.exec(name)?.[0];
+    const alike = [...this.places].find(([known]) => number !== undefined && kind(known) === kind(name));
+    const [known, place] = alike ?? [];
+    return place ? place.name.replace(/\d+/.exec(known!)![0], number!) : name;
   }
 
   /** The values of a tensor that `check` has seen, as float32, row-major. */

@@ -44,7 +44,7 @@ export async function readSafetensors(path: string, handle: FileHandle): Promise
         `Tensor "${name}" in ${basename(path)} says ${dtype} [${shape.join(', ')}] but has ${end - start} bytes: the file is damaged, download it again.`,
       );
     }
-    if (8 + headerLength + end > size) throw truncated(path);
+    if (8 + headerLength + end > size) throw truncated(path, name);
     tensors.set(name, { dtype, shape, offset: 8 + headerLength + start, length: end - start });
   }
   return tensors;

@@ -139,9 +139,11 @@ async function refusePointer(path: string, handle: FileHandle): Promise<void> {
   );
 }
 
-export function truncated(path: string): ElasticCacheError {
+/** @param tensor the one that the file does not hold to its end */
+export function truncated(path: string, tensor?: string): ElasticCacheError {
+  const end = tensor === undefined ? 'its last tensor' : `the end of tensor "${tensor}"`;
   return new ElasticCacheError(
     'invalid-checkpoint',
-    `${basename(path)} is truncated, it ends before its last tensor: download it again.`,
+    `${basename(path)} is truncated, it ends before ${end}: download it again.`,
   );
 }
