@@ -68,6 +68,15 @@ describe('elastic with its options', () => {
     );
   });
 
+  it.each([
+    { importance: 'max' },
+    { importance: 'window' },
+    { selection: 'shared' },
+  ] satisfies PolicyOptions[])('counts no frequency with %j', (options) => {
+    const refused = () => createPolicy('elastic', { eviction: 'frequency', ...options });
+    expect(refused).toThrow(/^eviction "frequency" .*; choose [^;]+\.$/);
+  });
+
   it('does what its slow version does, whatever the combination', () =>
     fc.assert(
       fc.property(settings, options, (setting, { share, ...chosen }) => {
@@ -75,6 +84,7 @@ describe('elastic with its options', () => {
         const all = { ...setting, ...chosen, ...(share !== null && { distance: share }) };
         const some = all.importance === 'window' || all.importance === 'max';
         if (some && all.eviction === 'frequency') all.importance = 'mean';
+        if (all.eviction === 'frequency') all.selection = 'per-layer';
         const policy = createPolicy('elastic', optionsIn(all));
         const cache = new KVCache({ policy, budget, ...shape });
         cache.bind(shape, setting.windows);

@@ -53,10 +53,15 @@ export function elastic(options: PolicyOptions = {}): CachePolicy {
 }
 
 /** @throws ElasticCacheError 'invalid-option' for two options that exclude each other */
-function refuseTogether({ mergedKeys, positions, eviction, importance }: CheckedOptions): void {
+function refuseTogether({ mergedKeys, positions, eviction, importance, selection }: CheckedOptions): void {
   if (mergedKeys === 'turned' && positions === 'compact') {
     throw invalid(
       'mergedKeys "turned" turns keys by where their tokens stand in the text, and positions "compact" rotates them by what was held; choose one of the two.',
+    );
+  }
+  if (eviction === 'frequency' && selection === 'shared') {
+    throw invalid(
+      'eviction "frequency" removes what each layer attends to the least, and selection "shared" has all layers hold the same; choose one of the two.',
     );
   }
   if (eviction === 'frequency' && (importance === 'window' || importance === 'max')) {
