@@ -2,7 +2,8 @@ import { openGraphFile } from '#platform/graph-file.js';
 import { DEFAULT_DEVICE, InferenceSession, type SessionOptions } from '#platform/ort.js';
 import { ElasticCacheError, reasonOf, shown } from '../errors.js';
 import type { DecoderSignature, Target } from '../graph/decoder.js';
-import { type Model, serializeModel } from '../graph/onnx/onnx.js';
+import { DataType, graphOf, type Model, serializeModel } from '../graph/onnx/onnx.js';
+import { hasType } from '../graph/onnx/queries.js';
 import { readSkeleton } from '../graph/onnx/skeleton.js';
 import { rewriteDecoder } from '../graph/rewrite.js';
 import { setAccuracyLevel } from '../graph/rewriting/accuracy-level.js';
@@ -80,9 +81,11 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
   let opened: InferenceSession;
   let decoder: DecoderSignature;
   let identity: string;
+  let inHalf: boolean;
   try {
     const rewritten = await rewrittenFrom(path, file, target, kvFormat);
     decoder = rewritten.decoder;
+    inHalf = hasType(graphOf(rewritten.model), DataType.FLOAT16);
     if (accuracyLevel !== undefined) setAccuracyLevel(rewritten.model, accuracyLevel);
     const { samples, options: own } = await file.settle(rewritten.model);
     identity = await identityOf(rewritten.graph, samples);
@@ -90,7 +93,7 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
   } finally {
     await file.close();
   }
-  await refuseHalf(path, opened, decoder);
+  if (inHalf) await refuseHalf(path, opened);
   const { intraOpNumThreads } = options;
   const finder = new SimilarKeyFinder({
     logSeverityLevel: 4,
@@ -130,8 +133,7 @@ function refuseOtherInputs({ otherInputs }: DecoderSignature): void {
 }
 
 /** ONNX Runtime only finds out when it runs. */
-async function refuseHalf(path: string, opened: InferenceSession, { past, stockPast }: DecoderSignature) {
-  if (past !== 'float16' && stockPast !== 'float16') return;
+async function refuseHalf(path: string, opened: InferenceSession): Promise<void> {
   if (!opened.gpu || opened.gpu.device.features.has('shader-f16')) return;
   await opened.release();
   throw new ElasticCacheError(

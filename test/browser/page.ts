@@ -1,5 +1,6 @@
 import { env, RawImage } from '@huggingface/transformers';
 import * as library from '../../src/browser.js';
+import { openDecoder } from '../../src/runtime/open-decoder.js';
 import { type Given, plays, type Script, type Told } from './conversations.js';
 import { faults, watchGpu } from './gpu-counts.js';
 import { afterLoss, bytesAfter, comesDown, copiesAreEqual, stepCounts } from './on-gpu.js';
@@ -27,6 +28,7 @@ const bridge = {
   faults,
   copiesAreEqual,
   comesDown,
+  openDecoder: (path: string) => openDecoder(new URL(path, location.href).href, { device: 'webgpu' }),
   stepCounts: (budget: number, tokens: number) => stepCounts(library, given, budget, tokens),
   bytesAfter: (end: 'reset' | 'left', answers: number) => bytesAfter(library, given, end, answers),
   afterLoss: (prompts: readonly number[][]) => afterLoss(library, 'llava-scenes', prompts),

@@ -30,6 +30,7 @@ beforeAll(async () => {
     '/models/': folder,
     '/models/llava-scenes/': join(root, 'demo-model/llava-scenes'),
     '/ort/': ortFolder,
+    '/fixtures/': join(root, 'test/graph/fixtures'),
   });
   browser = await startBrowser([...SOFTWARE_GPU, '--js-flags=--expose-gc']);
   page = await browser.newPage();
@@ -120,6 +121,34 @@ describe('on WebGPU', () => {
   it('what is more than a buffer takes comes down in pieces', async () => {
     expect(await page.evaluate('bridge.comesDown([10, 3, 7, 25, 1, 2], 80)')).toBe(3);
     expect(await page.evaluate('bridge.comesDown([10, 3, 7, 25, 1, 2], 1000)')).toBe(1);
+  });
+
+  it('numbers that this GPU does not take are refused by name', async () => {
+    const refusal = (task: string) => page.evaluate(`bridge.refusal(() => ${task})`);
+    // Its inputs and outputs are floats of 32 bits: what is within counts.
+    expect(await refusal("bridge.openDecoder('fixtures/quantised-half.onnx')")).toMatch(
+      /^invalid-option: .*-half\.onnx computes in half precision, which this GPU has not \(shader-f16\); load dtype "q4" or "fp32"/,
+    );
+    expect(
+      await refusal("bridge.library.loadElastic('SmolVLM', { device: 'webgpu', kvFormat: 'int8' })"),
+    ).toMatch(/^invalid-option: kvFormat "int8" is for the host: WebGPU reads no numbers of 8 bits/);
+  });
+
+  it('a file of ONNX Runtime that knows no GPU is named', async () => {
+    const other = await browser.newPage();
+    await other.goto(site.address);
+    await other.waitForFunction('window.bridge');
+    const file = '/ort/ort-wasm-simd-threaded';
+    await other.evaluate(
+      `bridge.env.backends.onnx.wasm.wasmPaths = { mjs: '${file}.mjs', wasm: '${file}.wasm' }`,
+    );
+    const load = (device: string) =>
+      other.evaluate(`bridge.refusal(() => bridge.load('SmolVLM', [], '${device}'))`);
+    expect(await load('webgpu')).toMatch(
+      /^invalid-option: env\.backends\.onnx\.wasm\.wasmPaths names a file of ONNX Runtime's that runs nothing on a GPU/,
+    );
+    expect(await load('wasm')).toBe('nothing was thrown');
+    await other.close();
   });
 
   it('the embedded model says what it says in Node, and goes on without the GPU when that is taken away', async () => {

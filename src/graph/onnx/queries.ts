@@ -70,6 +70,20 @@ export function beforeCasts(index: GraphIndex, name: string): string {
   return node && /^(Cast|Identity)$/.test(node.opType) ? beforeCasts(index, node.input[0] ?? '') : name;
 }
 
+/** Whether a type is that of an input, an output or a weight of a graph, or of what it casts to. */
+export function hasType(graph: Graph, type: DataType): boolean {
+  return (
+    [...graph.input, ...graph.output].some((value) => value.type?.tensorType?.elemType === type) ||
+    graph.initializer.some(({ dataType }) => dataType === type) ||
+    graph.node.some(
+      (node) =>
+        node.attribute.some(
+          ({ name, i, t }) => (name === 'to' && Number(i) === type) || t?.dataType === type,
+        ) || subgraphsOf(node).some((inner) => hasType(inner, type)),
+    )
+  );
+}
+
 /** The values a node reads: its inputs and what its subgraphs take from outside; each once, absent inputs left out. */
 export function usedNames(node: Node): Set<string> {
   const names = new Set(node.input);

@@ -1,5 +1,5 @@
 import { env } from '@huggingface/transformers';
-import { ElasticCacheError } from '../../errors.js';
+import { ElasticCacheError, reasonOf } from '../../errors.js';
 import type * as ort from '../ort.js';
 import { Downloads } from './downloads.js';
 
@@ -54,7 +54,9 @@ export class GpuSession implements Pick<Opened, 'run' | 'release'>, ort.Gpu {
     options: ort.SessionOptions,
   ): Promise<Opened> {
     const open = () => Session.create(model, { ...options, preferredOutputLocation: 'gpu-buffer' });
-    const session = await open();
+    const session = await open().catch((cause: unknown) => {
+      throw withoutWebGpu(cause) ?? cause;
+    });
     const { device } = env.backends.onnx.webgpu as unknown as { device: GPUDevice | Promise<GPUDevice> };
     const { inputNames, outputNames, inputMetadata, outputMetadata } = session;
     const gpu = new GpuSession(session, open, await device, Tensor as TensorClass);
@@ -97,6 +99,16 @@ export class GpuSession implements Pick<Opened, 'run' | 'release'>, ort.Gpu {
   tensorOf(buffer: GPUBuffer, type: Tensor['type'], dims: readonly number[]): Tensor {
     return this.Tensor.fromGpuBuffer(buffer, { dataType: type, dims });
   }
+}
+
+/** What to throw where the WebAssembly that a page names cannot use a GPU. */
+function withoutWebGpu(cause: unknown): ElasticCacheError | undefined {
+  if (!reasonOf(cause).includes('webgpuInit is not a function')) return undefined;
+  return new ElasticCacheError(
+    'invalid-option',
+    'env.backends.onnx.wasm.wasmPaths names a file of ONNX Runtime\'s that runs nothing on a GPU; name ort-wasm-simd-threaded.asyncify.mjs and .wasm, or use device "wasm".',
+    { cause },
+  );
 }
 
 function lostDevice(reason: string): ElasticCacheError {
