@@ -72,7 +72,8 @@ export function* int8Transposed(
     for (let row = 0; row < rows; row++) {
       const from = row * columns + start;
       const factor = inverse[row]!;
-      for (let c = 0; c < count; c++) out[c * rows + row] = Math.round(values[from + c]! * factor);
+      // Cutting the fraction off rounds what is not negative, half a step further up; Math.round takes nearly twice as long.
+      for (let c = 0; c < count; c++) out[c * rows + row] = ((values[from + c]! * factor + 128.5) | 0) - 128;
     }
     yield bytesOf(out);
   }
@@ -94,20 +95,12 @@ interface Rounding {
 }
 
 /** The value of largest magnitude becomes level 0 exactly, so that all sixteen levels are used. */
-function symmetric(values: Float32Array, from: number, count: number): Rounding {
-  let extreme = 0;
-  for (let i = from; i < from + count; i++)
-    if (Math.abs(values[i]!) > Math.abs(extreme)) extreme = values[i]!;
-  return { scale: extreme / -8, zero: 8 };
+function symmetric(least: number, most: number): Rounding {
+  return { scale: (most >= -least ? most : least) / -8, zero: 8 };
 }
 
 /** From the least value to the largest, and 0 among the levels. */
-function withZeroPoint(values: Float32Array, from: number, count: number): Rounding {
-  let [least, most] = [0, 0];
-  for (let i = from; i < from + count; i++) {
-    if (values[i]! < least) least = values[i]!;
-    if (values[i]! > most) most = values[i]!;
-  }
+function withZeroPoint(least: number, most: number): Rounding {
   const scale = (most - least) / 15;
   return { scale, zero: scale > 0 ? Math.round(-least / scale) : 8 };
 }
@@ -128,17 +121,27 @@ export function int4Blocks(
     for (let block = 0; block < blocks; block++) {
       const from = row * columns + block * blockSize;
       const count = Math.min(blockSize, columns - block * blockSize);
-      const { scale, zero } = roundingOf(values, from, count);
+      let [least, most] = [0, 0];
+      for (let i = from; i < from + count; i++) {
+        const value = values[i]!;
+        if (value > most) most = value;
+        else if (value < least) least = value;
+      }
+      const { scale, zero } = roundingOf(least, most);
       const at = row * blocks + block;
       scales[at] = scale;
       if (asymmetric) setNibble(zeros, row * Math.ceil(blocks / 2) * 2 + block, zero);
       const factor = scale === 0 ? 0 : 1 / scale;
       const first = (at * blockSize) >> 1;
-      data.fill(zero * 0x11, first, first + blockSize / 2);
-      for (let i = 0; i < count; i++) {
-        const level = Math.max(0, Math.min(15, Math.round(values[from + i]! * factor) + zero));
-        setNibble(data, at * blockSize + i, level);
+      const end = from + count;
+      const middle = zero + 0.5;
+      for (let i = from, byte = first; i < end; i += 2, byte++) {
+        // Cutting the fraction off rounds, half a step further up, what is not negative.
+        const low = (values[i]! * factor + middle) | 0;
+        const high = i + 1 < end ? (values[i + 1]! * factor + middle) | 0 : zero;
+        data[byte] = (low > 15 ? 15 : low) | ((high > 15 ? 15 : high) << 4);
       }
+      data.fill(zero * 0x11, first + Math.ceil(count / 2), first + blockSize / 2);
     }
   }
   return { data, scales, zeros };
