@@ -16,7 +16,7 @@ const OWNERS: [package_: RegExp, owners: string[], instead: string][] = [
   [/^(commander|cli-table3|cli-progress)$/, ['cli'], 'return values, and let cli/ show them'],
   [/^(hono|@hono|prom-client)(\/|$)/, ['server'], 'ask an engine, and let server/ answer'],
   [/^pino$/, ['cli/commands/serve.ts'], 'take a logger as an argument'],
-  [/^pg-boss$/, ['describe'], 'take a queue as an argument'],
+  [/^pg-boss$/, ['queue'], 'take a queue as an argument'],
   [/^yauzl$/, ['convert'], 'read checkpoints with convert/reading/'],
   [/^d3-/, ['eval'], 'draw with svg.ts'],
 ];

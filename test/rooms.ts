@@ -40,15 +40,16 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     imports: ['cache', 'memory', 'policies', 'platform', 'runtime', 'models'],
   },
   server: { does: "OpenAI's API", imports: ['cache', 'platform', 'models', 'engine'] },
+  queue: { does: 'many machines', imports: [] },
   describe: {
     does: 'many photos',
-    imports: ['platform', 'engine', 'eval'],
+    imports: ['platform', 'engine', 'eval', 'queue'],
   },
   scenes: { does: 'what the demo model sees', imports: [] },
   convert: { does: 'checkpoints to ONNX', imports: ['graph'] },
   eval: {
     does: 'quality and time',
-    imports: ['cache', 'memory', 'policies', 'models', 'engine'],
+    imports: ['cache', 'memory', 'policies', 'models', 'engine', 'queue'],
   },
   explain: {
     does: 'pictures of what is kept',
@@ -62,7 +63,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     does: 'commands',
     imports: [
       ...['', 'cache', 'memory', 'policies', 'graph', 'platform', 'runtime', 'models'],
-      ...['engine', 'server', 'describe', 'scenes', 'convert', 'eval', 'explain'],
+      ...['engine', 'server', 'describe', 'queue', 'scenes', 'convert', 'eval', 'explain'],
     ],
   },
 };

@@ -3,7 +3,7 @@ import type { ImageDecoder } from '../engine/images/image-process.js';
 import type { Engine } from '../engine/request.js';
 import { ElasticCacheError } from '../errors.js';
 import { Describer } from './describe.js';
-import type { Job, PhotoQueue } from './photo-queue.js';
+import { givenUp, type Job, type PhotoQueue } from './photo-queue.js';
 
 /** Milliseconds until an empty queue is looked at again. */
 const PAUSE = 500;
@@ -42,7 +42,7 @@ export async function work(
   };
   while (!signal.aborted) {
     if (performance.now() - tidied > TIDY) {
-      await queue.tidy();
+      await queue.tidy(givenUp);
       tidied = performance.now();
     }
     const jobs = running.size < atOnce ? await queue.take(atOnce - running.size) : [];

@@ -43,14 +43,36 @@ export type ResultKey = Pick<ResultLine, 'sample' | 'task' | 'policy' | 'budget'
 
 const keyOf = ({ sample, task, policy, budget }: ResultKey) => JSON.stringify([sample, task, policy, budget]);
 
-/** The lines of a sweep, one JSON object a line, on disk as soon as it is known. */
-export class ResultsFile {
+/** Lines of a sweep, each about something else. */
+export class LineTable {
+  protected readonly known = new Map<string, ResultLine>();
+
+  get lines(): ResultLine[] {
+    return [...this.known.values()];
+  }
+
+  get(key: ResultKey): ResultLine | undefined {
+    return this.known.get(keyOf(key));
+  }
+
+  /** @throws ElasticCacheError 'invalid-model' for a number that is none */
+  append(line: ResultLine): void {
+    refuseNoNumber(line);
+    this.known.set(keyOf(line), line);
+  }
+}
+
+/** Those of a folder: one JSON object a line, on disk as soon as it is known. */
+export class ResultsFile extends LineTable {
   private constructor(
     private readonly path: string,
     /** Bytes of the file as this run left it. */
     private size: number,
-    private readonly known: Map<string, ResultLine>,
-  ) {}
+    lines: readonly ResultLine[],
+  ) {
+    super();
+    for (const line of lines) this.known.set(keyOf(line), line);
+  }
 
   /**
    * Opens the lines of an earlier run, or none. A last line that was torn when that run was killed is cut off the file.
@@ -64,15 +86,7 @@ export class ResultsFile {
     const known = lines.flatMap((line, index) =>
       line.trim() === '' ? [] : [parseLine(line, `${path}:${index + 1}`)],
     );
-    return new ResultsFile(path, whole, new Map(known.map((line) => [keyOf(line), line])));
-  }
-
-  get lines(): ResultLine[] {
-    return [...this.known.values()];
-  }
-
-  get(key: ResultKey): ResultLine | undefined {
-    return this.known.get(keyOf(key));
+    return new ResultsFile(path, whole, known);
   }
 
   /**
@@ -80,7 +94,7 @@ export class ResultsFile {
    * @throws ElasticCacheError 'invalid-model' for a number that is none, 'invalid-option' when another run writes to the file; when
    *   the disk will not, as {@link refused} says
    */
-  append(line: ResultLine): void {
+  override append(line: ResultLine): void {
     refuseNoNumber(line);
     const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
     try {
@@ -90,7 +104,7 @@ export class ResultsFile {
       refused(this.path, 'written')(cause);
     }
     this.size += bytes.length;
-    this.known.set(keyOf(line), line);
+    super.append(line);
   }
 
   /** Not by a lock: one that outlives a killed run would keep the next from going on. */

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { PhotoQueue } from '../../src/describe/photo-queue.js';
+import { openPhotoQueue } from '../../src/describe/photo-queue.js';
 import { embeddedImage } from '../../src/index.js';
 import { finished, run, start } from '../cli/run-cli.js';
 
@@ -70,10 +70,10 @@ const asked = (out: string, ...more: string[]) => [
 describe.skipIf(!hasPostgres)('a queue that machines share', () => {
   it('has every photo described, in order and once, though a worker is killed', async () => {
     const out = join(folder, 'captions.jsonl');
-    const describing = run(...asked(out, '--expire-seconds', '5'));
+    const describing = run(...asked(out, '--expire-seconds', '10'));
     // Killed with what it was given.
     const killed = worker();
-    const queue = await PhotoQueue.open(address, () => {});
+    const queue = await openPhotoQueue(address, () => {});
     const active = async () =>
       (await queue.states())
         .filter(({ state }) => state === 'active')
@@ -102,13 +102,41 @@ describe.skipIf(!hasPostgres)('a queue that machines share', () => {
     });
     expect(await queue.states()).toEqual([{ state: 'completed', count: 7 }]);
     // What was put in is there once, and what is written stays.
-    const [first] = await queue.captions((await readFile(`${out}.run`, 'utf8')).trim(), 0);
+    const [first] = await queue.results((await readFile(`${out}.run`, 'utf8')).trim(), 0);
     expect(first).toMatchObject({ text: lines[0].text });
     await rm(out);
     await rm(`${out}.settings.json`);
     expect((await run(...asked(out))).code).toBe(0);
     expect(await queue.states()).toEqual([{ state: 'completed', count: 7 }]);
     await queue.close();
+  });
+
+  it('has the samples of a sweep measured by two machines, as by one', async () => {
+    const sweep = (out: string, ...more: string[]) =>
+      run(
+        ...['eval', '--out', join(folder, out), '--samples', '3', '--policies', 'snapkv', '--budgets', '0.2'],
+        ...['--metrics', 'rouge', '--max-new-tokens', '6', ...more],
+      );
+    const queued = ['--queue', address];
+    const [alone, one, two] = await Promise.all([
+      sweep('alone'),
+      sweep('one', ...queued),
+      sweep('two', ...queued),
+    ]);
+    expect([alone.code, one.code, two.code], one.stderr + two.stderr).toEqual([0, 0, 0]);
+    const lines = (out: string) => readFile(join(folder, out, 'results.jsonl'), 'utf8');
+    expect(await lines('one')).toBe(await lines('alone'));
+    expect(await lines('two')).toBe(await lines('alone'));
+    const measured = [one, two].map(({ stderr }) =>
+      Number(/(\d) of 3 samples measured here/.exec(stderr)![1]),
+    );
+    expect(measured[0]! + measured[1]!).toBe(3);
+    expect(one.stdout).toBe(alone.stdout);
+    const timed = await sweep('timed', ...queued, '--metrics', 'latency');
+    expect([timed.code, timed.stderr]).toEqual([
+      1,
+      expect.stringContaining('leave latency out of --metrics'),
+    ]);
   });
 
   it('is refused where there is none', async () => {

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Caption, CaptionsFile } from '../../describe/captions.js';
 import { Describer, type Question } from '../../describe/describe.js';
-import { PhotoQueue } from '../../describe/photo-queue.js';
+import { givenUp, openPhotoQueue } from '../../describe/photo-queue.js';
 import { photosOf } from '../../describe/photos.js';
 import { createEngine } from '../../engine/create-engine.js';
 import { ImageProcesses } from '../../engine/images/image-process.js';
@@ -121,15 +121,15 @@ async function elsewhere(
     image: resolve(photo),
     question: asked,
   }));
-  const queue = await PhotoQueue.open(address!, (error) => process.stderr.write(`queue: ${error.message}\n`));
+  const queue = await openPhotoQueue(address!, (error) => process.stderr.write(`queue: ${error.message}\n`));
   try {
     await queue.add(tasks, expireSeconds);
     for (let next = all.length - photos.length; next < all.length; ) {
-      const captions = await queue.captions(run, next);
+      const captions = await queue.results(run, next);
       // As it was named here, wherever the worker found it.
       for (const caption of captions) tell({ ...caption, image: all[next++]! });
       if (captions.length > 0) continue;
-      await queue.tidy();
+      await queue.tidy(givenUp);
       await sleep(PAUSE);
     }
   } finally {

@@ -1,10 +1,11 @@
+import { createHash } from 'node:crypto';
 import { basename, join, resolve } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { cellsOf } from '../../eval/cells.js';
 import type { BrokenRecord, Dataset } from '../../eval/data/dataset.js';
 import { PRESETS, type PresetName, type Protocol, STRICT, SYSTEM_PROMPTS } from '../../eval/data/protocol.js';
 import type { Split } from '../../eval/data/split.js';
-import { claimFolder, hashModel } from '../../eval/manifest.js';
+import { claimFolder, hashModel, type Manifest } from '../../eval/manifest.js';
 import type { Shape } from '../../eval/metrics/latency.js';
 import { missing } from '../../eval/metrics/measurable.js';
 import { METRICS, type Metric } from '../../eval/metrics/names.js';
@@ -13,8 +14,10 @@ import { paperTables } from '../../eval/report/paper-tables.js';
 import { writeReport } from '../../eval/report/write-report.js';
 import { ResultsFile } from '../../eval/results.js';
 import { summarise } from '../../eval/summary.js';
-import { sweep } from '../../eval/sweep/sweep.js';
+import { type DealtSample, dealtSweep, type Measured } from '../../eval/sweep/dealt-sweep.js';
+import { type SweepOptions, type SweepProgress, sweep } from '../../eval/sweep/sweep.js';
 import { embeddedModel } from '../../models/embedded.js';
+import { JobQueue } from '../../queue/job-queue.js';
 import { openScenesOrFile } from '../bundled/scenes.js';
 import { loadWithProgress, type ModelOptions } from '../load.js';
 import type { NamedBudget } from '../options/option-values.js';
@@ -37,6 +40,8 @@ export interface EvalOptions extends ModelOptions, Partial<Protocol> {
   batchSizes: number[];
   maxNewTokens: number;
   onError: 'skip' | 'stop';
+  queue?: string;
+  expireSeconds: number;
   out: string;
   tables?: true;
   json?: true;
@@ -48,6 +53,7 @@ export interface EvalOptions extends ModelOptions, Partial<Protocol> {
  */
 export async function evaluate(options: EvalOptions): Promise<void> {
   const { data, images, split, promptTokens, samples, out, json } = options;
+  refuseTimes(options);
   const model = options.model ?? embeddedModel();
   const protocol = protocolOf(options);
   const dataset = await openScenesOrFile(data, { count: samples, images, split, promptTokens });
@@ -69,7 +75,7 @@ export async function evaluate(options: EvalOptions): Promise<void> {
   if (dataset.samples.length === 0) throw noneMeasured(data);
   tellMissing(options, dataset);
   const modelHash = await hashModel(model);
-  await claimFolder(out, {
+  const manifest = {
     model: modelHash ? resolve(model) : model,
     modelHash,
     dtype: options.dtype ?? '',
@@ -87,7 +93,8 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     metrics: options.metrics.toSorted().join(),
     maxNewTokens: options.maxNewTokens,
     version: version(),
-  });
+  };
+  await claimFolder(out, manifest);
   const results = await ResultsFile.open(join(out, 'results.jsonl'));
   const cells = cellsOf(await Promise.all(options.policies.map((spec) => policyOf(spec))), options.budgets);
   const shapes = options.lengths.flatMap((lengths) =>
@@ -100,7 +107,7 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     process.stderr.write(`stopped; the same command goes on from what is in ${out}.\n`);
   });
   try {
-    await sweep({
+    const asked = {
       loaded,
       dataset,
       cells,
@@ -109,12 +116,14 @@ export async function evaluate(options: EvalOptions): Promise<void> {
       shapes,
       maxNewTokens: options.maxNewTokens,
       results,
-      onBroken: (record) => {
+      onBroken: (record: BrokenRecord) => {
         bar.end();
         onBroken(record);
       },
-      onProgress: (progress) => bar.at(progress),
-    });
+      onProgress: (progress: SweepProgress) => bar.at(progress),
+    };
+    if (options.queue === undefined) await sweep(asked);
+    else await dealt(asked, options, runOf(manifest, asked));
   } finally {
     bar.end();
   }
@@ -130,6 +139,43 @@ export async function evaluate(options: EvalOptions): Promise<void> {
     json
       ? `${JSON.stringify({ ...summary, skipped })}\n`
       : [markdownTables(summary), paper].filter(Boolean).join('\n'),
+  );
+}
+
+/** With others that run the same. */
+async function dealt(
+  asked: SweepOptions,
+  { queue: address, expireSeconds }: EvalOptions,
+  run: string,
+): Promise<void> {
+  const warn = (error: Error) => process.stderr.write(`queue: ${error.message}\n`);
+  const kind = { jobs: `eval-${run}`, table: 'measured' };
+  const queue = await JobQueue.open<DealtSample, Measured>(address!, kind, warn);
+  try {
+    const own = await dealtSweep(asked, { queue, run, expireSeconds });
+    process.stderr.write(`\n${own} of ${asked.dataset.samples.length} samples measured here\n`);
+  } finally {
+    await queue.close();
+  }
+}
+
+/** A hash of all that decides what is measured; where the model and the data lie on a machine does not. */
+function runOf(
+  { model, modelHash, data: _data, images: _images, ...rest }: Manifest,
+  asked: SweepOptions,
+): string {
+  const cells = asked.cells.map(({ policy, budget }) => [policy, budget.name]);
+  const names = asked.dataset.samples.map(({ name }) => name);
+  const all = JSON.stringify([modelHash || model, rest, cells, names]);
+  return createHash('sha256').update(all).digest('hex').slice(0, 32);
+}
+
+/** Times of several machines are not one measurement. @throws ElasticCacheError 'invalid-option' */
+function refuseTimes({ queue, metrics }: EvalOptions): void {
+  if (queue === undefined || !metrics.includes('latency')) return;
+  throw new ElasticCacheError(
+    'invalid-option',
+    '--queue deals out samples to several machines, whose times are not one measurement; leave latency out of --metrics, such as --metrics ppl,rouge.',
   );
 }
 

@@ -1,4 +1,4 @@
-import { PhotoQueue } from '../../describe/photo-queue.js';
+import { openPhotoQueue } from '../../describe/photo-queue.js';
 import { work } from '../../describe/worker.js';
 import { createEngine } from '../../engine/create-engine.js';
 import { ImageProcesses } from '../../engine/images/image-process.js';
@@ -22,7 +22,7 @@ export async function worker(options: WorkerOptions): Promise<void> {
   const { lanes, memory, policy, budget } = options;
   const path = options.model ?? embeddedModel();
   const say = (line: string) => process.stderr.write(`${line}\n`);
-  const queue = await PhotoQueue.open(options.queue, (error) => say(`queue: ${error.message}`));
+  const queue = await openPhotoQueue(options.queue, (error) => say(`queue: ${error.message}`));
   const decoder = new ImageProcesses(MAX_PIXELS);
   const stop = new AbortController();
   for (const [signal, status] of [

@@ -60,6 +60,16 @@ export function evalCommand(
       'scenes',
     )
     .option('--images <folder>', 'the images of a JSON file (default: beside it, or in images there)')
+    .option(
+      '--queue <address>',
+      'share the work with others that run the same, by way of a PostgreSQL: postgres://user@host/database',
+    )
+    .option(
+      '--expire-seconds <count>',
+      'with --queue, when a machine that has not finished a sample is taken for dead',
+      countOf('expire-seconds'),
+      3600,
+    )
     .addOption(
       parsed(
         '--policies <names>',

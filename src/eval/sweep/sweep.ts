@@ -10,7 +10,7 @@ import { reasonOf } from '../data/record.js';
 import { measureLatency, type Shape, shapeName } from '../metrics/latency.js';
 import { counts } from '../metrics/measurable.js';
 import { LATENCY, type Metric } from '../metrics/names.js';
-import type { ResultKey, ResultsFile } from '../results.js';
+import type { LineTable, ResultKey } from '../results.js';
 import { type Prepared, prepareSample } from './prepare-sample.js';
 import { measureQuality } from './quality.js';
 
@@ -24,7 +24,7 @@ export interface SweepOptions {
   /** What latency is measured on. */
   shapes: readonly Shape[];
   maxNewTokens: number;
-  results: ResultsFile;
+  results: LineTable;
   /** Told of a sample that cannot be asked about; throws to end the sweep there. */
   onBroken: (record: BrokenRecord) => void;
   onProgress: (progress: SweepProgress) => void;
@@ -113,7 +113,7 @@ function keyOf(sample: Sample, job: Job): ResultKey {
 }
 
 /** The answer with the full cache, once it is known. */
-function fullText(results: ResultsFile, key: ResultKey): string | undefined {
+function fullText(results: LineTable, key: ResultKey): string | undefined {
   return results.get({ ...key, policy: REFERENCE.policy, budget: REFERENCE.budget.name })?.text;
 }
 
