@@ -7,6 +7,8 @@ export interface PlacesOfPatches {
   readonly frame: string;
   readonly row: string;
   readonly column: string;
+  /** How many of its frame come before it. */
+  readonly inFrame: string;
   /** 0, 1, 2, ... */
   readonly indexes: string;
 }
@@ -53,5 +55,5 @@ export function placesOfPatches(
   const blocks = floor(columns, length);
   const row = op('Add', op('Mul', floor(block, blocks), length), rest(floor(place, length), length));
   const column = op('Add', op('Mul', rest(block, blocks), length), rest(place, length));
-  return { frame, row, column, indexes };
+  return { frame, row, column, inFrame: place, indexes };
 }

@@ -1,4 +1,3 @@
-import { valueInfo } from '../../graph/onnx/builder.js';
 import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
 import {
   type GridVisionSpec,
@@ -7,7 +6,8 @@ import {
   type Qwen2VlSpec,
 } from '../checkpoint/qwen2-vl/spec.js';
 import type { OnnxFile } from '../writing/onnx-file.js';
-import { placesOfPatches } from './grid-places.js';
+import { type PlacesOfPatches, placesOfPatches } from './grid-places.js';
+import { type Groups, groupedAttention, groups } from './grouped-attention.js';
 import { Layers, type ReadTensor, type WeightFormat } from './layers.js';
 
 const epsilon = 1e-6;
@@ -50,14 +50,6 @@ export async function buildGridVisionEncoder(
   file.builder.output('image_features', DataType.FLOAT, ['tokens', text.hidden]);
 }
 
-/** What patches see of each other. */
-interface Groups {
-  /** Patches with the same number see each other; int64 [patches]. */
-  readonly ids: string;
-  /** Whether there is only one number, 0. */
-  readonly single: string;
-}
-
 interface Places {
   readonly frames: Groups;
   readonly windows: Groups;
@@ -70,7 +62,7 @@ async function placesAndRotation(
   grids: string,
   { hidden, heads, merge, window }: GridVisionSpec,
 ): Promise<Places> {
-  const { frame, row, column, indexes } = placesOfPatches(layers, pixels, grids, merge);
+  const { frame, row, column, inFrame, indexes } = placesOfPatches(layers, pixels, grids, merge);
   const width = hidden / heads;
   const count = width / 4;
   const frequencies = await layers.float32('frequencies', [1, count], () =>
@@ -86,20 +78,37 @@ async function placesAndRotation(
   const angles = layers.op('Concat', [turned(row), turned(column)], { attributes: { axis: 1 } });
   const tables = [layers.enter(layers.op('Cos', [angles])), layers.enter(layers.op('Sin', [angles]))];
   const positions = layers.op('Unsqueeze', [indexes, layers.int64(0)]);
-  const group = (ids: string): Groups => {
-    const last = layers.op('ReduceMax', [ids, layers.int64(0)], { attributes: { keepdims: 0 } });
-    return { ids, single: layers.op('Equal', [last, layers.op('Squeeze', [layers.int64(0)])]) };
+  const largest = layers.op('ReduceMax', [inFrame, layers.int64(0)], { attributes: { keepdims: 1 } });
+  const frameSize = layers.op('Add', [largest, layers.int64(1)]);
+  const frames = {
+    ...groups(layers, frame, inFrame, indexes, frameSize),
+    single: layers.op('Equal', [
+      layers.op('ReduceMax', [frame, layers.int64(0)], { attributes: { keepdims: 0 } }),
+      layers.op('Squeeze', [layers.int64(0)]),
+    ]),
   };
-  // No picture has as many windows along a side.
-  const joined = (a: string, b: string) =>
-    layers.op('Add', [layers.op('Mul', [a, layers.int64(1 << 20)]), b]);
-  const within = (place: string) => layers.op('Div', [place, layers.int64(window?.side ?? 1)]);
-  const frames = group(frame);
   return {
     frames,
-    windows: window ? group(joined(joined(frame, within(row)), within(column))) : frames,
+    windows: window ? windows(layers, { frame, row, column, indexes }, window.side) : frames,
     rotate: (value) => layers.op('RotaryEmbedding', [value, positions, ...tables], { domain: MICROSOFT }),
   };
+}
+
+/** Patches of one frame in the same square of side x side. */
+function windows(
+  layers: Layers,
+  { frame, row, column, indexes }: Omit<PlacesOfPatches, 'inFrame'>,
+  side: number,
+): Groups {
+  const length = layers.int64(side);
+  const joined = (a: string, by: number, b: string) =>
+    layers.op('Add', [layers.op('Mul', [a, layers.int64(by)]), b]);
+  const split = (place: string) => ['Div', 'Mod'].map((type) => layers.op(type, [place, length]));
+  const [[windowRow = '', ownRow = ''], [windowColumn = '', ownColumn = '']] = [split(row), split(column)];
+  // No picture has as many windows along a side.
+  const many = 1 << 20;
+  const ids = joined(joined(frame, many, windowRow), many, windowColumn);
+  return groups(layers, ids, joined(ownRow, side, ownColumn), indexes, layers.int64(side ** 2));
 }
 
 async function block(
@@ -118,8 +127,9 @@ async function block(
     attributes: { axis: -1, num_outputs: 3 },
     outputs: 3,
   });
-  const groups = !window || window.whole.includes(index) ? places.frames : places.windows;
-  const attended = attention(file, layers, places.rotate(q), places.rotate(k), v, spec, groups);
+  const seen = !window || window.whole.includes(index) ? places.frames : places.windows;
+  const rotated = [places.rotate(q), places.rotate(k), v] as const;
+  const attended = groupedAttention(file.builder, layers, rotated, spec, seen);
   const y = layers.op('Add', [
     x,
     await layers.linear(attended, `${prefix}.attn.proj`, [hidden, hidden], true),
@@ -155,35 +165,4 @@ async function norm(
   return layers.op('SimplifiedLayerNormalization', [x, await layers.tensor(`${prefix}.weight`, [hidden])], {
     attributes: { axis: -1, epsilon: { float: epsilon }, stash_type: 1 },
   });
-}
-
-/** A bias takes memory that grows with the square of the patches, and one group needs none: it is made for several only. */
-function attention(
-  { builder }: OnnxFile,
-  layers: Layers,
-  q: string,
-  k: string,
-  v: string,
-  { heads, hidden }: GridVisionSpec,
-  { single, ids }: Groups,
-): string {
-  const options = { domain: MICROSOFT, attributes: { num_heads: heads } };
-  // Only constants of the outer graph, which both branches see.
-  const [first, second] = [layers.int64(0), layers.int64(1)];
-  const [zero, least] = [layers.scalar(0), layers.scalar(-65504)];
-  const branch = (name: string, make: (inner: typeof builder) => string) => {
-    const inner = builder.branch(name);
-    inner.graph.output.push(valueInfo(make(inner), layers.real, [1, 'patches', hidden]));
-    return { graph: inner.graph };
-  };
-  const alone = branch('one_group', (inner) => inner.op('MultiHeadAttention', [q, k, v], options));
-  const several = branch('several_groups', (inner) => {
-    const same = inner.op('Equal', [
-      inner.op('Unsqueeze', [ids, second]),
-      inner.op('Unsqueeze', [ids, first]),
-    ]);
-    const bias = inner.op('Unsqueeze', [inner.op('Where', [same, zero, least]), layers.int64(0, 1)]);
-    return inner.op('MultiHeadAttention', [q, k, v, undefined, undefined, bias], options);
-  });
-  return layers.op('If', [single], { attributes: { then_branch: alone, else_branch: several } });
 }

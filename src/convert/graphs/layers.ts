@@ -59,6 +59,12 @@ export class Layers {
     return this.builder.op(opType, inputs, options);
   }
 
+  /** The different numbers of `ids`, in ascending order, and for each of `ids` its index among them. */
+  distinct(ids: string): string[] {
+    const [known, , index] = this.builder.ops('Unique', [ids], { outputs: 3 });
+    return [known!, index!];
+  }
+
   /** float32 as activations are. */
   enter(x: string): string {
     return this.real === DataType.FLOAT ? x : this.op('Cast', [x], { attributes: { to: this.real } });
