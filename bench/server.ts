@@ -1,18 +1,16 @@
 /**
  * Load on a server: clients that ask as soon as they are answered, images or none, short answers and long, at the same memory for caches and several budgets.
  *
- *     npm run build && npx tsx bench/server.ts [--seconds 60] [--clients 64] [--memory 24mb] [--lanes 64] [--budgets 1,0.2] [--model ...]
+ *     npm run build && npx tsx bench/server.ts [--seconds 60] [--clients 64] [--memory 24mb] [--lanes 64] [--budgets 1,0.2] [--model ...] [--price 0.10]
  *
- * Each budget has a server of its own, on this machine, one after the other. TTFT is from the request to the first piece of text, waiting included; TPOT the mean time between pieces of one
- * answer. Running is what `/status.json` says ten times a second; resident memory that of the process that the model runs in, at its highest.
+ * Each budget has a server of its own, on this machine, one after the other. TTFT is from the request to the first piece of text, waiting included; TPOT the mean time between tokens of one
+ * answer. Running is what `/status.json` says ten times a second; resident memory that of the process that the model runs in, at its highest. With the price of an hour of such a machine, in
+ * whatever currency, what a million tokens of answers cost, the reading of their prompts included. The last line is JSON.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { embeddedImage } from '../src/models/embedded.js';
 import { Random } from '../src/random.js';
+import { type Answer, ask, bodyOf, childrenOf, serve } from './served.js';
 
 const { values } = parseArgs({
   options: {
@@ -22,142 +20,95 @@ const { values } = parseArgs({
     lanes: { type: 'string', default: '64' },
     budgets: { type: 'string', default: '1,0.2' },
     model: { type: 'string' },
+    price: { type: 'string' },
   },
 });
 const [seconds, clients] = [Number(values.seconds), Number(values.clients)];
+const price = values.price === undefined ? undefined : Number(values.price);
 /** Tokens of answers. */
 const LENGTHS = [16, 64, 200];
-const QUESTIONS = ['Describe the image in detail.', 'How many objects are there?', 'What is printed?'];
-const images = await Promise.all(
-  Array.from({ length: 10 }, async (_, scene) =>
-    (await readFile(embeddedImage(scene + 1))).toString('base64'),
-  ),
-);
 
-interface Sample {
-  ttft: number;
-  tpot: number;
-  pieces: number;
-}
-
-async function serve(budget: string): Promise<{ url: string; child: ChildProcess }> {
-  const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
-  const own = ['--budget', budget, '--memory', values.memory, '--lanes', values.lanes];
-  const bounds = [
-    '--waiting',
-    values.clients,
-    '--waiting-seconds',
-    '3600',
-    '--deadline',
-    '3600',
-    '--park',
-    '0',
-    '--port',
-    '0',
-  ];
-  const model = values.model === undefined ? [] : ['--model', values.model];
-  const child = spawn(process.execPath, [main, 'serve', ...own, ...bounds, ...model]);
-  const url = await new Promise<string>((resolve, reject) => {
-    let said = '';
-    child.stderr.on('data', (data) => {
-      said = (said + data).slice(-10_000);
-      const found = /answers at (http:\S+)\/v1/.exec(said)?.[1];
-      if (found) resolve(found);
-    });
-    child.once('exit', () => reject(new Error(said)));
-  });
-  return { url, child };
-}
-
-async function ask(url: string, random: Random): Promise<Sample | string> {
-  const text = { type: 'text', text: random.pick(QUESTIONS) };
-  const image = { type: 'image_url', image_url: { url: `data:image/png;base64,${random.pick(images)}` } };
-  const content = random.chance(0.75) ? [image, text] : [text];
-  const body = JSON.stringify({
-    messages: [{ role: 'user', content }],
-    max_tokens: random.pick(LENGTHS),
-    stream: true,
-  });
-  const start = performance.now();
-  const response = await fetch(`${url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body,
-  });
-  if (!response.ok) return ((await response.json()) as { error: { code: string } }).error.code;
-  let first = 0;
-  let last = 0;
-  let pieces = 0;
-  for await (const part of response.body!.pipeThrough(new TextDecoderStream())) {
-    const found = part.match(/"delta":{"content":"[^"]/g)?.length ?? 0;
-    if (found === 0) continue;
-    last = performance.now();
-    first ||= last;
-    pieces += found;
-  }
-  return { ttft: first - start, tpot: pieces > 1 ? (last - first) / (pieces - 1) : Number.NaN, pieces };
-}
-
-function quantiles(samples: number[]): string {
+/** p50, p95 and p99. */
+function quantiles(samples: readonly number[]): number[] {
   const sorted = samples.filter(Number.isFinite).sort((a, b) => a - b);
-  const at = (share: number) =>
-    sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
-  return [0.5, 0.95, 0.99].map((share) => at(share).toFixed(at(share) < 100 ? 1 : 0)).join(' / ');
+  return [0.5, 0.95, 0.99].map(
+    (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0,
+  );
 }
 
-/** Megabytes of the largest process that another has made. */
-function residentOf(parent: number): number {
-  const lines = execFileSync('ps', ['-A', '-o', 'ppid=,rss='], { encoding: 'utf8' }).trim().split('\n');
-  const sizes = lines.map((line) => line.trim().split(/\s+/).map(Number)).filter(([of]) => of === parent);
-  return Math.max(0, ...sizes.map(([, size]) => size! / 1000));
-}
-
-process.stdout.write(
-  `${clients} clients, ${seconds} s each, ${values.memory} for caches, ${values.lanes} lanes, ${cpus().length} cores (${cpus()[0]?.model.trim()})\n\n`,
-);
-process.stdout.write(
-  '| budget | requests/s | tokens/s | running, mean (most) | TTFT ms p50 / p95 / p99 | TPOT ms p50 / p95 / p99 | resident MB | refused |\n',
-);
-process.stdout.write('| --- | --- | --- | --- | --- | --- | --- | --- |\n');
-for (const budget of values.budgets.split(',')) {
-  const { url, child } = await serve(budget);
-  const samples: Sample[] = [];
-  const refused = new Map<string, number>();
+async function measured(budget: string) {
+  const { url, child, stop } = await serve([
+    ...['--budget', budget, '--memory', values.memory, '--lanes', values.lanes, '--park', '0'],
+    ...['--waiting', values.clients, '--waiting-seconds', '3600', '--deadline', '3600'],
+    ...(values.model === undefined ? [] : ['--model', values.model]),
+  ]);
+  const answers: Answer[] = [];
+  const refused: Record<string, number> = {};
   const running: number[] = [];
   let resident = 0;
-  await ask(url, new Random(0));
+  await ask(url, bodyOf(new Random(0), LENGTHS));
   const end = performance.now() + seconds * 1000;
   const looking = setInterval(async () => {
     const status = (await (await fetch(`${url}/status.json`)).json()) as { running: number };
     running.push(status.running);
-    if (running.length % 10 === 1) resident = Math.max(resident, residentOf(child.pid!));
+    if (running.length % 10 === 1) resident = Math.max(resident, childrenOf(child.pid!)[0]?.megabytes ?? 0);
   }, 100);
   await Promise.all(
     Array.from({ length: clients }, async (_, client) => {
       const random = new Random(client + 1);
       while (performance.now() < end) {
-        const sample = await ask(url, random);
-        if (typeof sample === 'string') refused.set(sample, (refused.get(sample) ?? 0) + 1);
+        const answer = await ask(url, bodyOf(random, LENGTHS));
+        if (typeof answer === 'string') refused[answer] = (refused[answer] ?? 0) + 1;
         // What ends after the time is up is no part of it.
-        else if (performance.now() < end) samples.push(sample);
+        else if (performance.now() < end) answers.push(answer);
       }
     }),
   );
   clearInterval(looking);
-  const tokens = samples.reduce((sum, { pieces }) => sum + pieces, 0);
-  const mean = running.reduce((sum, each) => sum + each, 0) / running.length;
-  const cells = [
+  await stop();
+  const perSecond = answers.reduce((sum, { tokens }) => sum + tokens, 0) / seconds;
+  return {
     budget,
-    (samples.length / seconds).toFixed(2),
-    (tokens / seconds).toFixed(1),
-    `${mean.toFixed(1)} (${Math.max(...running)})`,
-    quantiles(samples.map(({ ttft }) => ttft)),
-    quantiles(samples.map(({ tpot }) => tpot)),
-    resident.toFixed(0),
-    [...refused].map(([code, count]) => `${code} ${count}`).join(', ') || 'none',
-  ];
-  process.stdout.write(`| ${cells.join(' | ')} |\n`);
-  const gone = new Promise((resolve) => child.once('exit', resolve));
-  child.kill('SIGTERM');
-  await gone;
+    requestsPerSecond: answers.length / seconds,
+    tokensPerSecond: perSecond,
+    running: running.reduce((sum, each) => sum + each, 0) / running.length,
+    mostRunning: Math.max(...running),
+    ttft: quantiles(answers.map(({ ttft }) => ttft)),
+    tpot: quantiles(answers.map(({ tpot }) => tpot)),
+    resident,
+    refused,
+    costPerMillion: price === undefined ? undefined : (price / 3600 / perSecond) * 1e6,
+  };
 }
+
+const write = (text: string) => process.stdout.write(`${text}\n`);
+const short = (number: number) => number.toFixed(number < 100 ? 1 : 0);
+write(
+  `${clients} clients, ${seconds} s each, ${values.memory} for caches, ${values.lanes} lanes, ${cpus().length} cores (${cpus()[0]?.model.trim()})\n`,
+);
+const columns = [
+  ...['budget', 'requests/s', 'tokens/s', 'running, mean (most)', 'TTFT ms p50 / p95 / p99'],
+  ...[
+    'TPOT ms p50 / p95 / p99',
+    'resident MB',
+    'refused',
+    ...(price === undefined ? [] : ['a million tokens']),
+  ],
+];
+write(`| ${columns.join(' | ')} |\n|${' --- |'.repeat(columns.length)}`);
+const rows: Awaited<ReturnType<typeof measured>>[] = [];
+for (const budget of values.budgets.split(',')) {
+  const row = await measured(budget);
+  rows.push(row);
+  const cells = [
+    ...[budget, row.requestsPerSecond.toFixed(2), row.tokensPerSecond.toFixed(1)],
+    ...[`${row.running.toFixed(1)} (${row.mostRunning})`, row.ttft.map(short).join(' / ')],
+    ...[row.tpot.map(short).join(' / '), row.resident.toFixed(0)],
+    Object.entries(row.refused)
+      .map(([code, count]) => `${code} ${count}`)
+      .join(', ') || 'none',
+    ...(row.costPerMillion === undefined ? [] : [row.costPerMillion.toFixed(2)]),
+  ];
+  write(`| ${cells.join(' | ')} |`);
+}
+write(`\n${JSON.stringify({ clients, seconds, memory: values.memory, lanes: values.lanes, price, rows })}`);
