@@ -11,7 +11,7 @@ import { loadElastic } from '../../src/models/load.js';
 import { run } from '../cli/run-cli.js';
 import { largestDifference } from '../graph/exported-runs.js';
 import { edit, readTensors, scratch, tiny, type Values, writeSafetensors } from './checkpoints.js';
-import { type LoadedLlava, loadConverted, promptInputs } from './transformers-js.js';
+import { greedy, type LoadedLlava, loadConverted, promptInputs } from './transformers-js.js';
 
 /** A random checkpoint in the layout of LLaVA's authors, its vision tower, and what PyTorch computes (fixtures/make_original_llava.py). */
 const fixture = (name: string) => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
@@ -43,8 +43,6 @@ async function towerTensors() {
   await file.close();
   return found;
 }
-
-const greedy = { max_new_tokens: 32, min_new_tokens: 32, do_sample: false, eos_token_id: -1 };
 const generatedOf = (output: { data: BigInt64Array }) =>
   Array.from(output.data.slice(expected.get('input_ids')!.shape[1]), Number);
 

@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AutoProcessor, AutoTokenizer, RawImage, Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { qwenVlModel } from '../../src/convert/architectures/qwen-vl.js';
+import { readCheckpointFiles } from '../../src/convert/checkpoint/checkpoint-files.js';
 import { convertCheckpoint } from '../../src/convert/index.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { chat } from '../../src/models/conversation/chat.js';
@@ -13,7 +15,7 @@ import { run } from '../cli/run-cli.js';
 import { largestDifference } from '../graph/exported-runs.js';
 import { readTensors, scratch, type Values } from './checkpoints.js';
 import { pictures, tinyQwenVl, writeQwenVl } from './qwen-vl-checkpoint.js';
-import { type LoadedLlava, loadConverted } from './transformers-js.js';
+import { greedy, type LoadedLlava, loadConverted, shareOff } from './transformers-js.js';
 
 let place: Awaited<ReturnType<typeof scratch>>;
 let expected: Map<string, Values>;
@@ -43,7 +45,6 @@ function prompt(name: 'short' | 'long', more: ArrayLike<number> = []) {
     pixel_values: pictures().slice([0, name === 'short' ? 1 : 2]),
   };
 }
-const greedy = { max_new_tokens: 32, min_new_tokens: 32, do_sample: false, eos_token_id: -1 };
 
 async function all<T>(events: AsyncIterable<T>): Promise<T[]> {
   const list: T[] = [];
@@ -54,17 +55,40 @@ async function all<T>(events: AsyncIterable<T>): Promise<T[]> {
 describe('Qwen-VL of 2023, converted', () => {
   // Bounds: float32 rounding; and, for weights this small and random, what 8 and 4 bits were measured to cost, with a little room.
   it.each([
-    ['fp32', 5e-5],
-    ['fp16', 0.02],
-    ['q8', 0.2],
-    ['q4', 0.2],
-    ['q4f16', 0.02],
-  ] as const)('%s: two pictures are those of the original', async (dtype, bound) => {
-    const model = await loadConverted(place.path('model'), dtype);
-    const features = await model.encode_image({ pixel_values: pictures() });
-    expect(features.dims).toEqual([2, 16, 256]);
-    expect(largestDifference(features.data, valuesOf('image_features').data)).toBeLessThan(bound);
-    await model.dispose();
+    ['fp32', 5e-5, 3e-6],
+    ['fp16', 0.02, 0.004],
+    ['q8', 0.2, 0.1],
+    ['q4', 0.2, 0.6],
+    ['q4f16', 0.02, 0.6],
+  ] as const)(
+    '%s: two pictures, and logits of a prompt and 32 steps, are those of the original',
+    async (dtype, ofFeatures, ofLogits) => {
+      const model = await loadConverted(place.path('model'), dtype);
+      const features = await model.encode_image({ pixel_values: pictures() });
+      expect(features.dims).toEqual([2, 16, 256]);
+      expect(largestDifference(features.data, valuesOf('image_features').data)).toBeLessThan(ofFeatures);
+      const { logits } = await model(prompt('short', valuesOf('short.generated').data));
+      const wanted = valuesOf('short.logits').data;
+      expect(shareOff(logits.data.slice(-wanted.length), wanted)).toBeLessThan(ofLogits);
+      await model.dispose();
+    },
+  );
+
+  it('a model that does not chat goes on with what it is given, its pictures numbered', async () => {
+    const files = await readCheckpointFiles(place.path('source'));
+    const raw = { ...files, generation: { ...files.generation, chat_format: 'raw' } };
+    const made = qwenVlModel(raw).files({ dtype: 'q4', dataFiles: {} });
+    expect(made['generation_config.json']).toMatchObject({ eos_token_id: [278] });
+    const { chat_template, eos_token } = made['tokenizer_config.json'] as Record<string, string>;
+    expect(eos_token).toBe('<|endoftext|>');
+    const tokenizer = await AutoTokenizer.from_pretrained(place.path('model'), { local_files_only: true });
+    const content = [{ type: 'image' }, { type: 'image' }, { type: 'text', text: 'the' }];
+    expect(
+      tokenizer.apply_chat_template([{ role: 'user', content }] as never, {
+        chat_template: chat_template!,
+        tokenize: false,
+      }),
+    ).toBe('Picture 1: <img><imgpad></img>\nPicture 2: <img><imgpad></img>\nthe');
   });
 
   it('unmodified transformers.js: a prompt within the trained length, and 32 steps beyond', async () => {

@@ -15,6 +15,7 @@ import { loadElastic } from '../../src/models/load.js';
 import { largestDifference } from '../graph/exported-runs.js';
 import { edit, readTensors, scratch, type Values, writeSafetensors } from './checkpoints.js';
 import type { LoadedLlava } from './transformers-js.js';
+import { greedy } from './transformers-js.js';
 
 /** A random checkpoint, and what Hugging Face transformers computes with it (fixtures/make_qwen2_vl.py, make_qwen2_5_vl.py). */
 const checkpoint = fileURLToPath(new URL('fixtures/tiny-qwen2-vl', import.meta.url));
@@ -63,8 +64,6 @@ function prompt() {
     ),
   };
 }
-
-const greedy = { max_new_tokens: 32, min_new_tokens: 32, do_sample: false, eos_token_id: -1 };
 const generatedOf = (output: { data: BigInt64Array }) =>
   Array.from(output.data.slice(of('input_ids').data.length), Number);
 

@@ -14,7 +14,7 @@ import { ElasticCache } from '../../src/elastic-cache.js';
 import { loadElastic } from '../../src/models/load.js';
 import { largestDifference } from '../graph/exported-runs.js';
 import { edit, readTensors, scratch, type Values } from './checkpoints.js';
-import { type LoadedLlava, promptInputs } from './transformers-js.js';
+import { greedy, type LoadedLlava, promptInputs } from './transformers-js.js';
 
 /** A random checkpoint, and what Hugging Face transformers computes with it (fixtures/make_smolvlm.py). */
 const checkpoint = fileURLToPath(new URL('fixtures/tiny-smolvlm', import.meta.url));
@@ -42,7 +42,6 @@ async function prompt() {
   const { scalar: _, ...inputs } = await promptInputs(expected);
   return inputs;
 }
-const greedy = { max_new_tokens: 32, min_new_tokens: 32, do_sample: false, eos_token_id: -1 };
 const generatedOf = (output: { data: BigInt64Array }) =>
   Array.from(output.data.slice(expected.get('input_ids')!.data.length), Number);
 

@@ -7,6 +7,7 @@ import { convertCheckpoint } from '../../src/convert/index.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { loadElastic } from '../../src/models/load.js';
 import { edit, readTensors, scratch, type Values, writeSafetensors } from './checkpoints.js';
+import { greedy, shareOff } from './transformers-js.js';
 
 /** Random checkpoints, and what Hugging Face transformers computes with them (fixtures/make_text.py). */
 const fixture = (name: string) => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
@@ -29,12 +30,6 @@ async function load(directory: string, dtype: string): Promise<TextModel> {
     dtype: dtype as 'fp32',
   });
   return model as TextModel;
-}
-
-/** The root mean square of what differs, as a share of the expected numbers' own. */
-function shareOff(given: Float32Array, expected: Float32Array): number {
-  const squares = (values: Float32Array) => values.reduce((sum, value) => sum + value ** 2, 0);
-  return Math.sqrt(squares(expected.map((value, i) => value - given[i]!)) / squares(expected));
 }
 
 function prompt({ data, shape }: Values) {
@@ -73,8 +68,7 @@ describe.each(['tiny-llama', 'tiny-qwen2', 'tiny-gemma3'])('%s in unmodified tra
   it('fp32: generates the tokens of Hugging Face transformers', async () => {
     const model = await load(place.path(name), 'fp32');
     const ids = expected.get('input_ids')!;
-    const options = { max_new_tokens: 32, min_new_tokens: 32, do_sample: false, eos_token_id: -1 };
-    const output = await model.generate({ ...prompt(ids), ...options });
+    const output = await model.generate({ ...prompt(ids), ...greedy });
     expect(Array.from(output.data.slice(ids.shape[1]), Number)).toEqual([...expected.get('generated')!.data]);
     await model.dispose();
   });
@@ -82,10 +76,9 @@ describe.each(['tiny-llama', 'tiny-qwen2', 'tiny-gemma3'])('%s in unmodified tra
   it('budget 1 gives those tokens too', async () => {
     const { model } = await loadElastic(place.path(name), { dtype: 'fp32' });
     const ids = expected.get('input_ids')!;
-    const options = { max_new_tokens: 32, min_new_tokens: 32, do_sample: false, eos_token_id: -1 };
     const output = await (model as unknown as TextModel).generate({
       ...prompt(ids),
-      ...options,
+      ...greedy,
       past_key_values: new ElasticCache({ budget: 1 }),
     });
     expect(Array.from(output.data.slice(ids.shape[1]), Number)).toEqual([...expected.get('generated')!.data]);

@@ -45,3 +45,12 @@ export async function promptInputs(expected?: ReadonlyMap<string, Values>) {
     scalar: (value: bigint) => int64([value], []),
   };
 }
+
+/** 32 tokens, each the likeliest, whatever ends an answer. */
+export const greedy = { max_new_tokens: 32, min_new_tokens: 32, do_sample: false, eos_token_id: -1 };
+
+/** The root mean square of what differs, as a share of the expected numbers' own. */
+export function shareOff(given: Float32Array, expected: Float32Array): number {
+  const squares = (values: Float32Array) => values.reduce((sum, value) => sum + value ** 2, 0);
+  return Math.sqrt(squares(expected.map((value, i) => value - given[i]!)) / squares(expected));
+}
