@@ -14,8 +14,9 @@ const PLACES = 14;
 
 const [POINT, MINUS, ZERO] = [0x2e, 0x2d, 0x30];
 
-/** Numbers within limits, as multiples of `unit` from `least` to `most`, all counted in steps of 10^-places. */
+/** Numbers within limits, as multiples of `unit` from `least` to `most`, all counted in steps of 10^-PLACES. */
 class Range {
+  /** Digits behind the point at most. */
   readonly places: number;
   readonly least: bigint;
   readonly most: bigint;
@@ -25,7 +26,7 @@ class Range {
   constructor(limits: NumberLimits) {
     const { isInteger, minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = limits;
     this.places = isInteger ? 0 : PLACES;
-    const beyond = 10n ** BigInt(MOST_DIGITS + this.places);
+    const beyond = 10n ** BigInt(MOST_DIGITS + PLACES);
     const lower = [
       -beyond,
       ...(minimum === undefined ? [] : [this.#steps(minimum, true)]),
@@ -57,11 +58,17 @@ class Range {
       String(value),
     )!;
     const digits = BigInt(`${sign}${whole}${part}`);
-    const places = this.places - part.length + Number(power);
+    const places = PLACES - part.length + Number(power);
     if (places >= 0) return digits * 10n ** BigInt(places);
     const divisor = 10n ** BigInt(-places);
     return up ? ceiling(digits, divisor) : -ceiling(-digits, divisor);
   }
+}
+
+/** Whether multiples of it can be told: those of smaller parts cannot. */
+export function isMeasurable(multipleOf: number): boolean {
+  const [, part = '', power = '0'] = /^\d+(?:\.(\d+))?(?:e([+-]\d+))?$/.exec(String(multipleOf))!;
+  return part.length - Number(power) <= PLACES;
 }
 
 /** What was written of a number within limits: plain decimals, without an exponent, of which one can always go on to such a number. */
@@ -136,7 +143,7 @@ export class Decimals {
   /** Whether there is such a number with so many more digits before the point, and up to so many more behind it. */
   #reaches(part: string, before: number, behind: number): boolean {
     const { range, whole, isNegative } = this;
-    const step = 10n ** BigInt(range.places - part.length - behind);
+    const step = 10n ** BigInt(PLACES - part.length - behind);
     const size = 10n ** BigInt(before + behind) * step;
     const from = BigInt(`${whole}${part}`) * size;
     return range.holds(from, from + size - step, step, isNegative);

@@ -120,7 +120,8 @@ export class Grammar {
       if (top.kind === 'byte' || top.kind === 'text' || top.kind === 'number') {
         found.set(rest.id, rest);
         if (top.kind === 'number' && top.number.ended) waiting.push(below);
-      } else for (const each of this.#opened(top)) waiting.push(this.#push(each, below));
+      } else if (top.kind === 'both') waiting.push(this.#push(top, below));
+      else for (const each of this.#opened(top)) waiting.push(this.#push(each, below));
       if (seen.size > 4 * MOST_RESTS || found.size > MOST_RESTS) {
         throw new ElasticCacheError(
           'invalid-option',
@@ -161,7 +162,8 @@ export class Grammar {
 
   #push(expression: Expression, below: Rest | undefined): Rest | undefined {
     if (expression === this.make.empty) return below;
-    if (expression.kind === 'both') return this.#push(expression.first, this.#push(expression.then, below));
+    // What comes then is opened when its turn comes: it may be long.
+    if (expression.kind === 'both') return this.#push(expression.first, this.#rest(expression.then, below));
     return this.#rest(expression, below);
   }
 

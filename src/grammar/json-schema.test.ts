@@ -66,7 +66,11 @@ const { schema } = fc.letrec<{ schema: unknown }>((tie) => ({
     ),
     fc.record({ type: fc.constant('number'), exclusiveMinimum: limit, exclusiveMaximum: limit }),
     fc.record(
-      { type: fc.constant('integer'), minimum: limit, multipleOf: fc.integer({ min: 1, max: 7 }) },
+      {
+        type: fc.constant('integer'),
+        minimum: limit,
+        multipleOf: fc.constantFrom(1, 2, 3, 7, 0.5, 1.5, 2.25),
+      },
       { requiredKeys: ['type'] },
     ),
     fc.record({ enum: fc.array(fc.jsonValue({ maxDepth: 1 }), { minLength: 1, maxLength: 4 }) }),
@@ -202,6 +206,8 @@ describe('texts of a JSON Schema', () => {
     [{ type: 'integer', exclusiveMinimum: 1, exclusiveMaximum: 2 }, 'nothing is valid by'],
     [{ enum: ['a'], minLength: 3 }, 'beside values that are listed'],
     [{ properties: 3 }, 'no object'],
+    [{ const: 'x'.repeat(3000) }, 'more than 2000 characters'],
+    [{ multipleOf: 3e-20 }, 'too small a part'],
     [JSON.parse('{"__proto__": 1}'), 'has "__proto__"'],
     [[], 'is no schema'],
     [JSON.parse(`${'{"anyOf":['.repeat(200)}{}${']}'.repeat(200)}`), 'one schema too many'],
@@ -212,6 +218,13 @@ describe('texts of a JSON Schema', () => {
   it('takes as long for many values, and for long texts, as for few', () => {
     const many = grammarOf({ enum: Array.from({ length: 5000 }, (_, index) => `value ${index}`) });
     expect(accepts(many, '"value 4999"')).toBe(true);
+    const names = Array.from({ length: 2000 }, (_, index) => `${'n'.repeat(60)}${index}`);
+    const wide = grammarOf({
+      type: 'object',
+      properties: Object.fromEntries(names.map((each) => [each, { type: 'null' }])),
+      required: names,
+    });
+    expect(accepts(wide, JSON.stringify(Object.fromEntries(names.map((each) => [each, null]))))).toBe(true);
     const text = grammarOf({ type: 'string', maxLength: 10_000 });
     expect(accepts(text, JSON.stringify('x'.repeat(10_000)))).toBe(true);
     expect(accepts(text, JSON.stringify('x'.repeat(10_001)))).toBe(false);

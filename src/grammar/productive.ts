@@ -17,7 +17,7 @@ export function productive(root: Expression): (expression: Expression) => boolea
       case 'byte':
         return expression.allowed.includes(1);
       case 'both':
-        return ends(expression.first) && ends(expression.then);
+        return endsAll(expression);
       case 'choice':
         return expression.options.some(ends);
       case 'repeat':
@@ -29,6 +29,12 @@ export function productive(root: Expression): (expression: Expression) => boolea
       case 'number':
         return true;
     }
+  };
+  /** One behind the other, however many. */
+  const endsAll = (expression: Expression): boolean => {
+    let rest = expression;
+    for (; rest.kind === 'both'; rest = rest.then) if (!ends(rest.first)) return false;
+    return ends(rest);
   };
   const rules = rulesIn(root);
   for (let before = -1; before < ending.size; ) {

@@ -1,4 +1,8 @@
 import { ElasticCacheError } from '../errors.js';
+import { isMeasurable } from './decimals.js';
+
+/** Characters of a value or a name that is written word by word, at most. */
+const LONGEST = 2000;
 
 /** A JSON Schema that is an object, as it was parsed. */
 export type Schema = Readonly<Record<string, unknown>>;
@@ -54,8 +58,14 @@ function wrongValue(name: string, value: unknown): string | undefined {
     return Number.isSafeInteger(value) && (value as number) >= 0 ? undefined : 'no whole number from 0';
   if (OF_TYPES.get(name) === 'number') {
     if (typeof value !== 'number' || !Number.isFinite(value)) return 'no number';
-    return name === 'multipleOf' && value <= 0 ? 'not above 0' : undefined;
+    if (name !== 'multipleOf') return undefined;
+    if (value <= 0) return 'not above 0';
+    return isMeasurable(value) ? undefined : 'too small a part to be told';
   }
+  const isLong = (each: unknown) => (JSON.stringify(each)?.length ?? 0) > LONGEST;
+  if (name === 'enum' && isList && value.some(isLong))
+    return `a list with a value of more than ${LONGEST} characters`;
+  if (name === 'const') return isLong(value) ? `more than ${LONGEST} characters long` : undefined;
   if (name === 'enum') return isList && value.length > 0 ? undefined : 'no list of values';
   if (['anyOf', 'oneOf', 'allOf', 'prefixItems'].includes(name))
     return isList && value.length > 0 ? undefined : 'no list of schemas';
@@ -64,6 +74,8 @@ function wrongValue(name: string, value: unknown): string | undefined {
     const types = isList ? value : [value];
     return types.length > 0 && types.every((type) => TYPES.includes(type)) ? undefined : 'no type of JSON';
   }
+  if (name === 'properties' && Object.keys(Object(value)).some((each) => each.length > LONGEST))
+    return `a name of more than ${LONGEST} characters`;
   if (name === 'properties')
     return typeof value === 'object' && value !== null && !isList ? undefined : 'no object';
   if (['$ref', 'pattern', 'format'].includes(name)) return typeof value === 'string' ? undefined : 'no text';

@@ -76,6 +76,11 @@ describe('an answer in a form', () => {
   it.each([
     [{ type: 'xml' }, 'invalid-option', 'must be "text", "json_object" or "json_schema"'],
     [{ type: 'json_schema' }, 'invalid-option', 'has no schema'],
+    [
+      { type: 'json_schema', schema: JSON.parse(`${'{"const":['}${'['.repeat(400)}${']'.repeat(401)}}`) },
+      'invalid-option',
+      'nested more than 300 deep',
+    ],
     [{ type: 'json_object', schema: {} }, 'invalid-option', 'no option "schema"'],
     [{ type: 'json_schema', schema: { not: {} } }, 'invalid-option', '# has "not"'],
     [{ type: 'json_schema', schema: { enum: ['x'.repeat(300_000)] } }, 'invalid-option', 'make it smaller'],

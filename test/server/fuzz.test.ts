@@ -191,6 +191,13 @@ describe('whatever is asked', () => {
     );
   });
 
+  it('is refused where a schema is nested without end', async () => {
+    const schema = `${'{"anyOf":['.repeat(20_000)}{}${']}'.repeat(20_000)}`;
+    const format = `{"type":"json_schema","json_schema":{"name":"deep","schema":${schema}}}`;
+    const messages = '[{"role":"user","content":"Hi"}]';
+    await holds('/v1/chat/completions', `{"messages":${messages},"response_format":${format}}`);
+  });
+
   it('leaves nothing behind', async () => {
     await expect
       .poll(() => server.engine.stats)

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { parseBudget } from '../../cache/budget-name.js';
 import type { EngineRequest } from '../../engine/request.js';
+import { refuseDeep } from '../../models/generation/formatted/response-format.js';
 import type { SHARED_FIELDS } from './request-fields.js';
 
 type Shared = z.infer<z.ZodObject<typeof SHARED_FIELDS>> & { max_completion_tokens?: number | undefined };
@@ -13,7 +14,10 @@ export interface CacheHeaders {
 
 /** As the engine takes it. */
 function formatOf(asked: Shared['response_format']): EngineRequest['responseFormat'] {
-  return asked?.type === 'json_schema' ? { type: asked.type, schema: asked.json_schema.schema } : asked;
+  if (asked?.type !== 'json_schema') return asked;
+  const { schema } = asked.json_schema;
+  refuseDeep(schema);
+  return { type: asked.type, schema };
 }
 
 /**

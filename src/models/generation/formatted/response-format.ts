@@ -16,6 +16,7 @@ export type ResponseFormat =
 
 /** Characters of a schema at most. */
 const LONGEST = 250_000;
+const DEEPEST = 300;
 /** Grammars of a tokenizer that are kept: what was asked lately is asked again. */
 const MOST_KEPT = 16;
 
@@ -43,6 +44,7 @@ export interface Form {
 export function formOf(format: ResponseFormat | undefined, tokenizer: PreTrainedTokenizer): Form | undefined {
   const schema = schemaOf(format);
   if (schema === undefined) return undefined;
+  refuseDeep(schema);
   const text = JSON.stringify(schema);
   if (text.length > LONGEST) {
     throw new ElasticCacheError(
@@ -58,6 +60,19 @@ export function formOf(format: ResponseFormat | undefined, tokenizer: PreTrained
   const [oldest] = grammars.keys();
   if (grammars.size > MOST_KEPT) grammars.delete(oldest!);
   return { grammar, masks };
+}
+
+/** Refuses what is nested so deep that to write it down alone would take more than there is. @throws ElasticCacheError 'invalid-option' */
+export function refuseDeep(schema: unknown): void {
+  let level = [schema];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > DEEPEST)
+      throw new ElasticCacheError(
+        'invalid-option',
+        `The schema of the answer is nested more than ${DEEPEST} deep; make it flatter.`,
+      );
+    level = level.flatMap((each) => (typeof each === 'object' && each !== null ? Object.values(each) : []));
+  }
 }
 
 function schemaOf(format: ResponseFormat | undefined): unknown {
