@@ -14,7 +14,8 @@ export interface CacheHeaders {
 
 /** As the engine takes it. */
 function formatOf(asked: Shared['response_format']): EngineRequest['responseFormat'] {
-  if (asked?.type !== 'json_schema') return asked;
+  if (asked === undefined || asked.type === 'text') return undefined;
+  if (asked.type === 'json_object') return asked;
   const { schema } = asked.json_schema;
   refuseDeep(schema);
   return { type: asked.type, schema };
