@@ -13,8 +13,10 @@ const ATTENTION: readonly unknown[] = ['turn', 'always', 'never'] satisfies Cach
 
 /** Returns a policy that came from anywhere, or throws ElasticCacheError 'invalid-policy' with what is missing or wrong in it. */
 export function checkPolicy(policy: CachePolicy): CachePolicy {
-  const { name, attention, minimum, window, peak, heads, layers, begin, turnMergedKeys, compactPositions } =
-    Object(policy) as Partial<CachePolicy>;
+  const { name, attention, minimum, window, reread, peak, heads, layers, begin } = Object(
+    policy,
+  ) as Partial<CachePolicy>;
+  const { turnMergedKeys, compactPositions } = Object(policy) as Partial<CachePolicy>;
   if (typeof name !== 'string' || name === '') {
     throw new ElasticCacheError(
       'invalid-policy',
@@ -33,7 +35,13 @@ export function checkPolicy(policy: CachePolicy): CachePolicy {
       `window is ${shown(window)} with attention '${attention}'; it must be a whole number of tokens from 1, with attention 'turn'`,
     );
   }
-  if (peak && window === undefined) {
+  if (reread && (window !== undefined || attention !== 'turn')) {
+    throw invalidPolicy(
+      name,
+      `reread is set with window ${shown(window)} and attention ${shown(attention)}; what a turn attends to when it is read again takes the place of both: attention 'turn' and no window`,
+    );
+  }
+  if (peak && window === undefined && !reread) {
     throw invalidPolicy(name, 'peak is set without a window; give the number of last tokens to look at');
   }
   if (turnMergedKeys && compactPositions) {

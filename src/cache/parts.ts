@@ -33,12 +33,17 @@ function windowedParts(tokens: number, most: number, window: number, whole: bool
 
 /** The parts of at most `most` tokens in which a policy reads a turn. */
 export function partsFor(
-  { attention, window, peak = false }: Pick<CachePolicy, 'attention' | 'window' | 'peak'>,
+  { attention, window, reread, peak = false }: Pick<CachePolicy, 'attention' | 'window' | 'peak' | 'reread'>,
   tokens: number,
   most: number,
 ): Part[] {
   if (window !== undefined) return windowedParts(tokens, most, window, peak);
-  return partsOf(tokens, most, attention !== 'never');
+  return partsOf(tokens, most, attention !== 'never' && !reread);
+}
+
+/** The parts of at most `most` tokens in which a turn is read once more, for what it attends to then. */
+export function partsAgain(tokens: number, most: number): Part[] {
+  return partsOf(tokens, most, true);
 }
 
 /** Pieces of a turn, each of which is compressed before the next is read, and the tokens that follow after each. @param most undefined for one piece */

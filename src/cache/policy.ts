@@ -13,10 +13,15 @@ export interface CachePolicy {
   /** attention 'turn': only what the last `window` tokens of the turn attend to counts. Undefined for all of them. */
   readonly window?: number | undefined;
   /**
-   * attention 'turn' with a `window`: what counts of an entry is the most that one of these queries gave it, what a token gives itself left out, averaged over the
+   * attention 'turn' with a `window` or `reread`: what counts of an entry is the most that one of these queries gave it, what a token gives itself left out, averaged over the
    * query heads; without it, the sum over the queries.
    */
   readonly peak?: boolean;
+  /**
+   * attention 'turn' without a `window`: a turn is read once more behind itself, for what its tokens attend to then, and the second reading is let go. What the model looks up to say all of it again is
+   * what a question may ask for that is not known yet (KVzip, arXiv 2505.23416). Costs another reading of each turn.
+   */
+  readonly reread?: boolean;
   /** Whether the key heads of a layer choose for themselves, each as many entries, or share one choice. */
   readonly heads?: 'shared' | 'each';
   /** Whether all layers hold as many entries as any other, or each its own number, with the allowance as their mean: 'equal' unless told. */

@@ -1,7 +1,7 @@
 import type { Dtype } from '../models/files/model-files.js';
 import { type LoadOptions, loadElastic } from '../models/load.js';
 import type { LoadedModel } from '../models/loaded-model.js';
-import type { PeakMemory } from '../runtime/passes/read-turn.js';
+import type { PeakMemory } from '../runtime/passes/reader.js';
 import type { Progress } from './terminal/progress.js';
 
 /** The options of every command that runs a model, as they were typed. */

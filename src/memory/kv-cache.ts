@@ -152,7 +152,7 @@ export class KVCache {
   appendTurn(
     layers: readonly LayerRows[],
     tokens: number,
-    { turnContinues = false, ahead = 0, observed = tokens, similar = mostSimilar }: AppendOptions = {},
+    { turnContinues = false, ahead = 0, observed = tokens, similar = mostSimilar, again }: AppendOptions = {},
     row = 0,
   ): void | Promise<void> {
     const turn = this.#turn(row);
@@ -165,7 +165,8 @@ export class KVCache {
       throw cause;
     };
     try {
-      turn.add(layers, tokens, observed, turnContinues);
+      if (again) turn.addAgain(layers, tokens);
+      else turn.add(layers, tokens, observed, turnContinues);
       if (turnContinues) return undefined;
       const made = turn.complete(this.#allowed(this.seenBy(row), ahead), ahead > 0, this.#rotations, similar);
       return made instanceof Promise ? made.then(end).catch(fail) : end(made);
@@ -255,8 +256,7 @@ export class KVCache {
   }
 
   /**
-   * Goes back to the end of the turn `turns`, 1 for the first: forgets its answer and everything later. What had to make room for that is not brought back; fork before a
-   * turn that is to be undone without a trace.
+   * Goes back to the end of the turn `turns`, 1 for the first: forgets its answer and everything later. What had made room for that is gone; fork before a turn to undo it.
    * @throws ElasticCacheError 'invalid-option' for a turn that was not read
    */
   trim(turns: number): void {

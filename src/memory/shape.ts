@@ -47,6 +47,8 @@ export interface AppendOptions {
   readonly observed?: number;
   /** Answers whose keys are alike, where a policy merges by that; without it, slowly. */
   readonly similar?: FindSimilar;
+  /** The tokens are those of the turn, read once more behind it, with attention of all of them: they are not held. */
+  readonly again?: boolean;
 }
 
 /** What a layer holds for one sequence, in ascending position. */

@@ -5,7 +5,8 @@ import type { Lanes, PastRows } from './lanes.js';
 import { receivedBy, together } from './received.js';
 import { Candidates, Scratch } from './rows/candidates.js';
 import type { KeySketcher } from './rows/key-sketch.js';
-import type { FindSimilar, SimilarKeys } from './rows/most-similar.js';
+import type { FindSimilar } from './rows/most-similar.js';
+import { questionOf } from './rows/questions.js';
 import { rebuild } from './rows/rebuild.js';
 import type { KeyRotation } from './rows/rotation.js';
 import { type FloatRows, RowBlock } from './rows/row-block.js';
@@ -76,7 +77,9 @@ export class Turn {
     const { policy, shape } = this.held.settings;
     const observed = this.#observed;
     const needed =
-      policy.attention !== 'never' && (!observed || !continues || layers[0]?.attention !== undefined);
+      policy.attention !== 'never' &&
+      !policy.reread &&
+      (!observed || !continues || layers[0]?.attention !== undefined);
     checkRows(layers, tokens, { ...shape, batch: 1 }, needed ? (layer) => this.fed(layer) : undefined);
     observed?.check(this.tokens, tokens, needed ? queries : 0, !continues);
     if (!continues) this.#checkImage(this.sequence.seen + this.tokens + tokens);
@@ -88,6 +91,24 @@ export class Turn {
     this.tokens += tokens;
     if (continues) this.#keep(layers, tokens);
     else this.#last = layers.map((rows) => this.#block({ ...rows, capacity: tokens }));
+  }
+
+  /**
+   * Takes in what the tokens of the turn attend to as they are read once more; their rows are let go.
+   * @throws ElasticCacheError 'invalid-shape' when it does not fit
+   */
+  addAgain(layers: readonly LayerRows[], tokens: number): void {
+    const { policy, shape, lists } = this.held.settings;
+    checkRows(layers, tokens, { ...shape, batch: 1 }, (layer) => this.fed(layer));
+    layers.forEach(({ attention }, layer) => {
+      const count = this.sequence.held(layer) + this.tokens;
+      const from = { kvHeads: shape.kvHeads, lists, capacity: this.fed(layer), count, tokens };
+      receivedBy(attention!, from).forEach((received, list) => {
+        const known = this.#received[layer]![list]!;
+        this.#received[layer]![list] = together(known, received.slice(0, count), policy.peak === true);
+      });
+    });
+    this.#counted = this.tokens;
   }
 
   #receive(layers: readonly LayerRows[], tokens: number, needed: boolean): void {
@@ -133,6 +154,8 @@ export class Turn {
       );
     }
     const scratch = new Scratch();
+    // Of a turn that was read once more, all parts are kept.
+    if (this.#last.length === 0) this.#last = this.#staged!.map(({ shape }) => new RowBlock(shape));
     const candidates = this.#last.map((last, layer) => {
       const lists = sequence.lists[layer]!;
       const staged = sequence.held(layer) + this.#stagedTokens;
@@ -153,7 +176,7 @@ export class Turn {
     const edits = sequence.policy.compress(views);
     const asking = edits.flatMap((heads, layer) =>
       heads.flatMap((edit, list) => {
-        const question = this.#questionOf(candidates[layer]!, edit, heads.length > 1 ? list : undefined);
+        const question = questionOf(candidates[layer]!, edit, heads.length > 1 ? list : undefined);
         return question ? [{ edit, question }] : [];
       }),
     );
@@ -167,28 +190,6 @@ export class Turn {
     const questions = asking.map(({ question }) => question);
     const answers = similar(questions);
     return Array.isArray(answers) ? carryOut(answers) : answers.then(carryOut);
-  }
-
-  /** @param head the one that the edit is of; undefined for all */
-  #questionOf(
-    candidates: Candidates,
-    { keep, similar }: TurnEdit,
-    head: number | undefined,
-  ): SimilarKeys | undefined {
-    if (!similar || similar.anchors.length === 0) return undefined;
-    const { kvHeads, headDim } = this.held.settings.shape;
-    const heads = head === undefined ? Array.from({ length: kvHeads }, (_, each) => each) : [head];
-    return {
-      heads: heads.length,
-      headDim,
-      from: othersThan(keep, candidates.count),
-      anchors: similar.anchors,
-      gather: (some, to, start) => {
-        heads.forEach((each, index) => {
-          candidates.gatherKeys(each, some, to, start + index * some.length * headDim);
-        });
-      },
-    };
   }
 
   #carryOut(
@@ -275,15 +276,4 @@ export class Turn {
       return sketch;
     };
   }
-}
-
-/** Candidates that are not kept, ascending. */
-function othersThan(keep: Int32Array, candidates: number): Int32Array {
-  const kept = new Uint8Array(candidates);
-  for (const candidate of keep) kept[candidate] = 1;
-  const others = new Int32Array(candidates - keep.length);
-  for (let candidate = 0, at = 0; candidate < candidates; candidate++) {
-    if (kept[candidate] === 0) others[at++] = candidate;
-  }
-  return others;
 }

@@ -6,7 +6,7 @@ import { pooledShares, uniform } from './layer-budgets.js';
 import { checkOptions, invalid, type PolicyOptions } from './options.js';
 import type { RankedTurn } from './ranked-tokens.js';
 import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
-import { inOrder, once } from './ranking.js';
+import { inOrder, meanByRank, once } from './ranking.js';
 import { imageOrder, imageShare, textAndImage } from './text-and-image.js';
 
 const DEFAULTS = {
@@ -26,16 +26,23 @@ const DEFAULTS = {
   novelty: true,
   protectText: true,
   eviction: 'repetition',
+  reread: false,
 } satisfies PolicyOptions;
 
+/** Where a turn is read once more, each of its tokens is looked up by itself: what stands beside it, and how long its value is, only blur that. */
+const REREAD = { ...DEFAULTS, kernel: 1, valueNorms: false };
+
 /** What it reads, whatever is given. */
-export function elasticPlusOptions({ eviction }: PolicyOptions): (keyof PolicyOptions)[] {
-  const all = Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[];
+export function elasticPlusOptions({ eviction, reread }: PolicyOptions): (keyof PolicyOptions)[] {
+  const read = Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[];
+  const all = reread ? read.filter((name) => name !== 'window') : read;
   return (eviction ?? DEFAULTS.eviction) === 'repetition' ? all : [...all, 'distance'];
 }
 
 /** Of the mean entries of a layer, what each holds at the least. */
 const LEAST = 0.5;
+/** The same where a turn is read once more: what looks things up is a few heads, which want nearly all of it. */
+const LEAST_REREAD = 0.2;
 /** How much an entry that stands for several tokens is lifted: this times the logarithm of their number. */
 const LIFT = 0.3;
 
@@ -49,6 +56,8 @@ const LIFT = 0.3;
  * that a hit stays what it is and an anchor of little weight becomes the mean of what is around it; keys stay as they are. The first 4 and the last 8 tokens
  * are kept and take nothing in.
  *
+ * With `reread`, a turn is read once more and what counts is the most that one of its tokens gives then, by itself: for questions that come later.
+ *
  * Decode: entries of the turn go, lowest ranked first, until they are half of what is held; then, of those that came after it, the one that was most said again.
  *
  * Parts of it: attention of the last queries and pooling (SnapKV, arXiv 2404.14469), value norms (arXiv 2406.12335), a choice for each head (Ada-KV, arXiv 2407.11550), values
@@ -56,8 +65,8 @@ const LIFT = 0.3;
  * @throws ElasticCacheError 'invalid-option'
  */
 export function elasticPlus(options: PolicyOptions = {}): CachePolicy {
-  const checked = checkOptions({ ...DEFAULTS, ...options });
-  const { startSize, window, heads, merging, layerBudgets, peak, novelty, eviction } = checked;
+  const checked = checkOptions({ ...(options.reread ? REREAD : DEFAULTS), ...options });
+  const { reread, startSize, window, heads, merging, layerBudgets, peak, novelty, eviction } = checked;
   refuseOther('merging', merging, ['similar', 'none']);
   refuseOther('layerBudgets', layerBudgets, ['pool', 'uniform']);
   refuseOther('eviction', eviction, ['repetition', 'fixed-point', 'importance']);
@@ -65,7 +74,7 @@ export function elasticPlus(options: PolicyOptions = {}): CachePolicy {
   return {
     name: 'elastic-plus',
     attention: 'turn',
-    window,
+    ...(reread ? { reread } : { window }),
     peak,
     heads,
     layers: layerBudgets === 'uniform' ? 'equal' : 'unequal',
@@ -84,7 +93,8 @@ function refuseOther(option: string, value: string, takes: readonly string[]): v
 }
 
 function methodOf(options: ReturnType<typeof checkOptions>, saved?: PolicyState): Method {
-  const { startSize, endSize, layerBudgets, merging } = options;
+  const { startSize, endSize, layerBudgets, merging, reread } = options;
+  const share = reread ? LEAST_REREAD : LEAST;
   const minimum = startSize + 1;
   const { restart, ...evicting } = evictionOf(options, saved);
   const method: Method = {
@@ -97,9 +107,9 @@ function methodOf(options: ReturnType<typeof checkOptions>, saved?: PolicyState)
       const { allowed } = layers[0]![0]!;
       if (layerBudgets === 'uniform') return uniform(layers.length, allowed.entries);
       return pooledShares(
-        layers.map((heads) => heads.map(({ scores, ranked }) => inOrder(scores, ranked()))),
+        layers.map((heads) => [meanByRank(heads.map(({ scores, ranked }) => inOrder(scores, ranked())))]),
         allowed.entries,
-        { free: startSize + endSize, least: Math.max(minimum, Math.floor(LEAST * allowed.entries)) },
+        { free: startSize + endSize, least: Math.max(minimum, Math.floor(share * allowed.entries)) },
       );
     },
     ...evicting,

@@ -8,7 +8,7 @@ import { rankByNovelty } from './novelty.js';
 import { type CheckedOptions, checkOptions, invalid, type PolicyOptions } from './options.js';
 import type { RankedTurn } from './ranked-tokens.js';
 import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
-import { inOrder, nearest, once, range } from './ranking.js';
+import { inOrder, meanByRank, nearest, once, range } from './ranking.js';
 
 /** Queries that importance 'window' looks at: the observation window of SnapKV. */
 const WINDOW = 32;
@@ -101,11 +101,6 @@ function methodOf(options: CheckedOptions, saved?: PolicyState): Method {
       ? keep
       : keep.filter((candidate) => candidate >= startSize && candidate < tokens - endSize);
   return { ...method, merge: (turn, keep) => mergedInto(merging, turn, keep, open(turn, keep)) };
-}
-
-/** [tokens] what the heads of a layer give the first of each, the second of each, and so on, on average. */
-function meanByRank(heads: readonly Float64Array[]): Float64Array {
-  return heads[0]!.map((_, rank) => heads.reduce((sum, scores) => sum + scores[rank]!, 0) / heads.length);
 }
 
 /** The views, each with its candidates in order. */

@@ -60,13 +60,15 @@ export interface PolicyOptions {
   readonly peak?: boolean | undefined;
   /** elastic-plus: attention counts times the length of the value. */
   readonly valueNorms?: boolean | undefined;
+  /** elastic-plus: what counts is what a turn attends to when it is read once more, for questions that are not known yet. */
+  readonly reread?: boolean | undefined;
   /** elastic: new tokens are rotated to the number of tokens seen, or of entries held (as the released code). */
   readonly positions?: Choices['positions'][number] | undefined;
 }
 
 /** Whole numbers of tokens; and what is on or off. */
 export const NUMBERS = ['startSize', 'endSize', 'distance', 'window', 'kernel'] as const;
-export const FLAGS = ['novelty', 'protectText', 'logCountBias', 'peak', 'valueNorms'] as const;
+export const FLAGS = ['novelty', 'protectText', 'logCountBias', 'peak', 'valueNorms', 'reread'] as const;
 
 /** The name of every option. */
 export const OPTIONS: readonly (keyof PolicyOptions)[] = [
@@ -95,6 +97,7 @@ export function checkOptions(options: PolicyOptions): CheckedOptions {
     kernel: options.kernel === undefined ? undefined : odd('kernel', options.kernel),
     peak: flag('peak', options.peak ?? false),
     valueNorms: flag('valueNorms', options.valueNorms ?? false),
+    reread: flag('reread', options.reread ?? false),
     heads: choice('heads'),
     importance: choice('importance'),
     selection: choice('selection'),
@@ -118,6 +121,7 @@ export function optionsInForce(options: PolicyOptions): (keyof PolicyOptions)[] 
     'kernel',
     'peak',
     'valueNorms',
+    'reread',
     ...(importance === 'window' ? [] : (['window'] as const)),
     // Where all layers have the same anchors, so have all heads, and each has the same share of its importance.
     ...(selection === 'shared' ? (['layerBudgets', 'heads'] as const) : []),

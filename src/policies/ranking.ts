@@ -60,6 +60,11 @@ export function inOrder(numbers: Float64Array, places: Int32Array): Float64Array
   return ordered;
 }
 
+/** [tokens] what the heads of a layer give the first of each, the second of each, and so on, on average. */
+export function meanByRank(heads: readonly Float64Array[]): Float64Array {
+  return heads[0]!.map((_, rank) => heads.reduce((sum, scores) => sum + scores[rank]!, 0) / heads.length);
+}
+
 /** The parts one after another. */
 export function concat(...parts: readonly Int32Array[]): Int32Array {
   const joined = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));

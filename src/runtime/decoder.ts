@@ -11,7 +11,8 @@ import { measureKeyRotations } from './keys/rotation.js';
 import { SimilarKeyFinder } from './keys/similar.js';
 import { Feeder, type Pass } from './passes/feeds.js';
 import { type DecoderInput, realTokens, refuseNone, type StepInput, shifted } from './passes/new-tokens.js';
-import { ended, type PeakMemory, readTurn } from './passes/read-turn.js';
+import { ended, readTurn } from './passes/read-turn.js';
+import type { PeakMemory } from './passes/reader.js';
 import { refusedPass, refuseNonFinite, refuseTooLong } from './passes/refused-steps.js';
 import { gatherSequence, scatterRows, sliceSequence, withoutFirst } from './tensors.js';
 

@@ -13,7 +13,7 @@ import type { GraphFile } from '../platform/graph-file.js';
 import { isOnWebGpu } from '../platform/webgpu.js';
 import { Decoder } from './decoder.js';
 import { SimilarKeyFinder } from './keys/similar.js';
-import { PEAKS, type PeakMemory } from './passes/read-turn.js';
+import { PEAKS, type PeakMemory } from './passes/reader.js';
 import { type SessionSettings, sessionOptions } from './session-options.js';
 
 export interface DecoderSettings extends SessionSettings {

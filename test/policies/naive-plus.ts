@@ -23,7 +23,16 @@ export function plus(options: NaiveOptions): NaiveOptions {
     entries: (mean, offered, ranked) =>
       layerBudgets === 'uniform'
         ? offered.map(() => mean)
-        : fromOnePool(mean, offered, ranked, startSize + endSize, Math.max(least, Math.floor(mean / 2))),
+        : fromOnePool(
+            mean,
+            offered,
+            // All heads of a layer hold as many: an entry more is worth what each of them has at that rank.
+            ranked.map((heads) => [
+              heads[0]!.map((_, rank) => heads.reduce((sum, own) => sum + own[rank]!, 0) / heads.length),
+            ]),
+            startSize + endSize,
+            Math.max(least, Math.floor(mean / 2)),
+          ),
   };
 }
 

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { DEFAULT_POLICY } from '../../policies/registry.js';
-import { PEAKS } from '../../runtime/passes/read-turn.js';
+import { PEAKS } from '../../runtime/passes/reader.js';
 import {
   collectImage,
   collectStop,

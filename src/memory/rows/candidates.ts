@@ -46,6 +46,10 @@ export class Candidates {
     readonly scratch: Scratch,
   ) {}
 
+  get shape() {
+    return this.held.shape;
+  }
+
   get count(): number {
     return this.staged + this.last.capacity;
   }

@@ -1,29 +1,13 @@
 import type { Tensor } from '#platform/ort.js';
 import { piecesOf } from '../../cache/parts.js';
 import { refuseAborted } from '../../errors.js';
-import type { DecoderSignature } from '../../graph/decoder.js';
 import type { KVCache } from '../../memory/kv-cache.js';
-import type { FindSimilar } from '../../memory/rows/most-similar.js';
-import type { LayerRows } from '../../memory/shape.js';
 import { concatSequence, sliceSequence } from '../tensors.js';
 import type { Pass } from './feeds.js';
 import { type DecoderInput, shifted } from './new-tokens.js';
+import { readAgain } from './read-again.js';
+import type { Reader } from './reader.js';
 import { refuseTooLong } from './refused-steps.js';
-
-/** Whether a prompt is held whole until it is read, or no more of it than is kept and one chunk. */
-export const PEAKS = ['prompt', 'bounded'] as const;
-export type PeakMemory = (typeof PEAKS)[number];
-
-/** What reads: a decoder. */
-interface Reader {
-  readonly signature: Pick<DecoderSignature, 'longestText'>;
-  readonly chunk: number;
-  /** New tokens of one pass at most, where so many rows are attended to. */
-  chunkFor(rows: number): number;
-  readonly peak: PeakMemory;
-  readonly similar: { readonly find: FindSimilar };
-  pass(cache: KVCache, pass: Pass): Promise<{ layers: LayerRows[]; logits: Tensor | undefined }>;
-}
 
 /** Reads a turn of one sequence, pass by pass: others may run between two. Returns the logits that are asked for. @throws ElasticCacheError as `Decoder.run` */
 export async function* readTurn(
@@ -63,8 +47,11 @@ async function* readPiece(
   const positions = shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]);
   const textLength = cache.nextPosition(row) + length;
   const kept: Tensor[] = [];
-  const parts = cache.parts(length, decoder.chunkFor(cache.past(0, row).capacity + length));
-  cache.reserve(length, parts.at(-1)!.tokens, row);
+  const most = decoder.chunkFor(cache.past(0, row).capacity + length);
+  const parts = cache.parts(length, most);
+  const { reread = false } = cache.policy;
+  cache.reserve(length, reread ? 0 : parts.at(-1)!.tokens, row);
+  const { find: similar } = decoder.similar;
   let start = 0;
   for (const { tokens, observed } of parts) {
     refuseAborted(signal);
@@ -78,12 +65,14 @@ async function* readPiece(
       logits: wanted === 'last' && !last ? 'none' : wanted,
       row,
     });
-    const { find } = decoder.similar;
-    await cache.appendTurn(layers, tokens, { turnContinues: !last, ahead, observed, similar: find }, row);
+    const turnContinues = !last || reread;
+    await cache.appendTurn(layers, tokens, { turnContinues, ahead, observed, similar }, row);
     if (logits) kept.push(logits);
     start = end;
     if (!last) yield;
   }
+  if (reread)
+    yield* readAgain(decoder, cache, { newTokens, positionIds: positions, textLength, row, ahead, signal });
   return kept;
 }
 
