@@ -5,7 +5,7 @@ import { answer, ElasticCache, embeddedImage, embeddedModel, loadElastic } from 
 
 const [model, ...given] = process.argv.slice(2);
 const loaded = await loadElastic(model ?? embeddedModel());
-const pictures = given.length > 0 ? given : [1, 2, 8].map(embeddedImage);
+const pictures = given.length > 0 ? given : [1, 2, 3].map(embeddedImage);
 const questions = model === undefined ? pictures.map((picture) => [picture]) : [pictures];
 
 for (const images of questions) {

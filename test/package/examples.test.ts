@@ -37,7 +37,7 @@ describe('the examples run', () => {
     const scenes = [
       'The picture shows 5 objects and 1 printed text on a speckled light green background.',
       'The picture shows 8 objects and no printed text on a shaded beige background.',
-      'The picture shows 5 objects and no printed text on a speckled pale pink background.',
+      'The picture shows 3 objects and 1 printed text on a speckled lavender background.',
     ];
     const one = (scene: string) => `1 of 3 pictures, 589 tokens of prompt: ${scene}\n`;
     expect(await run('several-images.mjs')).toBe(scenes.map(one).join(''));

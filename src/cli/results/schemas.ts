@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ANSWERS, FIRST_TOKENS, IMAGE_PLACES, LAST_TOKENS, QUESTIONS } from '../../eval/data/protocol.js';
 
 /** What each `--json` prints. docs/json.md has the same as JSON Schema. */
 
@@ -145,6 +146,7 @@ export const InspectResult = z.strictObject({
         }),
       ),
       tokenInput: z.enum(['inputs_embeds', 'input_ids']),
+      target: z.enum(['host', 'gpu']).describe('what it is rewritten for'),
       past: z.enum(['float32', 'float16', 'int8']).describe('how keys and values are held'),
       stockPast: z.enum(['float32', 'float16']).describe('how the unmodified decoder holds them'),
       positionIds: z.enum(['batch-sequence', 'three-batch-sequence', 'absent']),
@@ -222,11 +224,23 @@ export const EvalResult = z.strictObject({
       prefillMs: Estimate,
       msPerToken: Estimate,
       tokensPerSecond: Estimate,
+      seconds: Estimate.describe('prompt and output together'),
+      totalTokensPerSecond: Estimate.describe('tokens of all rows in that time'),
       bytesHeld: z.number(),
       bytesPeak: z.number(),
     }),
   ),
-  question: z.enum(['known', 'unknown']).describe('whether it was known when the cache was compressed'),
+  protocol: z
+    .strictObject({
+      question: z.enum(QUESTIONS).describe('whether it was known when the cache was compressed'),
+      system: z.string().optional(),
+      imagePlace: z.enum(IMAGE_PLACES),
+      padImages: z.boolean(),
+      answers: z.enum(ANSWERS),
+      firstToken: z.enum(FIRST_TOKENS),
+      lastToken: z.enum(LAST_TOKENS),
+    })
+    .describe('how records were shown, and which tokens counted: docs/evaluation.md'),
   skipped: z.array(
     z.strictObject({
       name: z.string(),
