@@ -1,5 +1,6 @@
 import { disjoint } from './disjoint.js';
 import type { Expression } from './expressions.js';
+import { FORMATS } from './formats.js';
 import type { Json, Property } from './json.js';
 import {
   assertions,
@@ -150,9 +151,24 @@ export class SchemaReader {
       pattern,
       format,
     } = schema as Record<string, number> & { pattern?: string; format?: string };
-    if (pattern !== undefined) throw refused(place, 'has "pattern", which cannot be promised; leave it out');
-    if (format !== undefined) throw refused(place, 'has "format", which cannot be promised; leave it out');
-    return this.json.string(minLength, maxLength);
+    if (pattern === undefined && format === undefined) return this.json.string(minLength, maxLength);
+    // A pattern says more than the name of a format beside it.
+    const source = pattern ?? (Object.hasOwn(FORMATS, format!) ? FORMATS[format!] : undefined);
+    if (source === undefined) {
+      const known = Object.keys(FORMATS).join(', ');
+      throw refused(
+        place,
+        `has the format "${format!.slice(0, 100)}", which cannot be promised; leave it out, or take one of ${known}`,
+      );
+    }
+    const { is, least, most } = this.json.matching(source, (reason) => {
+      throw refused(place, `has a pattern that ${reason}; write it otherwise, or leave it out`);
+    });
+    if (least >= minLength && most <= (maxLength ?? Number.POSITIVE_INFINITY)) return is;
+    throw refused(
+      place,
+      'has "minLength" or "maxLength" beside a pattern or format that may be shorter or longer; say it in the pattern',
+    );
   }
 
   #array(schema: Schema, place: string, depth: number): Expression {

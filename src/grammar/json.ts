@@ -1,6 +1,7 @@
 import { character, type Points, without } from './characters.js';
 import { Decimals, type NumberLimits } from './decimals.js';
 import type { Expression, Expressions } from './expressions.js';
+import { PatternReader } from './patterns.js';
 
 /** A property of an object, in the order in which they are written. */
 export interface Property {
@@ -88,6 +89,16 @@ export class Json {
 
   string(least = 0, most = Number.POSITIVE_INFINITY): Expression {
     return this.make.sequence(this.#quote, this.make.text(least, most));
+  }
+
+  /**
+   * A string that a regular expression finds something in, and how many characters it has.
+   * @param refuse throws for what cannot be held to: `has a pattern that ...`
+   */
+  matching(pattern: string, refuse: (reason: string) => never) {
+    const { make } = this;
+    const { is, least, most } = new PatternReader(make, pattern, this.isAscii, refuse).read();
+    return { is: make.sequence(this.#quote, is, this.#quote), least, most };
   }
 
   number(limits: NumberLimits): Expression {
