@@ -60,9 +60,12 @@ const textOf = (selector: string) => page.textContent(selector);
 const numberOf = (side: string, what: string) => textOf(`#${side} [data-of="${what}"]`);
 
 async function ask(question: string): Promise<void> {
+  const turns = page.locator('.turn');
+  const before = await turns.count();
   await page.fill('#prompt', question);
   await page.keyboard.press('Enter');
-  await page.waitForSelector('#stop:not([hidden])');
+  // Both answers have begun; a short one is over before anybody could look.
+  await turns.nth(before + 1).waitFor();
   await ready();
 }
 

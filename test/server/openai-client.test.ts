@@ -186,7 +186,7 @@ describe("OpenAI's client", () => {
       message: expect.stringContaining('Did you mean "temperature"'),
     });
     expect(await refused({ model: 'gpt-4o' })).toBeInstanceOf(OpenAI.NotFoundError);
-    const schema = { type: 'string', format: 'hostname' };
+    const schema = { type: 'string', pattern: '(?=a)b' };
     for (const response_format of [
       { type: 'json_schema', json_schema: { name: 'a', schema } },
       { type: 'grammar' },

@@ -38,9 +38,12 @@ describe('in a browser', () => {
     const page = await open('/');
     const ready = () => page.waitForSelector('#send:not([disabled])');
     const ask = async (question: string) => {
+      const turns = page.locator('.turn');
+      const before = await turns.count();
       await page.fill('#prompt', question);
       await page.click('#send');
-      await page.waitForSelector('#stop:not([hidden])');
+      // Both answers have begun; a short one is over before anybody could look.
+      await turns.nth(before + 1).waitFor();
       await ready();
     };
     await ready();
