@@ -28,6 +28,13 @@ export function without(ranges: readonly Points[]): Points[] {
   return both(ALL, complement(ranges));
 }
 
+/** What stands as it is in a JSON string: no escape and no end (RFC 8259, 7). */
+export const PLAIN = without([
+  [0, 0x1f],
+  [0x22, 0x22],
+  [0x5c, 0x5c],
+]);
+
 /** What is in both. */
 export function both(a: readonly Points[], b: readonly Points[]): Points[] {
   return a.flatMap(([from, to]) =>

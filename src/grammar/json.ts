@@ -1,4 +1,4 @@
-import { character, type Points, without } from './characters.js';
+import { character, PLAIN, type Points, without } from './characters.js';
 import { Decimals, type NumberLimits } from './decimals.js';
 import type { Expression, Expressions } from './expressions.js';
 import { PatternReader } from './patterns.js';
@@ -11,12 +11,6 @@ export interface Property {
 }
 
 const [QUOTE, BACKSLASH] = [0x22, 0x5c];
-/** What stands as it is in a string, no escape and no end. */
-const PLAIN = without([
-  [0, 0x1f],
-  [QUOTE, QUOTE],
-  [BACKSLASH, BACKSLASH],
-]);
 
 /** JSON (RFC 8259) as expressions: space between its parts is one blank, or a line and its indent, so that no text is spaces without end. */
 export class Json {

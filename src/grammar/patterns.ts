@@ -1,4 +1,4 @@
-import { both, character, type Points, without } from './characters.js';
+import { both, character, PLAIN, type Points, without } from './characters.js';
 import type { Expression, Expressions } from './expressions.js';
 
 /** A part of a pattern, and how many characters it has. */
@@ -18,12 +18,6 @@ const ESCAPES: readonly (readonly [point: number, written: string])[] = [
   [0x0c, '\\f'],
   [0x0d, '\\r'],
 ];
-/** What stands as it is. */
-const PLAIN = without([
-  [0, 0x1f],
-  [0x22, 0x22],
-  [0x5c, 0x5c],
-]);
 const ASCII: readonly Points[] = [[0, 0x7f]];
 
 const DIGITS: readonly Points[] = [[0x30, 0x39]];

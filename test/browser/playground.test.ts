@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { ask as asked } from './ask.js';
 import { root } from './bundles.js';
 import { hasGpu, SOFTWARE_GPU, startBrowser } from './find-browser.js';
 
@@ -59,15 +60,7 @@ const ready = () => page.waitForSelector('#send:not([disabled])', { timeout: 60_
 const textOf = (selector: string) => page.textContent(selector);
 const numberOf = (side: string, what: string) => textOf(`#${side} [data-of="${what}"]`);
 
-async function ask(question: string): Promise<void> {
-  const turns = page.locator('.turn');
-  const before = await turns.count();
-  await page.fill('#prompt', question);
-  await page.keyboard.press('Enter');
-  // Both answers have begun; a short one is over before anybody could look.
-  await turns.nth(before + 1).waitFor();
-  await ready();
-}
+const ask = (question: string) => asked(page, question, () => page.keyboard.press('Enter'));
 
 describe('the playground', () => {
   it('compares two answers, turn by turn, and shows what is kept of the picture', async () => {

@@ -2,6 +2,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { embeddedImage } from '../../src/index.js';
 import { Keys } from '../../src/server/limits/keys.js';
+import { ask as asked } from '../browser/ask.js';
 import { startBrowser } from '../browser/find-browser.js';
 import { type Running, serving } from './running-server.js';
 
@@ -37,15 +38,7 @@ describe('in a browser', () => {
   it('/ compares two answers of the server, turn by turn, and says what is wrong', async () => {
     const page = await open('/');
     const ready = () => page.waitForSelector('#send:not([disabled])');
-    const ask = async (question: string) => {
-      const turns = page.locator('.turn');
-      const before = await turns.count();
-      await page.fill('#prompt', question);
-      await page.click('#send');
-      // Both answers have begun; a short one is over before anybody could look.
-      await turns.nth(before + 1).waitFor();
-      await ready();
-    };
+    const ask = (question: string) => asked(page, question, () => page.click('#send'));
     await ready();
     expect(await page.isVisible('#model-box')).toBe(false);
     expect(await page.textContent('#device')).toBe('llava-scenes');
