@@ -206,7 +206,7 @@ export function createProgram(): Command {
   modelOptions(
     command(
       'demo',
-      'describe a scene that comes with the package, with the full cache and with half of it',
+      'describe a scene that comes with the package, with the full cache and with a fifth of it',
       examples('demo', 'demo --scene 3 --policy h2o --budget 0.5') + POLICIES,
     ),
   )

@@ -46,7 +46,8 @@ export async function readImages(
   return all;
 }
 
-async function bytesOf(address: string, name: string, { remote }: ImageLimits): Promise<Uint8Array> {
+async function bytesOf(given: string, name: string, { remote }: ImageLimits): Promise<Uint8Array> {
+  const address = given.trim();
   if (/^data:/i.test(address)) {
     const [, base64] = PLAIN_BASE64.exec(address) ?? [];
     const bytes = base64 === undefined ? dataUrlBytes(address) : Buffer.from(base64, 'base64');

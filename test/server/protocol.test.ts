@@ -95,3 +95,66 @@ describe('the protocol', () => {
     }
   });
 });
+
+describe('what a body asks for', () => {
+  const asked = (more: object) =>
+    parseBody(ChatRequest, { messages: [{ role: 'user', content: 'Hi' }], ...more });
+  const tools = [{ type: 'function', function: { name: 'f' } }];
+
+  it('is the same where clients write that they ask for nothing more', () => {
+    const plainly = { messages: [{ role: 'user', content: 'Hi' }] };
+    expect(asked({})).toEqual(plainly);
+    expect(asked({ modalities: ['text'], tools: [], tool_choice: 'auto', n: null })).toEqual(plainly);
+    expect(asked({ tools, tool_choice: 'none' })).toEqual(plainly);
+    const part = { type: 'image_url', image_url: { url: 'data:,', detail: null } };
+    const { messages } = parseBody(ChatRequest, {
+      messages: [
+        { role: 'user', content: [part] },
+        { role: 'assistant', content: 'a', tool_calls: [] },
+      ],
+    });
+    expect(messages[0]).toMatchObject({ content: [{ image_url: { url: 'data:,' } }] });
+  });
+
+  it('takes null for what is not there, and in a schema for what it is', () => {
+    const json_schema = { name: 'a', strict: null, description: null, schema: { enum: [null, 1] } };
+    expect(asked({ response_format: { type: 'json_schema', json_schema } }).response_format).toEqual({
+      type: 'json_schema',
+      json_schema: { name: 'a', schema: { enum: [null, 1] } },
+    });
+    expect(asked({ stream_options: { include_usage: null } }).stream_options).toEqual({});
+  });
+
+  const user = (content: unknown) => ({ messages: [{ role: 'user', content }] });
+  it.each<[object, string]>([
+    [{ constructor: 1 }, 'has no option "constructor"'],
+    [JSON.parse('{"__proto__":{"a":1}}'), 'has no option "__proto__"'],
+    [{ tools }, 'Tools are not called by this server; leave tools out'],
+    [{ tool_choice: 'required' }, 'leave tool_choice out'],
+    [{ modalities: ['text', 'audio'] }, 'leave modalities out'],
+    [{ elastic: { budgett: 0.2 } }, 'elastic is wrong: it takes "policy" and "budget"'],
+    [{ elastic: 'h2o' }, 'elastic is wrong: it takes "policy" and "budget"'],
+    [{ response_format: { type: 'json_object', schema: {} } }, 'a schema goes with {"type": "json_schema"}'],
+    [{ response_format: { type: 'json_schema', schema: {} } }, 'response_format.json_schema is wrong: give'],
+    [
+      user([{ type: 'image_url', image_url: 'data:,' }]),
+      'messages[0].content[0].image_url is wrong: give {"url"',
+    ],
+    [
+      user([{ type: 'text', text: 'a' }, { type: 'input_audio' }]),
+      'messages[0].content[1].type is wrong: a part',
+    ],
+    [user(5), 'messages[0].content is wrong: give a text, or a list'],
+    [
+      { messages: [{ role: 'user', content: 'a', images: ['x'] }] },
+      'messages[0].images is wrong: images are',
+    ],
+    [
+      { messages: [{ role: 'assistant', content: '', tool_calls: [{ id: 'a' }] }] },
+      'messages[0].tool_calls is wrong: tools are not called',
+    ],
+    [{ stop: ['a', ''] }, 'stop[1] is wrong'],
+  ])('names what is wrong with %j', (more, message) => {
+    expect(() => asked(more)).toThrow(message);
+  });
+});

@@ -151,6 +151,12 @@ describe('a body', () => {
       415,
       'unsupported_media_type',
     ]);
+    expect(await told(post(url, '{}', { 'content-encoding': 'gzip' }))).toEqual([
+      415,
+      'unsupported_media_type',
+    ]);
+    // With a byte order mark it is JSON all the same: what is wrong is what it says.
+    expect(await told(post(url, '\uFEFF{"messages":1}'))).toEqual([400, 'invalid_value']);
   });
 
   it('has its time, and all together their room', async () => {

@@ -29,6 +29,14 @@ export class Bodies {
         'The body must be JSON; send it with "Content-Type: application/json".',
       );
     }
+    const encoding = request.headers.get('content-encoding') ?? 'identity';
+    if (!/^\s*identity\s*$/i.test(encoding)) {
+      throw new RequestError(
+        415,
+        'unsupported_media_type',
+        `Bodies are taken as they are, and this one has "Content-Encoding: ${encoding.slice(0, 40)}"; send it uncompressed.`,
+      );
+    }
     const text = await this.#text(request);
     try {
       return JSON.parse(text);
@@ -74,7 +82,8 @@ export class Bodies {
         }
         parts.push(value);
       }
-      return Buffer.concat(parts).toString('utf8');
+      // Takes a byte order mark away, which some clients write.
+      return new TextDecoder().decode(Buffer.concat(parts));
     } catch (cause) {
       reader.cancel().catch(() => {});
       if (cause instanceof RequestError) throw cause;

@@ -5,10 +5,13 @@ import { SHARED_FIELDS } from './request-fields.js';
 const TextPart = z.object({ type: z.literal('text'), text: z.string() });
 const ImagePart = z.object({
   type: z.literal('image_url'),
-  image_url: z.object({
-    url: z.string().min(1).describe('A data URL; http(s) where the server allows it.'),
-    detail: z.string().optional().describe('Without effect: the model decides how it reads an image.'),
-  }),
+  image_url: z.object(
+    {
+      url: z.string().min(1).describe('A data URL; http(s) where the server allows it.'),
+      detail: z.string().optional().describe('Without effect: the model decides how it reads an image.'),
+    },
+    'give {"url": "data:image/png;base64,..."}',
+  ),
 });
 const Part = z.discriminatedUnion('type', [TextPart, ImagePart], 'a part is of type "text" or "image_url"');
 const Text = z.union(
@@ -26,11 +29,21 @@ const ChatMessage = z.discriminatedUnion(
         [z.string(), z.array(Part).min(1)],
         'give a text, or a list of parts of type "text" and "image_url"',
       ),
+      images: none('images are parts of content, of type "image_url"'),
     }),
-    z.object({ role: z.literal('assistant'), content: Text }),
+    z.object({
+      role: z.literal('assistant'),
+      content: Text,
+      tool_calls: none('tools are not called by this server; leave such messages out'),
+    }),
   ],
   'a role is "system", "developer", "user" or "assistant"',
 );
+
+/** A field of others' messages that would be part of what is said: a list that must be empty. */
+function none(wayOut: string) {
+  return z.array(z.unknown()).max(0, wayOut).optional();
+}
 
 /** Messages of a conversation at most. */
 const MOST_MESSAGES = 1000;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ElasticCacheError } from '../../errors.js';
 import { refuseUnknown } from '../../options.js';
+import { RequestError } from './errors.js';
 
 /** Answers to one request at most. */
 export const MOST_CHOICES = 16;
@@ -42,17 +43,26 @@ export const SHARED_FIELDS = {
     .discriminatedUnion(
       'type',
       [
-        z.object({ type: z.literal('text') }),
-        z.object({ type: z.literal('json_object') }),
-        z.object({
-          type: z.literal('json_schema'),
-          json_schema: z.object({
-            schema: z.union([z.boolean(), z.record(z.string(), z.unknown())], 'give a JSON Schema'),
-            name: z.string().optional(),
-            description: z.string().optional(),
-            strict: z.boolean().optional().describe('Without effect: answers are always valid by it.'),
-          }),
-        }),
+        z.strictObject({ type: z.literal('text') }, 'beside this "type" it takes nothing'),
+        z.strictObject(
+          { type: z.literal('json_object') },
+          'beside this "type" it takes nothing; a schema goes with {"type": "json_schema"}',
+        ),
+        z.strictObject(
+          {
+            type: z.literal('json_schema'),
+            json_schema: z.strictObject(
+              {
+                schema: z.union([z.boolean(), z.record(z.string(), z.unknown())], 'give a JSON Schema'),
+                name: z.string().optional(),
+                description: z.string().optional(),
+                strict: z.boolean().optional().describe('Without effect: answers are always valid by it.'),
+              },
+              'give {"name", "schema"}, with "description" and "strict" if you like',
+            ),
+          },
+          'beside this "type" it takes "json_schema" alone',
+        ),
       ],
       'its type is "text", "json_object" or "json_schema"',
     )
@@ -67,13 +77,16 @@ export const SHARED_FIELDS = {
     .optional()
     .describe('With include_usage, the last chunk says what the answer took.'),
   elastic: z
-    .object({
-      policy: z.string().max(200).optional().describe('What the cache keeps, such as `elastic-plus`.'),
-      budget: z
-        .union([z.number(), z.string().max(40)], 'give a number or a text')
-        .optional()
-        .describe('How much of it: 0.2, "512tokens" or "64mb".'),
-    })
+    .strictObject(
+      {
+        policy: z.string().max(200).optional().describe('What the cache keeps, such as `elastic-plus`.'),
+        budget: z
+          .union([z.number(), z.string().max(40)], 'give a number or a text')
+          .optional()
+          .describe('How much of it: 0.2, "512tokens" or "64mb".'),
+      },
+      'it takes "policy" and "budget", as in {"budget": 0.2}',
+    )
     .optional()
     .describe(
       'Of this server: the cache of this request. The headers x-elastic-policy and x-elastic-budget do the same.',
@@ -83,13 +96,16 @@ export const SHARED_FIELDS = {
 /** Fields that change no answer here, taken and left. */
 const WITHOUT_EFFECT = [
   ...['user', 'metadata', 'store', 'service_tier', 'safety_identifier', 'prompt_cache_key'],
-  ...['prompt_cache_retention', 'parallel_tool_calls', 'tool_choice', 'function_call'],
+  ...['prompt_cache_retention', 'parallel_tool_calls'],
 ];
 
 /** Fields that would change an answer, and cannot here. */
 const CANNOT: Readonly<Record<string, string>> = {
   tools: 'Tools are not called by this server; leave tools out',
   functions: 'Functions are not called by this server; leave functions out',
+  tool_choice: 'Tools are not called by this server; leave tool_choice out, or make it "none"',
+  function_call: 'Functions are not called by this server; leave function_call out, or make it "none"',
+  modalities: 'This server gives text alone; leave modalities out, or make it ["text"]',
   audio: 'This server gives text alone; leave audio out',
   prediction: 'Predicted output is of no use to this server; leave prediction out',
   web_search_options: 'This server searches nothing; leave web_search_options out',
@@ -97,41 +113,78 @@ const CANNOT: Readonly<Record<string, string>> = {
 
 /**
  * What a body of JSON asks for, checked.
- * @throws ElasticCacheError 'invalid-option' naming the first field that is wrong
+ * @throws RequestError naming the first field that is wrong, ElasticCacheError for one that does not exist
  */
 export function parseBody<T>(schema: z.ZodType<T> & { shape: Record<string, unknown> }, body: unknown): T {
-  const given = withoutNulls(body);
-  const { tools, functions, ...rest } = given;
-  // Clients that could call tools say that there are none.
-  const fields = { ...rest, ...wanted({ tools, functions }) };
-  const refused = Object.keys(fields).find((name) => name in CANNOT);
-  if (refused !== undefined) throw new ElasticCacheError('invalid-option', `${CANNOT[refused]}.`);
+  const fields = wanted(given(body));
+  const refused = Object.keys(fields).find((name) => Object.hasOwn(CANNOT, name));
+  if (refused !== undefined) throw wrong(refused, `${CANNOT[refused]}.`);
   refuseUnknown('This request', fields, Object.keys(schema.shape), (name) => WITHOUT_EFFECT.includes(name));
   const { success, data, error } = schema.safeParse(fields);
   if (success) return data;
-  const [issue] = error.issues;
-  const path = pathOf(issue!.path);
-  throw new ElasticCacheError(
-    'invalid-option',
-    `${path === '' ? 'The body' : path} is wrong: ${lowered(issue!.message)}.`,
+  const { path, message } = innermost(error.issues[0]!);
+  throw wrong(
+    pathOf(path),
+    `${path.length === 0 ? 'The body' : pathOf(path)} is wrong: ${lowered(message)}.`,
   );
 }
 
-function withoutNulls(body: unknown): Record<string, unknown> {
+function wrong(param: string, message: string): RequestError {
+  return new RequestError(400, 'invalid_value', message, param === '' ? {} : { param });
+}
+
+/** What is wrong within a list of parts, say, rather than that neither it nor a text was found. */
+function innermost(issue: z.core.$ZodIssue): Pick<z.core.$ZodIssue, 'path' | 'message'> {
+  if (issue.code !== 'invalid_union') return issue;
+  const within = issue.errors.map(([first]) => first!).find(({ path }) => path.length > 0);
+  if (within === undefined) return issue;
+  const { path, message } = innermost(within);
+  return { path: [...issue.path, ...path], message };
+}
+
+/** The fields of a body that say something: null stands for what is not there. */
+function given(body: unknown): Record<string, unknown> {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     throw new ElasticCacheError(
       'invalid-option',
       'The body of this request is no object of JSON; send one such as {"messages": [...]}.',
     );
   }
-  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
+  return withoutNulls(body, DEEPEST) as Record<string, unknown>;
 }
 
-/** Of fields that cannot be, those that ask for something. */
-function wanted(fields: Record<string, unknown>): Record<string, unknown> {
-  const asksNothing = (value: unknown) => value === undefined || (Array.isArray(value) && value.length === 0);
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => !asksNothing(value)));
+/** Objects and lists within another that a field of ours can be in: the `detail` of an image is. */
+const DEEPEST = 6;
+
+function withoutNulls(value: unknown, levels: number): unknown {
+  if (typeof value !== 'object' || value === null || levels === 0) return value;
+  if (Array.isArray(value)) return value.map((each) => withoutNulls(each, levels - 1));
+  const said = Object.entries(value).filter(([, each]) => each !== null);
+  // In a schema null is a value.
+  return Object.fromEntries(
+    said.map(([name, each]) => [name, name === 'schema' ? each : withoutNulls(each, levels - 1)]),
+  );
 }
+
+/** The fields without those by which clients that could ask for more say that they do not. */
+function wanted(fields: Record<string, unknown>): Record<string, unknown> {
+  const callsNone = fields.tool_choice === 'none' || fields.function_call === 'none';
+  const asksNothing: Record<string, (value: unknown) => boolean> = {
+    tools: (value) => callsNone || isEmpty(value),
+    functions: (value) => callsNone || isEmpty(value),
+    tool_choice: isNoChoice,
+    function_call: isNoChoice,
+    modalities: (value) => Array.isArray(value) && value.every((each) => each === 'text'),
+  };
+  return Object.fromEntries(
+    Object.entries(fields).filter(
+      ([name, value]) => !(Object.hasOwn(asksNothing, name) && asksNothing[name]!(value)),
+    ),
+  );
+}
+
+const isEmpty = (value: unknown) => Array.isArray(value) && value.length === 0;
+const isNoChoice = (value: unknown) => value === 'none' || value === 'auto';
 
 /** `messages[0].content`. */
 function pathOf(path: readonly PropertyKey[]): string {
