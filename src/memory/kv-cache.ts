@@ -294,6 +294,8 @@ export class KVCache {
 
   get #bound(): Lanes {
     if (this.#lanes) return this.#lanes;
-    throw invalidShape('the cache has no shape yet: give it layers, kvHeads and headDim, or bind() it.');
+    throw invalidShape(
+      'the cache has no shape yet: have a model use it first, or give it layers, kvHeads and headDim.',
+    );
   }
 }
