@@ -45,6 +45,13 @@ export function abortedBy(signal: AbortSignal | null | undefined): ElasticCacheE
   });
 }
 
+/** A signal that ends when either does. @param given by somebody else, or not given @throws ElasticCacheError 'invalid-option' for what is no signal */
+export function eitherSignal(own: AbortSignal, given: unknown): AbortSignal {
+  if (given === undefined || given === null) return own;
+  if (given instanceof AbortSignal) return AbortSignal.any([own, given]);
+  throw new ElasticCacheError('invalid-option', `signal is ${shown(given)}; it must be an AbortSignal.`);
+}
+
 /** @throws ElasticCacheError 'aborted' when a signal says so */
 export function refuseAborted(signal: AbortSignal | null | undefined): void {
   if (signal?.aborted) throw abortedBy(signal);

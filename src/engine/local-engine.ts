@@ -5,7 +5,8 @@ import { KVCache } from '../memory/kv-cache.js';
 import { kindOf, roomPromised } from '../memory/lane-pool.js';
 import { bytesPerEntry, checkShape } from '../memory/shape.js';
 import { type Inputs, plainInputs } from '../models/conversation/prepare-inputs.js';
-import { replyTo } from '../models/conversation/reply.js';
+import { longestOf, replyTo } from '../models/conversation/reply.js';
+import { checkTokens } from '../models/generation/checked-inputs.js';
 import { contextLength, refuseLonger } from '../models/generation/context-end.js';
 import { formOf } from '../models/generation/formatted/response-format.js';
 import type { TokenLogprobs } from '../models/generation/log-probabilities.js';
@@ -29,13 +30,11 @@ import {
   type EngineRequest,
   type EngineStats,
   type ModelFacts,
-  REQUEST_OPTIONS,
 } from './request.js';
 
 const LANES = 8;
 const PARK = 128e6;
 const PARK_DIR_SIZE = 4e9;
-const LONGEST = 256;
 /** Milliseconds of waiting that one more of priority is worth. */
 const PER_PRIORITY = 10_000;
 
@@ -109,7 +108,7 @@ export class LocalEngine implements Engine {
     request: EngineRequest,
     onPrepared: () => void = () => {},
   ): AsyncGenerator<EngineEvent, void, undefined> {
-    return answered(request.signal, (signal, tell) => {
+    return answered(request, (signal, tell) => {
       const serving = this.#serve(
         { ...request, signal: AbortSignal.any([signal, this.#ended.signal]) },
         tell,
@@ -155,7 +154,6 @@ export class LocalEngine implements Engine {
     tell: (event: EngineEvent) => void,
     onPrepared: () => void,
   ): Promise<void> {
-    refuseUnknown('add', request, REQUEST_OPTIONS);
     if (this.#closed) throw new ElasticCacheError('invalid-option', 'This engine is closed; create another.');
     if (this.#serving.size >= this.#most) {
       throw new ElasticCacheError(
@@ -173,6 +171,9 @@ export class LocalEngine implements Engine {
       logprobs,
       ...settings
     } = request;
+    if (!Number.isFinite(priority)) {
+      throw new ElasticCacheError('invalid-option', `priority is ${shown(priority)}; it must be a number.`);
+    }
     const start = performance.now();
     const rank = start - priority * PER_PRIORITY;
     const fresh = this.#cacheFor(request);
@@ -181,7 +182,7 @@ export class LocalEngine implements Engine {
     const inputs = await this.#inputsOf(messages, prompt, given);
     const promptTokens = inputs.input_ids.dims[1]!;
     refuseLonger(promptTokens, this.model.contextLength);
-    const need = this.#needOf(fresh, promptTokens, settings.maxNewTokens ?? LONGEST);
+    const need = this.#needOf(fresh, promptTokens, longestOf(settings));
     this.#admission.refuseNever(need);
     onPrepared();
     let release: () => void;
@@ -246,7 +247,10 @@ export class LocalEngine implements Engine {
         'a request is messages, a prompt or inputs, one of these; give one.',
       );
     }
-    if (given) return given;
+    if (given !== undefined) {
+      checkTokens(Object(given));
+      return given;
+    }
     if (prompt !== undefined) return plainInputs(this.loaded, prompt);
     return messageInputs(this.loaded, messages!, (before, text) => this.#parking.saidTo(before, text));
   }

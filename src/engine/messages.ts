@@ -54,7 +54,7 @@ function turnsOf(messages: readonly Message[]): { system: string | undefined; tu
   const turns: UserTurn[] = [];
   let answer: string | undefined;
   for (const [index, message] of messages.entries()) {
-    refuseUnknown('a message', message, ['role', 'content', 'images']);
+    refuseUnknown('a message', message ?? null, ['role', 'content', 'images']);
     const { role, content, images = [] } = message;
     if (typeof content !== 'string') throw refused(`message ${index + 1} has no text`);
     if (images.length > 0 && role !== 'user') throw refused(`message ${index + 1} of the ${role} has images`);

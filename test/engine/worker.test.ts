@@ -100,6 +100,12 @@ describe('an engine in a worker', () => {
       message: expect.stringContaining('closed'),
     });
   });
+
+  it('is closed as often as one likes', async () => {
+    const engine = await open(workers().spawn);
+    await Promise.all([engine.close(), engine.close()]);
+    await engine.close();
+  });
 });
 
 describe('a worker that dies', () => {

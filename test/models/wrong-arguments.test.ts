@@ -2,19 +2,23 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { REQUEST_OPTIONS } from '../../src/engine/request.js';
 import * as api from '../../src/index.js';
 import { REPLY_SETTINGS } from '../../src/models/conversation/reply.js';
 import { writeTinyLlava } from '../runtime/tiny-llava.js';
 
 let directory: string;
 let loaded: api.LoadedModel;
+let engine: api.Engine;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'elastic-cache-arguments-'));
   await writeTinyLlava(directory);
   loaded = await api.loadElastic(directory, { threads: 1 });
+  engine = await api.createEngine(loaded);
 });
 afterAll(async () => {
+  await engine.close();
   await loaded.model.dispose();
   await rm(directory, { recursive: true });
 });
@@ -80,6 +84,8 @@ function calls(): [string, Call][] {
           .ask(wrong as never)
           .next(),
     ],
+    ['add', (wrong) => heard(engine.add(wrong as never))],
+    ['a message of add', (wrong) => heard(engine.add({ messages: [wrong as never], maxNewTokens: 1 }))],
     ['answer, first', (wrong) => api.answer(wrong as never, { prompt: 'w1' }, { cache: cache() })],
     ['answer, second', (wrong) => api.answer(loaded, wrong as never, { cache: cache() })],
     ['answer, third', call(api.answer, loaded, { prompt: 'w1' })],
@@ -104,6 +110,14 @@ function settings(): [string, Call][] {
   const ofAnswer = [...REPLY_SETTINGS, 'onPrompt', 'onText'].map((name): [string, Call] => [
     `${name} of answer`,
     (wrong) => api.answer(loaded, { prompt: 'w1' }, { maxNewTokens: 1, cache: cache(), [name]: wrong }),
+  ]);
+  const ofAsk = REPLY_SETTINGS.map((name): [string, Call] => [
+    `${name} of ask`,
+    (wrong) => heard(api.chat(loaded, { cache: cache() }).ask({ ...short, [name]: wrong })),
+  ]);
+  const ofAdd = REQUEST_OPTIONS.map((name): [string, Call] => [
+    `${name} of add`,
+    (wrong) => heard(engine.add({ ...short, [name]: wrong } as never)),
   ]);
   const sizes = ['tokens', 'bytes'].map((name): [string, Call] => [
     `${name} of a budget`,
@@ -131,6 +145,8 @@ function settings(): [string, Call][] {
   );
   return [
     ...ofAnswer,
+    ...ofAsk,
+    ...ofAdd,
     ...sizes,
     ...policies,
     ...shapes,
@@ -145,6 +161,12 @@ function holed(wrong: unknown): api.Question {
   const images: unknown[] = [];
   images[1] = wrong;
   return { prompt: 'w1', images: images as never };
+}
+
+const short = { prompt: 'w1', maxNewTokens: 1 };
+
+async function heard(events: AsyncIterable<unknown>): Promise<void> {
+  for await (const _event of events);
 }
 
 const LONGEST = 600;

@@ -41,6 +41,8 @@ export class RemoteEngine implements Engine {
   #starts = 0;
   #opened!: { resolve: () => void; reject: (error: Error) => void };
   #closing: (() => void) | undefined;
+  /** What closing it comes to, once it was asked for. */
+  #over: Promise<void> | undefined;
   #end!: { resolve: () => void; reject: (error: Error) => void };
   #model!: ModelFacts;
   #last: EngineStats = {
@@ -81,7 +83,7 @@ export class RemoteEngine implements Engine {
   }
 
   add(given: EngineRequest): AsyncGenerator<EngineEvent, void, undefined> {
-    return answered(given.signal, async (signal, tell) => {
+    return answered(given, async (signal, tell) => {
       if (this.#closed)
         throw new ElasticCacheError('invalid-option', 'This engine is closed; create another.');
       const { signal: _signal, ...request } = given;
@@ -118,7 +120,12 @@ export class RemoteEngine implements Engine {
     await Promise.allSettled(this.#serving);
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#over ??= this.#close();
+    return this.#over;
+  }
+
+  async #close(): Promise<void> {
     this.#closed = true;
     for (const { id } of this.#pending.values()) this.#abort(id);
     await this.drain();

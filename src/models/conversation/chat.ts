@@ -1,3 +1,4 @@
+import { eitherSignal } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
 import type { CacheStats } from '../../memory/stats.js';
 import { refuseUnknown } from '../../options.js';
@@ -83,7 +84,7 @@ async function* ask(
   refuseUnknown('ask', question ?? null, ['images', 'prompt', ...REPLY_SETTINGS]);
   const { images = [], prompt, signal, ...settings } = question;
   const left = new AbortController();
-  const ended = signal ? AbortSignal.any([signal, left.signal]) : left.signal;
+  const ended = eitherSignal(left.signal, signal);
   const events = new EventQueue<ChatEvent>();
   const running = conversation
     .turn(

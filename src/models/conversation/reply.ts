@@ -91,6 +91,15 @@ export interface Likely {
 
 const LONGEST = 256;
 
+/** Tokens that an answer has at most. @throws ElasticCacheError 'invalid-option' */
+export function longestOf({ maxNewTokens = LONGEST }: ReplySettings): number {
+  if (Number.isSafeInteger(maxNewTokens) && maxNewTokens >= 1) return maxNewTokens;
+  throw new ElasticCacheError(
+    'invalid-option',
+    `maxNewTokens is ${shown(maxNewTokens)}; it must be a whole number from 1.`,
+  );
+}
+
 /**
  * Lets a model answer inputs of one prompt. A signal ends it in good order: what was said so far is returned. Tokens of a stop string are taken out of the
  * cache again, unless its policy is one of the user's own that does not say what it remembers.
@@ -103,13 +112,8 @@ export async function replyTo(
   settings: ReplySettings = {},
   { onText, likely, withSpace = false }: Telling = {},
 ): Promise<{ reply: Reply; said: Said }> {
-  const { maxNewTokens = LONGEST, temperature = 0, topP, topK, minP = 0, seed, stop = [], signal } = settings;
-  if (!(Number.isSafeInteger(maxNewTokens) && maxNewTokens >= 1)) {
-    throw new ElasticCacheError(
-      'invalid-option',
-      `maxNewTokens is ${shown(maxNewTokens)}; it must be a whole number from 1.`,
-    );
-  }
+  const { temperature = 0, topP, topK, minP = 0, seed, stop = [], signal } = settings;
+  const maxNewTokens = longestOf(settings);
   const promptTokens = inputs.input_ids.dims[1]!;
   const processors = penalizing(settings, promptTokens);
   const form = formOf(settings.responseFormat, loaded.tokenizer);
@@ -134,7 +138,8 @@ export async function replyTo(
     past_key_values: cache,
     max_new_tokens: maxNewTokens,
     do_sample: temperature !== 0,
-    ...(temperature === 0 ? {} : { temperature, min_p: minP }),
+    ...(temperature === 0 ? {} : { temperature }),
+    min_p: minP,
     ...(topP === undefined ? {} : { top_p: topP }),
     ...(topK === undefined ? {} : { top_k: topK }),
     ...(seed === undefined ? {} : { seed }),
