@@ -26,6 +26,15 @@ export function refuseUnknown(
   }
 }
 
+/** Refuses what is no whole number, or too small. @throws ElasticCacheError 'invalid-option' */
+export function checkWhole(name: string, value: unknown, least: number): void {
+  if (Number.isSafeInteger(value) && (value as number) >= least) return;
+  throw new ElasticCacheError(
+    'invalid-option',
+    `${name} is ${shown(value)}; it must be a whole number from ${least}.`,
+  );
+}
+
 /**
  * What to throw for a name that is none of those there are: with the one that was meant, where one is like it.
  * @param message what is wrong, without a full stop

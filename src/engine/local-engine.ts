@@ -11,7 +11,7 @@ import { contextLength, refuseLonger } from '../models/generation/context-end.js
 import { formOf } from '../models/generation/formatted/response-format.js';
 import type { TokenLogprobs } from '../models/generation/log-probabilities.js';
 import type { LoadedModel } from '../models/loaded-model.js';
-import { refuseUnknown } from '../options.js';
+import { checkWhole, refuseUnknown } from '../options.js';
 import { DEFAULT_POLICY } from '../policies/registry.js';
 import { ElasticSession } from '../runtime/elastic-session.js';
 import { Admission, type Need } from './admission.js';
@@ -65,12 +65,12 @@ export class LocalEngine implements Engine {
       waiting = Number.POSITIVE_INFINITY,
       park = PARK,
     } = options;
-    checkNumber('lanes', lanes, 1);
-    if (memory !== Number.POSITIVE_INFINITY) checkNumber('memory', memory, 1);
-    if (waiting !== Number.POSITIVE_INFINITY) checkNumber('waiting', waiting, 0);
-    checkNumber('park', park, 0);
-    if (options.patience !== undefined) checkNumber('patience', options.patience, 1);
-    checkNumber('parkDirSize', options.parkDirSize ?? PARK_DIR_SIZE, 1);
+    checkWhole('lanes', lanes, 1);
+    if (memory !== Number.POSITIVE_INFINITY) checkWhole('memory', memory, 1);
+    if (waiting !== Number.POSITIVE_INFINITY) checkWhole('waiting', waiting, 0);
+    checkWhole('park', park, 0);
+    if (options.patience !== undefined) checkWhole('patience', options.patience, 1);
+    checkWhole('parkDirSize', options.parkDirSize ?? PARK_DIR_SIZE, 1);
     this.#session = sessionOf(loaded);
     const { config } = loaded.model;
     this.model = {
@@ -288,13 +288,5 @@ function sessionOf(loaded: LoadedModel): ElasticSession {
   throw new ElasticCacheError(
     'invalid-model',
     `an engine runs a model from loadElastic(), and ${shown(loaded)} is none; load it with that, or give its directory or its id on the Hub.`,
-  );
-}
-
-function checkNumber(name: string, value: unknown, least: number): void {
-  if (Number.isSafeInteger(value) && (value as number) >= least) return;
-  throw new ElasticCacheError(
-    'invalid-option',
-    `${name} is ${shown(value)}; it must be a whole number from ${least}.`,
   );
 }

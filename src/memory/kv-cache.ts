@@ -294,8 +294,6 @@ export class KVCache {
 
   get #bound(): Lanes {
     if (this.#lanes) return this.#lanes;
-    throw invalidShape(
-      'the cache has no shape yet: have a model use it first, or give it layers, kvHeads and headDim.',
-    );
+    throw invalidShape('the cache has no shape yet: use it once, or give it layers, kvHeads and headDim.');
   }
 }

@@ -1,7 +1,8 @@
 import { BaseStreamer, type TextStreamer } from '@huggingface/transformers';
-import { ElasticCacheError, shown } from '../../errors.js';
+import { ElasticCacheError } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
 import type { Snapshot } from '../../memory/saving/snapshot.js';
+import { checkWhole } from '../../options.js';
 import { imageTokenId } from '../families/image-token.js';
 import { Detokenizer } from '../generation/detokenizer.js';
 import { endTokensOf } from '../generation/end-tokens.js';
@@ -93,11 +94,8 @@ const LONGEST = 256;
 
 /** Tokens that an answer has at most. @throws ElasticCacheError 'invalid-option' */
 export function longestOf({ maxNewTokens = LONGEST }: ReplySettings): number {
-  if (Number.isSafeInteger(maxNewTokens) && maxNewTokens >= 1) return maxNewTokens;
-  throw new ElasticCacheError(
-    'invalid-option',
-    `maxNewTokens is ${shown(maxNewTokens)}; it must be a whole number from 1.`,
-  );
+  checkWhole('maxNewTokens', maxNewTokens, 1);
+  return maxNewTokens;
 }
 
 /**
