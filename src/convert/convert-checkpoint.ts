@@ -10,6 +10,7 @@ import { qwenVlModel } from './architectures/qwen-vl.js';
 import { qwen2VlModel } from './architectures/qwen2-vl.js';
 import { textModel } from './architectures/text.js';
 import { type CheckpointFiles, readCheckpointFiles, writeJsonFiles } from './checkpoint/checkpoint-files.js';
+import { isJson } from './checkpoint/json.js';
 import { isOriginalLlava } from './checkpoint/llava/original.js';
 import { unsupported } from './checkpoint/unsupported.js';
 import type { WeightFormat } from './graphs/layers.js';
@@ -139,6 +140,13 @@ const architectures: Readonly<Record<string, (files: CheckpointFiles) => Archite
 };
 
 async function architectureOf(files: CheckpointFiles, tower: string | undefined): Promise<Architecture> {
+  const { quantization_config: quantized } = files.config;
+  if (isJson(quantized)) {
+    throw new ElasticCacheError(
+      'unsupported-model',
+      `config.json says that these weights are quantized already (quant_method ${shown(quantized.quant_method)}): convert the checkpoint that they were made from, with --dtype q4 or q8.`,
+    );
+  }
   if (isOriginalLlava(files.config)) return originalLlavaModel(files, tower);
   const { model_type: type } = files.config;
   const model = Object.hasOwn(architectures, String(type)) ? architectures[String(type)] : undefined;

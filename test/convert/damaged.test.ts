@@ -75,7 +75,10 @@ const damages: Readonly<Record<string, readonly [(directory: string) => Promise<
     /model-00002-of-00002\.safetensors cannot be read: download the whole checkpoint/,
   ],
   'the index is none': [
-    (directory) => writeFile(join(directory, `${weights}.index.json`), '{"weight_map": 3}'),
+    async (directory) => {
+      await rm(join(directory, weights));
+      await writeFile(join(directory, `${weights}.index.json`), '{"weight_map": 3}');
+    },
     /model\.safetensors\.index\.json has no usable weight_map/,
   ],
   'the weights are cut off': [

@@ -1,4 +1,4 @@
-import { cp, readdir } from 'node:fs/promises';
+import { cp, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AutoModelForCausalLM, Tensor } from '@huggingface/transformers';
@@ -104,7 +104,7 @@ describe.each(['tiny-llama', 'tiny-qwen2', 'tiny-gemma3'])('%s in unmodified tra
   });
 });
 
-describe('a text model that cannot be converted', () => {
+describe('a text model', () => {
   const copy = async (name: string) => {
     const from = place.path(`${name} source`);
     await cp(fixture('tiny-llama'), from, { recursive: true });
@@ -122,8 +122,8 @@ describe('a text model that cannot be converted', () => {
   });
 
   it.each([
-    ['yarn', { rope_type: 'yarn', factor: 2 }, '"yarn" rotary scaling in config.json'],
-    ['half a llama3', { rope_type: 'llama3', factor: 8 }, '"llama3" rotary scaling in config.json but lacks'],
+    ['yarn', { rope_type: 'yarn', factor: 2 }, 'config.json asks for "yarn" rotary scaling:'],
+    ['half a llama3', { rope_type: 'llama3', factor: 8 }, '"llama3" rotary scaling but lacks'],
   ])('rotates by %s', async (name, rope, message) => {
     const from = await copy(name);
     await edit(join(from, 'config.json'), (config) => {
@@ -134,5 +134,51 @@ describe('a text model that cannot be converted', () => {
       code: 'unsupported-model',
       message: expect.stringContaining(message),
     });
+  });
+
+  it.each<[string, Record<string, unknown>, string]>([
+    ['width', { hidden_size: 0 }, 'has hidden_size = 0, which cannot be converted (too small'],
+    ['type', { model_type: undefined }, 'config.json has no model_type, but only llava or'],
+    ['heads', { num_key_value_heads: 3 }, 'config.json divides 4 into 3 heads'],
+    ['positions', { max_position_embeddings: 1e9 }, 'max_position_embeddings for 1000000000 tokens'],
+    [
+      'quantized',
+      { quantization_config: { quant_method: 'gptq' } },
+      'quantized already (quant_method "gptq")',
+    ],
+  ])('has a config that cannot be: %s', async (name, change, message) => {
+    const from = await copy(`config ${name}`);
+    await edit(join(from, 'config.json'), (config) => void Object.assign(config, change));
+    const refused = convertCheckpoint({ from, to: place.path(name), dtype: 'fp32' });
+    await expect(refused).rejects.toMatchObject({ message: expect.stringContaining(message) });
+  });
+
+  it('has a weight that is no number, and no directory is left', async () => {
+    const from = await copy('nan');
+    const tensors = await readTensors(join(from, 'model.safetensors'));
+    tensors.get('model.norm.weight')!.data[3] = Number.NaN;
+    await writeSafetensors(join(from, 'model.safetensors'), tensors, 'BF16');
+    await expect(convertCheckpoint({ from, to: place.path('nan'), dtype: 'fp32' })).rejects.toThrow(
+      'Tensor "model.norm.weight" in model.safetensors holds NaN',
+    );
+    await expect(stat(place.path('nan'))).rejects.toThrow('ENOENT');
+  });
+
+  it('has an index that leads out of its directory', async () => {
+    const from = await copy('elsewhere');
+    await rename(join(from, 'model.safetensors'), place.path('elsewhere.safetensors'));
+    const index = { weight_map: { any: '../elsewhere.safetensors' } };
+    await writeFile(join(from, 'model.safetensors.index.json'), JSON.stringify(index));
+    await expect(convertCheckpoint({ from, to: place.path('led'), dtype: 'fp32' })).rejects.toThrow(
+      'has no usable weight_map',
+    );
+  });
+
+  it('is converted beside an index of weights that are not there, and from files with byte order marks', async () => {
+    const from = await copy('marked');
+    await writeFile(join(from, 'model.safetensors.index.json'), '{"weight_map": {"any": "none"}}');
+    const config = await readFile(join(from, 'config.json'), 'utf8');
+    await writeFile(join(from, 'config.json'), `\uFEFF${config}`);
+    await convertCheckpoint({ from, to: place.path('marked'), dtype: 'fp32' });
   });
 });

@@ -182,7 +182,8 @@ async function json(directory: string, name: string): Promise<Json | undefined> 
   const text = await readFile(join(directory, name), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   try {
-    const content: unknown = JSON.parse(text);
+    // Windows' editors write a byte order mark.
+    const content: unknown = JSON.parse(text.replace(/^\uFEFF/, ''));
     if (isJson(content)) return content;
   } catch {}
   throw new ElasticCacheError(

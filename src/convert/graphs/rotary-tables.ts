@@ -1,3 +1,4 @@
+import { ElasticCacheError } from '../../errors.js';
 import type { Rotary } from '../checkpoint/text/spec.js';
 
 /** Cosines and sines [rows, headDim / 2]. */
@@ -7,14 +8,24 @@ export interface RotaryTables {
   readonly sines: Float32Array;
 }
 
+/** Numbers in a table at most, which are four gigabytes in all for the two of keys and the two of queries: a million positions of heads of 128 are half of it. */
+const MOST = 2 ** 27;
+
 /**
  * Tables of the rotary embedding for keys, one behind the other where there are stages of `positions` each; angles are rounded to float32 where
  * transformers' are.
+ * @throws ElasticCacheError 'unsupported-model' for more positions than there is a table for.
  */
 export function rotaryTables(positions: number, headDim: number, rotary: Rotary): RotaryTables {
   const half = headDim / 2;
   const bases = thetas(headDim, rotary);
   const rows = positions * bases.length;
+  if (rows * half > MOST) {
+    throw new ElasticCacheError(
+      'unsupported-model',
+      `config.json has max_position_embeddings for ${positions} tokens, and ${Math.floor(MOST / half / bases.length)} are the most that this converter makes tables of angles for: make it smaller there.`,
+    );
+  }
   const cosines = new Float32Array(rows * half);
   const sines = new Float32Array(rows * half);
   for (const [stage, theta] of bases.entries()) {

@@ -12,7 +12,7 @@ export interface NeededTensor {
   readonly shape: readonly number[];
 }
 
-/** How weights are laid out, one file or shards that an index names; the first that is there is read. */
+/** How weights are laid out, one file or, without it, shards that an index names; the first that is there is read, as in transformers. */
 const layouts = [
   { single: 'model.safetensors', readHeader: readSafetensors },
   { single: 'pytorch_model.bin', readHeader: readPytorch },
@@ -124,10 +124,18 @@ export class Checkpoint {
     return place ? place.name.replace(/\d+/.exec(known!)![0], number!) : name;
   }
 
-  /** The values of a tensor that `check` has seen, as float32, row-major. */
+  /** The values of a tensor that `check` has seen, as float32, row-major. @throws ElasticCacheError 'invalid-checkpoint' where one is not finite. */
   async read(name: string): Promise<Float32Array> {
     const { file, name: stored, part } = this.places.get(name)!;
-    return file.read(stored, part);
+    const values = await file.read(stored, part);
+    // What is no number, or infinite, is none less itself.
+    let sum = 0;
+    for (const value of values) sum += value - value;
+    if (sum === 0) return values;
+    throw new ElasticCacheError(
+      'invalid-checkpoint',
+      `Tensor "${stored}" in ${basename(file.path)} holds ${values.find((value) => !Number.isFinite(value))}, which is no weight: download it again.`,
+    );
   }
 
   /** What changes where a file of the checkpoint does: names, sizes and times. */
@@ -168,10 +176,10 @@ function* partsOf(name: string, packed: readonly Packed[]): Generator<[string, P
 
 async function weightFiles(directory: string): Promise<{ names: string[]; readHeader: HeaderReader }> {
   for (const { single, readHeader } of layouts) {
+    if (await isThere(join(directory, single))) return { names: [single], readHeader };
     const index = `${single}.index.json`;
     const text = await readFile(join(directory, index), 'utf8').catch(() => undefined);
     if (text !== undefined) return { names: shardsOf(index, text), readHeader };
-    if (await isThere(join(directory, single))) return { names: [single], readHeader };
   }
   throw new ElasticCacheError(
     'missing-file',
@@ -181,7 +189,9 @@ async function weightFiles(directory: string): Promise<{ names: string[]; readHe
 
 function shardsOf(index: string, text: string): string[] {
   try {
-    const { weight_map } = z.object({ weight_map: z.record(z.string(), z.string()) }).parse(JSON.parse(text));
+    // Shards lie beside their index: a path that leads elsewhere is nobody's shard.
+    const shard = z.string().regex(/^[^/\\]+$/);
+    const { weight_map } = z.object({ weight_map: z.record(z.string(), shard) }).parse(JSON.parse(text));
     return [...new Set(Object.values(weight_map))];
   } catch (cause) {
     throw new ElasticCacheError(

@@ -59,7 +59,7 @@ export function idefics3Spec(config: Json): Idefics3Spec {
   const parsed = schema.safeParse(config);
   if (!parsed.success) throw unsupported(config, parsed.error.issues[0]!);
   const { vision_config: vision, text_config: text, ...top } = parsed.data;
-  checkHeads('vision_config', vision.num_attention_heads, vision.hidden_size);
+  checkHeads('vision_config in config.json', vision.num_attention_heads, vision.hidden_size);
   const side = Math.floor(vision.image_size / vision.patch_size);
   if (side % top.scale_factor !== 0) {
     throw new ElasticCacheError(
@@ -85,7 +85,7 @@ export function idefics3Spec(config: Json): Idefics3Spec {
     text: textSpec(
       { ...text, tie_word_embeddings: top.tie_word_embeddings ?? text.tie_word_embeddings },
       '',
-      'text_config',
+      'text_config in config.json',
     ),
     imageToken: top.image_token_id,
   };

@@ -77,7 +77,7 @@ export function llavaSpec(config: unknown): LlavaSpec {
   const parsed = schema.safeParse(config);
   if (!parsed.success) throw unsupported(config, parsed.error.issues[0]!);
   const { vision_config: vision, text_config: text, ...top } = parsed.data;
-  checkHeads('vision_config', vision.num_attention_heads, vision.hidden_size);
+  checkHeads('vision_config in config.json', vision.num_attention_heads, vision.hidden_size);
   return {
     vision: {
       hidden: vision.hidden_size,
@@ -95,7 +95,7 @@ export function llavaSpec(config: unknown): LlavaSpec {
     text: textSpec(
       { ...text, tie_word_embeddings: text.tie_word_embeddings || top.tie_word_embeddings },
       'language_model.',
-      'text_config',
+      'text_config in config.json',
     ),
     imageToken: top.image_token_index ?? top.image_token_id ?? 32000,
   };

@@ -103,7 +103,7 @@ export function qwenVlSpec(config: Json): QwenVlSpec {
   const parsed = schema.safeParse(config);
   if (!parsed.success) throw unsupported(config, parsed.error.issues[0]!);
   const { visual, ...text } = parsed.data;
-  checkHeads('visual', visual.heads, visual.width);
+  checkHeads('visual in config.json', visual.heads, visual.width);
   const side = Math.floor(visual.image_size / visual.patch_size);
   const contradiction = [
     [text.kv_channels * text.num_attention_heads, text.hidden_size, 'num_attention_heads times kv_channels'],

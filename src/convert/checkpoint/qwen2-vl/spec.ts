@@ -117,7 +117,7 @@ export function qwen2VlSpec(config: Json): Qwen2VlSpec {
     top.model_type === 'qwen2_vl'
       ? vision2(parse(visionSchema, top.vision_config))
       : vision25(parse(windowedVisionSchema, top.vision_config));
-  checkHeads('vision_config', vision.heads, vision.hidden);
+  checkHeads('vision_config in config.json', vision.heads, vision.hidden);
   if (width !== spec.hidden || sections.reduce((sum, part) => sum + part, 0) * 2 !== spec.headDim) {
     throw new ElasticCacheError(
       'invalid-checkpoint',

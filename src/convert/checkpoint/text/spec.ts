@@ -137,7 +137,7 @@ type Parsed = z.infer<typeof llamaSchema> | z.infer<typeof qwen2Schema>;
 /**
  * What a parsed text config says.
  * @param prefix see TextSpec.
- * @param where the name of the config in messages: `text_config`, or `config.json` itself.
+ * @param where the name of the config in messages: `config.json`, or a part of it.
  * @throws ElasticCacheError 'unsupported-model' for a kind of rotation that there is no graph for, 'invalid-checkpoint' for
  * heads that do not divide.
  */
@@ -148,7 +148,7 @@ export function textSpec(text: Parsed, prefix: string, where: string): TextSpec 
   if (headDim % 8 !== 0) {
     throw new ElasticCacheError(
       'unsupported-model',
-      `config.json makes heads ${headDim} wide in ${where}: ONNX Runtime's GroupQueryAttention takes multiples of 8 only.`,
+      `${where} makes heads ${headDim} wide: ONNX Runtime's GroupQueryAttention takes multiples of 8 only.`,
     );
   }
   return {
@@ -220,7 +220,7 @@ function rotaryOf(text: Parsed, where: string): Rotary {
   }
   throw new ElasticCacheError(
     'unsupported-model',
-    `config.json asks for "${type}" rotary scaling in ${where}${type === 'llama3' ? ' but lacks some of its factors' : ''}: only the unscaled kind ("default") and a complete "llama3" can be converted.`,
+    `${where} asks for "${type}" rotary scaling${type === 'llama3' ? ' but lacks some of its factors' : ''}: only the unscaled kind ("default") and a complete "llama3" can be converted.`,
   );
 }
 
@@ -232,6 +232,6 @@ export function checkHeads(config: string, heads: number, shared: number): void 
   if (shared % heads === 0) return;
   throw new ElasticCacheError(
     'invalid-checkpoint',
-    `${config} in config.json divides ${shared} into ${heads} heads, which leaves a remainder: use the config.json that belongs to these weights.`,
+    `${config} divides ${shared} into ${heads} heads, which leaves a remainder: use the config.json that belongs to these weights.`,
   );
 }
