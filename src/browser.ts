@@ -31,8 +31,8 @@ export type {
 } from './engine/request.js';
 export { ElasticCacheError, type ErrorCode } from './errors.js';
 export { contractNames, type DecoderLayer, type DecoderSignature } from './graph/decoder.js';
-export { type AppendOptions, KVCache, type KVCacheOptions } from './memory/kv-cache.js';
-export type { CacheShape, LayerRows } from './memory/shape.js';
+export { KVCache } from './memory/kv-cache.js';
+export type { AppendOptions, CacheShape, KVCacheOptions, LayerRows } from './memory/shape.js';
 export type { CacheStats, LayerStats } from './memory/stats.js';
 export { type Answer, type AnswerOptions, answer } from './models/conversation/answer.js';
 export {

@@ -1,7 +1,8 @@
 import type { CachePolicy } from './cache/policy.js';
 import { ElasticCacheError } from './errors.js';
-import { KVCache, type KVCacheOptions } from './memory/kv-cache.js';
+import { KVCache } from './memory/kv-cache.js';
 import { decodeSnapshot, encodeSnapshot } from './memory/saving/snapshot.js';
+import type { KVCacheOptions } from './memory/shape.js';
 import { refuseUnknown } from './options.js';
 import { invalid, OPTIONS, type PolicyOptions } from './policies/options.js';
 import { createPolicy, DEFAULT_POLICY, type PolicySpec } from './policies/registry.js';

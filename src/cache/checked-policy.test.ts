@@ -172,7 +172,10 @@ describe('a policy that makes no sense is refused by its name and by what it did
       { ...mine({}), turnMergedKeys: true, compactPositions: true },
       'policy "mine": merged keys are turned by where tokens stand in the text, and compact positions rotate them by what was held',
     ],
-    [{ ...mine({}), heads: 'some' }, `policy "mine": heads is "some"; it must be 'shared' or 'each'`],
+    [
+      { ...mine({}), heads: 'some' },
+      `policy "mine": heads is "some"; it must be 'shared', 'each' or 'unequal'`,
+    ],
     [{ ...mine({}), begin: undefined }, 'policy "mine": it has no begin(layers)'],
   ])('%j', (policy, message) => {
     expect(() => checkPolicy(policy as never)).toThrow(message);

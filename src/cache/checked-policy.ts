@@ -1,12 +1,13 @@
 import { ElasticCacheError, reasonOf, shown } from '../errors.js';
-import type {
-  Allowance,
-  CachePolicy,
-  Entries,
-  PolicyState,
-  SequencePolicy,
-  TurnEdit,
-  TurnView,
+import {
+  type Allowance,
+  type CachePolicy,
+  type Entries,
+  MOST_UNEQUAL_HEADS,
+  type PolicyState,
+  type SequencePolicy,
+  type TurnEdit,
+  type TurnView,
 } from './policy.js';
 
 const ATTENTION: readonly unknown[] = ['turn', 'always', 'never'] satisfies CachePolicy['attention'][];
@@ -51,8 +52,8 @@ export function checkPolicy(policy: CachePolicy): CachePolicy {
       'merged keys are turned by where tokens stand in the text, and compact positions rotate them by what was held; choose one of the two',
     );
   }
-  if (heads !== undefined && heads !== 'shared' && heads !== 'each') {
-    throw invalidPolicy(name, `heads is ${shown(heads)}; it must be 'shared' or 'each'`);
+  if (heads !== undefined && heads !== 'shared' && heads !== 'each' && heads !== 'unequal') {
+    throw invalidPolicy(name, `heads is ${shown(heads)}; it must be 'shared', 'each' or 'unequal'`);
   }
   if (layers !== undefined && layers !== 'equal' && layers !== 'unequal') {
     throw invalidPolicy(name, `layers is ${shown(layers)}; it must be 'equal' or 'unequal'`);
@@ -71,6 +72,9 @@ export function checkPolicy(policy: CachePolicy): CachePolicy {
  */
 export function checkedSequence(policy: CachePolicy, layers: number, saved?: PolicyState): SequencePolicy {
   const { name } = policy;
+  const equal = (heads: number) => policy.heads !== 'unequal' || heads > MOST_UNEQUAL_HEADS;
+  /** Heads of a layer, as the last turn had them. */
+  let heads = 1;
   const sequence = told(name, 'begin()', () => policy.begin(layers, saved));
   for (const method of ['compress', 'evict'] as const) {
     if (typeof sequence?.[method] === 'function') continue;
@@ -84,14 +88,15 @@ export function checkedSequence(policy: CachePolicy, layers: number, saved?: Pol
   return {
     compress(views) {
       const edits = told(name, 'compress()', () => sequence.compress(views));
-      checkEdits(name, views, edits);
+      heads = views[0]?.length ?? 1;
+      checkEdits(name, views, edits, equal(heads));
       return edits;
     },
     evict(entries, allowed, layer, head) {
       const row = told(name, 'evict()', () => sequence.evict(entries, allowed, layer, head));
       checkRow(name, row, entries, allowed, layer);
       if (row === -1 && head === 0) left = entries.length;
-      if (row === -1 && entries.length !== left) {
+      if (row === -1 && entries.length !== left && equal(heads)) {
         const what = `evict() leaves ${entries.length} entries in head ${head} of layer ${layer} and ${left} in head 0`;
         throw invalidPolicy(name, `${what}; every head of a layer keeps as many`);
       }
@@ -117,7 +122,12 @@ function told<T>(name: string, method: string, call: () => T): T {
 type Layers<T> = readonly (readonly T[])[];
 
 /** @param views [layers] of [heads] what the policy was shown */
-function checkEdits(name: string, views: Layers<TurnView>, edits: Layers<TurnEdit>): void {
+function checkEdits(
+  name: string,
+  views: Layers<TurnView>,
+  edits: Layers<TurnEdit>,
+  equalHeads: boolean,
+): void {
   checkCount(name, edits, views.length, 'layers');
   views.forEach((heads, layer) => {
     const own = edits[layer]!;
@@ -126,7 +136,7 @@ function checkEdits(name: string, views: Layers<TurnView>, edits: Layers<TurnEdi
       const fault = faultOf(own[head]!, tokens);
       if (fault) throw invalidPolicy(name, `compress() of layer ${layer} ${fault}`);
       const [first, count] = [own[0]!.keep.length, own[head]!.keep.length];
-      if (count === first) return;
+      if (count === first || !equalHeads) return;
       const what = `compress() of layer ${layer} keeps ${count} tokens in head ${head} and ${first} in head 0`;
       throw invalidPolicy(name, `${what}; every head of a layer keeps as many`);
     });

@@ -22,8 +22,11 @@ export interface CachePolicy {
    * what a question may ask for that is not known yet (KVzip, arXiv 2505.23416). Costs another reading of each turn.
    */
   readonly reread?: boolean;
-  /** Whether the key heads of a layer choose for themselves, each as many entries, or share one choice. */
-  readonly heads?: 'shared' | 'each';
+  /**
+   * Whether the key heads of a layer share one choice, choose for themselves, each as many entries, or each its own number of them, with the allowance as the mean of a layer's heads (of all layers' where
+   * these are 'unequal' too): 'shared' unless told. Where a layer has more than {@link MOST_UNEQUAL_HEADS}, 'unequal' is 'each'.
+   */
+  readonly heads?: 'shared' | 'each' | 'unequal';
   /** Whether all layers hold as many entries as any other, or each its own number, with the allowance as their mean: 'equal' unless told. */
   readonly layers?: 'equal' | 'unequal';
   /** Whether it must know which tokens stand for a part of an image. */
@@ -43,6 +46,12 @@ export interface CachePolicy {
   begin(layers: number, saved?: PolicyState): SequencePolicy;
 }
 
+/**
+ * Key heads of a layer that may hold different numbers of entries. What each is shown are the rows of all, so that attention multiplies as many times more numbers as there are heads: little beside the
+ * weights where some query heads share a key head, and not where every query head has one of its own.
+ */
+export const MOST_UNEQUAL_HEADS = 8;
+
 /** What a policy remembers of a sequence: plain data and typed arrays, copied by `structuredClone`. */
 export type PolicyState =
   | null
@@ -55,7 +64,7 @@ export type PolicyState =
   | readonly PolicyState[]
   | { readonly [name: string]: PolicyState };
 
-/** How many entries a layer may hold now, in each of its heads. */
+/** How many entries a layer may hold now, in each of its heads; on average where these hold different numbers. */
 export interface Allowance {
   /** `max(minimum, floor(share))`, at most the number of tokens seen: what a policy holds to. */
   readonly entries: number;

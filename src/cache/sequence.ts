@@ -1,14 +1,15 @@
 import { ElasticCacheError } from '../errors.js';
 import { checkedSequence } from './checked-policy.js';
 import { EntryList } from './entry-list.js';
-import type {
-  Allowance,
-  CachePolicy,
-  Entries,
-  PolicyState,
-  SequencePolicy,
-  TurnEdit,
-  TurnView,
+import {
+  type Allowance,
+  type CachePolicy,
+  type Entries,
+  MOST_UNEQUAL_HEADS,
+  type PolicyState,
+  type SequencePolicy,
+  type TurnEdit,
+  type TurnView,
 } from './policy.js';
 
 /** Queries [start, end) whose attention counts, in tokens seen. */
@@ -72,14 +73,20 @@ export class Sequence {
     });
   }
 
-  /** Entries of each head of a layer. */
+  /** Entries of a layer, in the head that holds the most. */
   held(layer: number): number {
-    return this.lists[layer]![0]!.length;
+    return this.lists[layer]!.reduce((most, { length }) => Math.max(most, length), 0);
+  }
+
+  /** [heads] entries of each of a layer's heads. */
+  heldBy(layer: number, heads: number): number[] {
+    const lists = this.lists[layer]!;
+    return Array.from({ length: heads }, (_, head) => lists[lists.length > 1 ? head : 0]!.length);
   }
 
   /** The most entries of any layer. */
   get most(): number {
-    return this.lists.reduce((most, [list]) => Math.max(most, list!.length), 0);
+    return this.lists.reduce((most, _, layer) => Math.max(most, this.held(layer)), 0);
   }
 
   /** Tells which of the next tokens stand for a part of an image, [tokens]. */
@@ -214,7 +221,7 @@ export class Sequence {
   }
 
   /**
-   * Forgets the tokens from `seen` on. Heads that chose for themselves may then hold different numbers of entries: each comes down to as many as the one with the fewest, those of
+   * Forgets the tokens from `seen` on. Heads that chose for themselves may then hold different numbers of entries: unless they may, each comes down to as many as the one with the fewest, those of
    * the least importance first.
    * @returns [layers] of [heads] rows that were moved, [from, to] one after the other, as the entries went
    */
@@ -229,6 +236,8 @@ export class Sequence {
         while (list.length > 0 && list.position(list.last) >= seen) remove(head, list.last);
         list.seen = seen;
       });
+      const unequal = this.#method.heads === 'unequal' && lists.length <= MOST_UNEQUAL_HEADS;
+      if (unequal) return moved;
       const fewest = Math.min(...lists.map(({ length }) => length));
       lists.forEach((list, head) => {
         while (list.length > fewest) remove(head, leastOf(list));

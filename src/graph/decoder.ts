@@ -64,11 +64,11 @@ export const MASK = 'attention_mask';
 export const contractNames = {
   /** int64, as the original decoder, else [B, S]. */
   positionIds: 'position_ids',
-  /** In the format of the signature, [B, kvHeads, P, headDim]. */
+  /** In the format of the signature, [B, kvHeads, P, headDim], or [B, 1, P, headDim] where each key head has rows of its own among these, and biases that hide the others'. */
   pastKey: (layer: number) => `past_key.${layer}`,
-  /** In the format of the signature, [B, kvHeads, P, headDim]. */
+  /** As the keys. */
   pastValue: (layer: number) => `past_value.${layer}`,
-  /** float32 [B, kvHeads, P, 1], only with int8: what the whole numbers of a row are times. */
+  /** float32, as the keys but for headDim 1, only with int8: what the whole numbers of a row are times. */
   pastKeyScale: (layer: number) => `past_key_scale.${layer}`,
   pastValueScale: (layer: number) => `past_value_scale.${layer}`,
   /** float32 [B, H, 1, P], added to the scores; H is 1, or kvHeads where rows have biases (and positions) of their own in each key head: the same in all layers. */

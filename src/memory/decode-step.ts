@@ -1,9 +1,10 @@
 import type { Allowance } from '../cache/policy.js';
 import type { Sequence } from '../cache/sequence.js';
 import { receivedBy } from './received.js';
-import type { KeySketcher } from './rows/key-sketch.js';
+import type { Layout } from './rows/layout.js';
 import type { RowBlock } from './rows/row-block.js';
 import type { LayerRows } from './shape.js';
+import type { KeySketcher } from './turns/key-sketch.js';
 
 /** A sequence that goes on by one token, and the lane that it lies in. */
 export interface Stepping {
@@ -22,13 +23,15 @@ export function appendStep(
   roomFor: (rows: number) => number,
 ): void {
   blocks.forEach((block, layer) => {
-    const rows = stepping.reduce((most, { sequence }) => Math.max(most, sequence.held(layer)), 0) + 1;
-    if (rows > block.capacity) block.grow(roomFor(rows));
-    const size = block.shape.kvHeads * block.shape.headDim;
+    const { kvHeads, headDim } = block.shape;
+    const size = kvHeads * headDim;
     const { keys, values } = layers[layer]!;
     stepping.forEach(({ sequence, lane }, index) => {
+      const held = sequence.heldBy(layer, kvHeads);
+      const needed = held.map((rows) => rows + 1);
+      block.ensure(lane, needed, roomFor);
       const part = (array: Float32Array) => array.subarray(index * size, (index + 1) * size);
-      block.append(lane, sequence.held(layer), { keys: part(keys), values: part(values), capacity: 1 }, 0);
+      block.append(lane, held, { keys: part(keys), values: part(values), capacity: 1 }, 0);
     });
   });
 }
@@ -36,26 +39,22 @@ export function appendStep(
 /**
  * Tells the policy of one sequence what its entries received from its new token, which is among them.
  * @param index its place in `layers`
- * @param fed [layers] rows that were fed
+ * @param fed [layers] how the rows lay that were fed
  */
 export function observe(
-  sequence: Sequence,
+  { sequence, lane }: Stepping,
   index: number,
   layers: readonly LayerRows[],
-  fed: readonly number[],
+  fed: readonly Layout[],
   kvHeads: number,
 ): void {
   const received = layers.map(({ attention }, layer) => {
-    const size = kvHeads * (fed[layer]! + 1);
+    const layout = fed[layer]!;
+    const size = kvHeads * (layout.capacity + 1);
     const own = attention!.subarray(index * size, (index + 1) * size);
+    const held = sequence.heldBy(layer, kvHeads).map((count) => count - 1);
     const lists = sequence.lists[layer]!.length;
-    return receivedBy(own, {
-      kvHeads,
-      lists,
-      capacity: fed[layer]!,
-      count: sequence.held(layer) - 1,
-      tokens: 1,
-    });
+    return receivedBy(own, { layout, lane, held, tokens: 1, lists });
   });
   sequence.policy.observe?.(sequence.lists, received);
 }
@@ -76,7 +75,7 @@ export function evict(
         block.move(lane, list.length, row, lists.length > 1 ? head : undefined);
       }
     });
-    block.clear(lane, lists[0]!.length);
+    block.clear(lane, sequence.heldBy(layer, block.shape.kvHeads));
   });
 }
 
@@ -89,7 +88,8 @@ export function newestSketch(
 ): Float32Array {
   const key = new Float32Array(blocks[0]!.shape.headDim);
   return sketcher.sketch((layer, head) => {
-    blocks[layer]!.read('keys', lane, head, sequence.held(layer) - 1, key);
+    const lists = sequence.lists[layer]!;
+    blocks[layer]!.read('keys', lane, head, lists[lists.length > 1 ? head : 0]!.length - 1, key);
     return key;
   });
 }

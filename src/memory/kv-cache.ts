@@ -3,17 +3,16 @@ import { checkPolicy } from '../cache/checked-policy.js';
 import { type Part, partsFor } from '../cache/parts.js';
 import type { Allowance, CachePolicy, PolicyState } from '../cache/policy.js';
 import { Endings } from './endings.js';
-import { Lanes, laneSettings, type PastRows } from './lanes.js';
-import { mostSimilar } from './rows/most-similar.js';
-import type { KeyRotation } from './rows/rotation.js';
-import type { RowBlock } from './rows/row-block.js';
+import { Lanes, laneSettings } from './lanes.js';
+import type { LaneRows } from './rows/gathered.js';
+import type { PastRows, RowBlock } from './rows/row-block.js';
 import { type Snapshot, snapshotOf } from './saving/snapshot.js';
 import type { AppendOptions, CacheShape, EntryRows, KVCacheOptions, LayerRows, ModelShape } from './shape.js';
 import { bytesPerEntry, checkRows, checkSameModel, checkShape, invalidShape, wholeShape } from './shape.js';
 import { type CacheStats, collectStats } from './stats.js';
-import { Turn } from './turn.js';
-
-export type { AppendOptions, KVCacheOptions, Part };
+import { mostSimilar } from './turns/most-similar.js';
+import type { KeyRotation } from './turns/rotation.js';
+import { Turn } from './turns/turn.js';
 
 /**
  * The key-value cache of one sequence, or of several that are generated together, each with its own length: a policy decides what stays, blocks of
@@ -53,10 +52,9 @@ export class KVCache {
    */
   bind(shape: CacheShape, windows: readonly (number | undefined)[] = []): void {
     const wanted = checkShape(shape);
-    const bound = this.#shape;
-    if (bound !== undefined) {
-      checkSameModel(bound, wanted, this.seen > 0);
-      const known = JSON.stringify([bound, this.#windows]);
+    if (this.#shape !== undefined) {
+      checkSameModel(this.#shape, wanted, this.seen > 0);
+      const known = JSON.stringify([this.#shape, this.#windows]);
       if (this.seen > 0 || known === JSON.stringify([wanted, windows])) return;
     }
     checkBudgetHoldsAnEntry(this.budget, bytesPerEntry(wanted));
@@ -111,9 +109,8 @@ export class KVCache {
     return this.#bound.sequence(row).most + (this.#turns[row]?.tokens ?? 0);
   }
 
-  /** Entries that a layer holds, in each of its heads; the most over the sequences. */
+  /** Entries that a layer holds, in the head that has the most; the most over the sequences. */
   held(layer: number): number {
-    this.#bound.block(layer);
     return this.#bound.held(layer);
   }
 
@@ -201,7 +198,7 @@ export class KVCache {
   }
 
   /**
-   * What a layer is fed with: keys and values [lanes, kvHeads, capacity, headDim], bias [lanes, {@link biases}, capacity]. Valid until the next append.
+   * What a layer is fed with: keys and values [lanes, heads, capacity, headDim] as their layout says, bias [lanes, {@link biases}, capacity]. Valid until the next append.
    * @param row a sequence that is run alone; all of them without it
    */
   past(layer: number, row?: number): PastRows {
@@ -212,7 +209,7 @@ export class KVCache {
   /** [lanes, lists, capacity] where in the text the entry of each row of {@link past} stands, counted in tokens seen; some number for an empty row. */
   positions(layer: number, row?: number): Int32Array {
     const lanes = row === undefined ? Array.from({ length: this.batch }, (_, lane) => lane) : [row];
-    return this.#bound.positions(layer, lanes, this.past(layer, row).capacity);
+    return this.#bound.positions(layer, lanes, this.past(layer, row).layout);
   }
 
   /** Biases of a row in {@link past}: one, or one for each key head. */
@@ -265,13 +262,15 @@ export class KVCache {
     this.memo.clear();
   }
 
-  /**
-   * Has other memory hold the rows of a cache of one sequence.
-   * @param place given the block of each layer and how many of its rows are in use; returns the block that holds these from then on
-   */
-  relocate(place: (layer: number, block: RowBlock, held: number) => RowBlock): void {
+  /** [layers] where the rows of a cache of one sequence lie. */
+  rows(): LaneRows[] {
     const lanes = this.#bound;
-    lanes.blocks = lanes.blocks.map((block, layer) => place(layer, block, lanes.held(layer)));
+    return lanes.blocks.map((block, layer) => ({ block, lane: 0, held: lanes.heldBy(layer)[0]! }));
+  }
+
+  /** Has other memory hold the rows of a cache of one sequence: they are there. @param blocks [layers] */
+  relocate(blocks: readonly RowBlock[]): void {
+    this.#bound.blocks = [...blocks];
   }
 
   /** Lets turns that are being read go; what was held before them stays. */

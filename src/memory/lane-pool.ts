@@ -1,9 +1,9 @@
 import type { CachePolicy } from '../cache/policy.js';
 import { Endings } from './endings.js';
 import type { KVCache } from './kv-cache.js';
-import type { PastRows } from './lanes.js';
-import { headroom, roomFor, roomForUnequal } from './rows/capacity.js';
-import { RowBlock } from './rows/row-block.js';
+import { roomFor, roomForUnequal } from './rows/capacity.js';
+import { gathered, hasRoom, isPacked, isWasteful, type LaneRows } from './rows/gathered.js';
+import { type PastRows, RowBlock } from './rows/row-block.js';
 import { invalidShape, type LayerRows } from './shape.js';
 
 /** What one pass of single tokens needs of the sequences that take part in it: a cache of several has it, and lanes that several caches share. */
@@ -12,7 +12,7 @@ export interface Batch {
   readonly batch: number;
   /** Biases of a row in {@link past}. */
   readonly biases: number;
-  readonly policy: Pick<CachePolicy, 'attention' | 'peak' | 'layers'>;
+  readonly policy: Pick<CachePolicy, 'attention' | 'peak' | 'layers' | 'heads'>;
   /** Tokens that a sequence has seen, and the position that its next one is rotated to. */
   seenBy(row: number): number;
   nextPosition(row: number): number;
@@ -69,32 +69,27 @@ export class LanePool implements Batch {
    */
   takes(cache: KVCache, most = Number.POSITIVE_INFINITY): boolean {
     if (this.batch === 0) return true;
+    const all = [...this.#members, cache];
+    const packed = all.some((each) => isPacked(each.rows()));
     const layers = this.#blocks.length;
     const longest = new Array<number>(layers).fill(0);
-    return [...this.#members, cache]
+    return all
       .map((each) => ({ each, most: this.#most.get(each) ?? most }))
       .sort((a, b) => a.most - b.most)
       .every(({ each, most }) => {
-        atTheEnd(each, layers, most).forEach((rows, layer) => {
-          longest[layer] = Math.max(longest[layer]!, rows);
+        roomAtTheEnd(each, most, packed).forEach((room, layer) => {
+          longest[layer] = Math.max(longest[layer]!, room);
         });
-        const rows = longest.reduce((sum, rows) => sum + roomFor(rows, Number.POSITIVE_INFINITY), 0);
+        const rows = longest.reduce((sum, room) => sum + room, 0);
         return rows <= layers * roomPromised(this.policy, most);
       });
   }
 
   /** Takes in a cache of one sequence that has read its prompt. @param most rows of a layer that it will need, at most: no more are allocated for it */
   join(cache: KVCache, most = Number.POSITIVE_INFINITY): void {
-    const lane = this.#members.push(cache) - 1;
+    this.#members.push(cache);
     this.#most.set(cache, most);
-    cache.relocate((layer, own, held) => {
-      const before = this.#blocks[layer] ?? new RowBlock({ ...own.shape, lanes: 1 });
-      const block = this.#resized(before, layer, lane, held + 1);
-      block.copyLane(lane, own, 0, held);
-      this.#blocks[layer] = block;
-      return block.view(lane);
-    });
-    this.#rebind();
+    this.#fit();
   }
 
   /** Lets a member go, with what it holds, or without: it is then of no more use. @param holding whether it goes on elsewhere */
@@ -103,19 +98,15 @@ export class LanePool implements Batch {
     const last = this.#members.pop();
     if (lane < 0 || !last) throw invalidShape('this cache is not in the pool.');
     this.#most.delete(cache);
-    cache.relocate((layer, view, held) => {
-      const shape = this.#blocks[layer]!.shape;
-      const own = new RowBlock({ ...shape, lanes: 1 }, holding ? roomFor(held + 1, held + 1) : 0);
-      if (holding) own.copyLane(0, view, 0, held);
-      return own;
-    });
-    if (last !== cache) {
-      this.#members[lane] = last;
-      last.relocate((layer, view, held) => {
-        this.#blocks[layer]!.copyLane(lane, view, 0, held);
-        return this.#blocks[layer]!.view(lane);
-      });
-    }
+    if (last !== cache) this.#members[lane] = last;
+    const own = cache
+      .rows()
+      .map((rows) =>
+        holding
+          ? gathered(rows.block.shape, [rows], (count) => roomFor(count, count))
+          : new RowBlock({ ...rows.block.shape, lanes: 1 }),
+      );
+    cache.relocate(own);
     if (this.batch === 0) {
       this.#blocks = [];
       this.forgotten.reached();
@@ -174,59 +165,54 @@ export class LanePool implements Batch {
     throw invalidShape(`row ${row} is not in this pool.`);
   }
 
-  /**
-   * The block, or one with as many lanes and rows as are needed.
-   * @param inUse lanes that hold something
-   * @param least rows needed beside those of the members
-   */
-  #resized(block: RowBlock, layer: number, inUse = this.batch, least = 0): RowBlock {
-    const rows = this.#members
-      .slice(0, inUse)
-      .reduce((most, cache) => Math.max(most, cache.held(layer) + 1), least);
-    const lanes = this.batch;
-    const most = roomFor(Math.max(rows, ...this.#most.values()), Number.POSITIVE_INFINITY);
-    const fits = rows <= block.capacity && lanes === block.shape.lanes;
-    const wasteful = block.capacity > Math.min(most, rows + 3 * headroom(rows));
-    if (fits && !wasteful) return block;
-    const resized = new RowBlock({ ...block.shape, lanes }, roomFor(rows, Number.POSITIVE_INFINITY));
-    for (let lane = 0; lane < inUse; lane++) {
-      resized.copyLane(lane, block, lane, this.#members[lane]!.held(layer));
-    }
-    return resized;
-  }
-
-  /** Makes the blocks as large as they have to be. */
+  /** Makes the blocks as large as they have to be, of the lanes of the members. */
   #fit(): void {
-    const fitting = this.#blocks.map((block, layer) => this.#resized(block, layer));
+    const members = this.#members.map((cache) => cache.rows());
+    const fitting = (members[0] ?? []).map((_, layer) =>
+      this.#fitted(
+        this.#blocks[layer],
+        members.map((layers) => layers[layer]!),
+      ),
+    );
     if (fitting.every((block, layer) => block === this.#blocks[layer])) return;
     this.#blocks = fitting;
-    this.#rebind();
+    this.#members.forEach((cache, lane) => void cache.relocate(fitting.map((block) => block.view(lane))));
   }
 
-  /** Shows the members where their rows lie now. */
-  #rebind(): void {
-    this.#members.forEach((cache, lane) => {
-      cache.relocate((layer) => this.#blocks[layer]!.view(lane));
-    });
+  /** The block, or one with as many lanes and rows as are needed. */
+  #fitted(block: RowBlock | undefined, lanes: readonly LaneRows[]): RowBlock {
+    const held = lanes.map((each) => each.held);
+    const rows = Math.max(...held.flat()) + 1;
+    const most = roomFor(Math.max(rows, ...this.#most.values()), Number.POSITIVE_INFINITY);
+    const fits = block?.shape.lanes === lanes.length && hasRoom(block, held);
+    if (fits && !isWasteful(block, held, 3, block.layout.ends ? undefined : most)) return block;
+    return gathered(lanes[0]!.block.shape, lanes, (count) => roomFor(count, Number.POSITIVE_INFINITY));
   }
 }
 
 /** Rows of a lane, on average over its layers, that are never exceeded by a sequence that will need `most` on average, its padding among others included. */
-export function roomPromised({ layers }: Pick<CachePolicy, 'layers'>, most: number): number {
-  return layers === 'unequal' ? roomForUnequal(most) : roomFor(most, Number.POSITIVE_INFINITY);
+export function roomPromised({ layers, heads }: Pick<CachePolicy, 'layers' | 'heads'>, most: number): number {
+  return layers === 'unequal' || heads === 'unequal'
+    ? roomForUnequal(most)
+    : roomFor(most, Number.POSITIVE_INFINITY);
 }
 
-/** [layers] rows that each will need when they need `most` on average, if each keeps its part. */
-function atTheEnd(cache: KVCache, layers: number, most: number): number[] {
-  const held = Array.from({ length: layers }, (_, layer) => cache.held(layer));
-  const mean = held.reduce((sum, each) => sum + each, 0) / layers;
-  return held.map((each) => Math.ceil((each / mean) * (most - 1)) + 1);
+/** [layers] rows of a head, on average, that a cache will take when it needs `most` on average, if each layer and head keeps its part. */
+function roomAtTheEnd(cache: KVCache, most: number, packed: boolean): number[] {
+  const held = cache.rows().map((rows) => rows.held);
+  const mean = held.flat().reduce((sum, each) => sum + each, 0) / held.flat().length;
+  return held.map((heads) => {
+    const rooms = heads.map((each) =>
+      roomFor(Math.ceil((each / mean) * (most - 1)) + 1, Number.POSITIVE_INFINITY),
+    );
+    return packed ? rooms.reduce((sum, room) => sum + room, 0) / rooms.length : Math.max(...rooms);
+  });
 }
 
 /** What caches must have in common to share a pool: what the graph is fed with, and asked for. */
 export function kindOf({ policy, biases }: Pick<KVCache, 'policy' | 'biases'>): string {
-  const { attention, peak = false, layers = 'equal' } = policy;
-  return JSON.stringify([attention === 'always', peak, layers, biases]);
+  const { attention, peak = false, layers = 'equal', heads = 'shared' } = policy;
+  return JSON.stringify([attention === 'always', peak, layers, heads === 'unequal', biases]);
 }
 
 /** The rows of one of `count` sequences. */

@@ -2,13 +2,12 @@ import { type Budget, largestHeld } from '../cache/budget.js';
 import type { Allowance, CachePolicy } from '../cache/policy.js';
 import { Sequence, type SequenceState } from '../cache/sequence.js';
 import { appendStep, evict, newestSketch, observe } from './decode-step.js';
-import { headroom, roomFor } from './rows/capacity.js';
-import { KeySketcher } from './rows/key-sketch.js';
-import { RowBlock, type StoredRows } from './rows/row-block.js';
+import { roomFor } from './rows/capacity.js';
+import { gathered, isWasteful, type LaneRows } from './rows/gathered.js';
+import type { Layout } from './rows/layout.js';
+import { type PastRows, RowBlock, type StoredRows } from './rows/row-block.js';
 import { bytesPerEntry, type EntryRows, invalidShape, type LayerRows, type ModelShape } from './shape.js';
-
-/** What the memory of sequences is fed to the graph as. */
-export type PastRows = Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity' | 'whole'>;
+import { KeySketcher } from './turns/key-sketch.js';
 
 /** How the lanes of a cache are made. */
 export interface LaneSettings {
@@ -16,7 +15,7 @@ export interface LaneSettings {
   readonly shape: ModelShape;
   /** Choices of a layer: one that its heads share, or one for each. */
   readonly lists: number;
-  /** Biases of a row: heads that choose for themselves have merged different numbers of tokens into theirs, and see differently through a window. */
+  /** Biases of a row: heads that choose for themselves hold different numbers of entries, have merged different numbers of tokens into theirs, and see differently through a window. */
   readonly biases: number;
   /** [layers] how many tokens a query sees, itself and those before it; undefined for all */
   readonly windows: readonly (number | undefined)[];
@@ -32,8 +31,9 @@ export function laneSettings(
   shape: ModelShape,
   windows: readonly (number | undefined)[],
 ): LaneSettings {
-  const lists = policy.heads === 'each' ? shape.kvHeads : 1;
-  const differ = policy.logCountBias || windows.some((window) => window !== undefined);
+  const { heads = 'shared' } = policy;
+  const lists = heads === 'shared' ? 1 : shape.kvHeads;
+  const differ = heads === 'unequal' || policy.logCountBias || windows.some((window) => window !== undefined);
   const most = largestHeld(budget, bytesPerEntry(shape)) + 1;
   return {
     policy,
@@ -69,9 +69,15 @@ export class Lanes {
     );
   }
 
-  /** Entries of a layer, in each of its heads; the most over the sequences. */
+  /** Entries of a layer, in the head that holds the most; the most over the sequences. */
   held(layer: number): number {
+    this.block(layer);
     return this.sequences.reduce((most, sequence) => Math.max(most, sequence.held(layer)), 0);
+  }
+
+  /** [lanes] of [kvHeads] entries of each head of a layer. */
+  heldBy(layer: number): number[][] {
+    return this.sequences.map((sequence) => sequence.heldBy(layer, this.settings.shape.kvHeads));
   }
 
   /** Tokens of the longest sequence. */
@@ -100,11 +106,17 @@ export class Lanes {
 
   /** Puts what a turn left of a sequence in its lane. @param made [layers] blocks of one lane */
   install(lane: number, made: readonly RowBlock[]): void {
+    if (this.sequences.length === 1) {
+      this.blocks = [...made];
+      return;
+    }
     this.blocks = made.map((block, layer) => {
-      if (this.sequences.length === 1) return block;
+      const lanes = this.#lanes(layer);
       const all = this.blocks[layer]!;
+      lanes[lane] = { ...lanes[lane]!, block, lane: 0 };
+      if (all.layout.ends || block.layout.ends) return gathered(all.shape, lanes, this.settings.roomFor);
       if (block.capacity > all.capacity) all.grow(block.capacity);
-      all.copyLane(lane, block, 0, this.sequences[lane]!.held(layer));
+      all.copyLane(lane, block, 0, lanes[lane].held);
       return this.#fitted(all, layer);
     });
   }
@@ -116,7 +128,7 @@ export class Lanes {
    */
   step(layers: readonly LayerRows[], lanes: readonly number[], allowed: (seen: number) => Allowance): void {
     const { policy, shape, sketcher, roomFor } = this.settings;
-    const fed = this.blocks.map(({ capacity }) => capacity);
+    const fed = this.blocks.map(({ layout }) => layout);
     const observed = policy.attention === 'always';
     const stepping = lanes.map((lane) => ({ lane, sequence: this.sequence(lane) }));
     // 1. The new rows go behind those held.
@@ -125,7 +137,7 @@ export class Lanes {
       sequence.append(observed);
       if (sketcher) sequence.policy.added?.(newestSketch(sketcher, this.blocks, sequence, lane));
       // 2. Everything held learns what it received from the new query.
-      if (observed) observe(sequence, index, layers, fed, shape.kvHeads);
+      if (observed) observe({ sequence, lane }, index, layers, fed, shape.kvHeads);
       // 3. The policy brings the layers down to the budget.
       evict(this.blocks, sequence, lane, allowed(sequence.seen));
     });
@@ -141,7 +153,7 @@ export class Lanes {
         for (const [from, to] of moves)
           block.move(lane, from, to, gone[layer]!.length > 1 ? head : undefined);
       });
-      block.clear(lane, sequence.held(layer));
+      block.clear(lane, sequence.heldBy(layer, block.shape.kvHeads));
     });
     this.blocks = this.blocks.map((block, layer) => this.#fitted(block, layer));
     sequence.policy.trimmed?.(seen);
@@ -173,16 +185,20 @@ export class Lanes {
     };
   }
 
-  /** [lanes, lists, capacity] where in the text the entry of each row stands, those behind the entries held as if the next tokens stood there. */
-  positions(layer: number, lanes: readonly number[], capacity: number): Int32Array {
+  /**
+   * [lanes, lists, capacity] where in the text the entry of each row stands, those behind the entries held as if the next tokens stood there.
+   * @param layout of these lanes
+   */
+  positions(layer: number, lanes: readonly number[], layout: Layout): Int32Array {
     const { lists } = this.settings;
+    const { capacity } = layout;
     const positions = new Int32Array(lanes.length * lists * capacity);
     lanes.forEach((lane, index) => {
       const sequence = this.sequence(lane);
       sequence.lists[layer]!.forEach((list, head) => {
-        const start = (index * lists + head) * capacity;
+        const start = (index * lists + head) * capacity + layout.offset(index, head);
         list.copyPositions(positions.subarray(start, start + list.length));
-        for (let row = list.length; row < capacity; row++)
+        for (let row = list.length; row < layout.room(index, head); row++)
           positions[start + row] = sequence.seen + row - list.length;
       });
     });
@@ -191,12 +207,12 @@ export class Lanes {
 
   /** The block, or one as large as it has to be: after a turn of many tokens most rows are empty, and their memory is given back. */
   #fitted(block: RowBlock, layer: number): RowBlock {
-    const needed = this.held(layer) + 1;
-    if (block.source || block.capacity <= needed + 2 * headroom(needed)) return block;
-    const smaller = new RowBlock(block.shape, this.settings.roomFor(needed));
-    this.sequences.forEach((sequence, lane) => {
-      smaller.copyLane(lane, block, lane, sequence.held(layer));
-    });
-    return smaller;
+    if (block.source || !isWasteful(block, this.heldBy(layer), 2)) return block;
+    return gathered(block.shape, this.#lanes(layer), this.settings.roomFor);
+  }
+
+  #lanes(layer: number): LaneRows[] {
+    const block = this.blocks[layer]!;
+    return this.heldBy(layer).map((held, lane) => ({ block, lane, held }));
   }
 }

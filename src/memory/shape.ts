@@ -2,7 +2,7 @@ import type { Budget } from '../cache/budget.js';
 import type { CachePolicy } from '../cache/policy.js';
 import { ElasticCacheError, shown } from '../errors.js';
 import { bytesPerHead, KV_FORMATS, type KVFormat } from './rows/formats.js';
-import type { FindSimilar } from './rows/most-similar.js';
+import type { FindSimilar } from './turns/most-similar.js';
 
 /** The shape of a model's cache. */
 export interface CacheShape {

@@ -65,11 +65,12 @@ describe('the bias of merged entries', () => {
       const cache = cacheWith({ policy });
       played(cache, ...ofOne([90, 10], [60, 60], ...steps(5)));
       for (const layer of [0, 1]) {
-        const { bias, capacity } = cache.past(layer);
+        const { bias, capacity, layout } = cache.past(layer);
         const positions = cache.positions(layer);
         for (let head = 0; head < cache.biases; head++) {
           const { positions: held, counts } = cache.entries(layer, 0, head);
-          const rows = Array.from(held, (position) => positions.indexOf(position, head * capacity));
+          const start = head * capacity + layout.offset(0, head);
+          const rows = Array.from(held, (position) => positions.indexOf(position, start));
           expect(rows.map((row) => bias[row])).toEqual(
             Array.from(counts, (count) => expect.closeTo(times * Math.log(count), 6)),
           );

@@ -1,10 +1,10 @@
 import type { Lanes } from './lanes.js';
 import { bytesPerHead } from './rows/formats.js';
 import type { ModelShape } from './shape.js';
-import type { Turn } from './turn.js';
+import type { Turn } from './turns/turn.js';
 
 export interface LayerStats {
-  /** Entries in each head; the most over the sequences. */
+  /** Entries in each head, on average where these hold different numbers; the most over the sequences. */
   readonly tokensHeld: number;
   /** Keys and values of the entries held, over all sequences, in the format in which they are held. */
   readonly bytesHeld: number;
@@ -22,6 +22,10 @@ export interface CacheStats extends LayerStats {
   readonly layers: readonly LayerStats[];
 }
 
+function total(counts: readonly number[]): number {
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
 export function collectStats(
   policy: string,
   tokensSeen: number,
@@ -33,15 +37,15 @@ export function collectStats(
   const seen = sequences.reduce((sum, sequence) => sum + sequence.seen, 0);
   const layers = blocks.map((block, layer) => {
     const { kvHeads, headDim, format } = block.shape;
-    const held = sequences.map((sequence) => sequence.held(layer));
+    const held = sequences.map((sequence) => total(sequence.heldBy(layer, kvHeads)));
     return {
-      tokensHeld: Math.max(...held),
-      bytesHeld: held.reduce((sum, count) => sum + count * kvHeads * bytesPerHead(format, headDim), 0),
+      tokensHeld: Math.round(Math.max(...held) / kvHeads),
+      bytesHeld: total(held) * bytesPerHead(format, headDim),
       bytesAllocated: block.bytes + turns.reduce((bytes, turn) => bytes + (turn?.bytes(layer) ?? 0), 0),
     };
   });
   const means = sequences.map(
-    ({ lists }) => lists.reduce((sum, [list]) => sum + list!.length, 0) / lists.length,
+    ({ lists }) => total(lists.flat().map(({ length }) => length)) / lists.flat().length,
   );
   const sum = (name: 'bytesHeld' | 'bytesAllocated') =>
     layers.reduce((total, layer) => total + layer[name], 0);

@@ -1,5 +1,5 @@
 import type { PolicyState, SequencePolicy, TurnEdit, TurnView } from '../cache/policy.js';
-import { keepAll } from '../cache/policy.js';
+import { keepAll, MOST_UNEQUAL_HEADS } from '../cache/policy.js';
 import type { Evictor } from './evictors.js';
 import { LayerBudgets } from './layer-budgets.js';
 import type { RankedTurn } from './ranked-tokens.js';
@@ -10,8 +10,14 @@ export interface Method {
   readonly minimum: number;
   /** [layers] of [heads], or of one where they share their choice */
   rank(layers: readonly (readonly TurnView[])[]): RankedTurn[][];
-  /** [layers] how many entries each layer holds of a turn that does not fit, in each of its heads; their mean is what is allowed. */
-  entries(layers: readonly (readonly RankedTurn[])[]): Int32Array;
+  /** Whether the heads of a layer hold different numbers of entries, where there are not too many of them. */
+  readonly unequalHeads?: boolean;
+  /**
+   * [parts] how many entries of a turn that does not fit each part holds, in each of its heads; their mean is what is allowed.
+   * @param parts of [heads]: the layers, or each head of each layer by itself
+   * @param layers how many, each of as many parts
+   */
+  entries(parts: readonly (readonly RankedTurn[])[], layers: number): Int32Array;
   /** What becomes of the candidates that are not kept; dropped without it. */
   merge?(turn: RankedTurn, keep: Int32Array): TurnEdit;
   /** @param saved what the evictor of the same choice saved */
@@ -40,17 +46,28 @@ export function compressedTurn(make: (saved?: PolicyState) => Method, saved?: Po
   const method = make(known?.method);
   let budgets = known ? LayerBudgets.from(known.budgets, method.minimum) : undefined;
   let evictors = (known?.evictors ?? []).map((heads) => heads.map((each) => method.evictor(each)));
+  /** The part of what is held whose number of entries a head has. */
+  const partOf = (layer: number, head: number) => {
+    const heads = evictors[layer]!.length;
+    return isApart(heads) ? layer * heads + head : layer;
+  };
+  const isApart = (heads: number) => method.unequalHeads === true && heads <= MOST_UNEQUAL_HEADS;
   return {
     compress(views) {
       const { allowed } = views[0]![0]!;
       const layers = method.rank(views);
-      const candidates = layers.map(([first]) => first!.tokens);
-      const whole = candidates.reduce((sum, count) => sum + count) <= views.length * allowed.entries;
-      const entries = whole ? Int32Array.from(candidates) : method.entries(layers);
+      const apart = isApart(layers[0]!.length);
+      const parts = apart ? layers.flat().map((turn) => [turn]) : layers;
+      const candidates = parts.map(([first]) => first!.tokens);
+      const whole = candidates.reduce((sum, count) => sum + count) <= parts.length * allowed.entries;
+      const entries = whole ? Int32Array.from(candidates) : method.entries(parts, layers.length);
       const edits = layers.map((heads, layer) =>
-        heads.map((turn) => {
+        heads.map((turn, head) => {
           if (whole) return keepAll(turn.tokens);
-          const keep = turn.ranked().slice(0, entries[layer]!).sort();
+          const keep = turn
+            .ranked()
+            .slice(0, entries[apart ? layer * heads.length + head : layer]!)
+            .sort();
           return method.merge?.(turn, keep) ?? { keep };
         }),
       );
@@ -62,7 +79,7 @@ export function compressedTurn(make: (saved?: PolicyState) => Method, saved?: Po
       return edits;
     },
     evict(entries, allowed, layer, head) {
-      const held = budgets!.of(layer, entries.seen, allowed.entries);
+      const held = budgets!.of(partOf(layer, head), entries.seen, allowed.entries);
       return entries.length > held ? evictors[layer]![head]!.next(entries, held) : -1;
     },
     ...(method.added && { added: method.added }),

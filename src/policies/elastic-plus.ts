@@ -2,11 +2,11 @@ import type { CachePolicy, PolicyState, TurnEdit, TurnView } from '../cache/poli
 import { compressedTurn, type Method } from './compressed-turn.js';
 import { evictionOf } from './eviction.js';
 import { meanPooled } from './importance.js';
-import { pooledShares, uniform } from './layer-budgets.js';
+import { pooledShares } from './layer-budgets.js';
 import { checkOptions, invalid, type PolicyOptions } from './options.js';
 import type { RankedTurn } from './ranked-tokens.js';
 import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
-import { inOrder, meanByRank, once } from './ranking.js';
+import { concat, inOrder, meanByRank, once } from './ranking.js';
 import { imageOrder, imageShare, textAndImage } from './text-and-image.js';
 
 const DEFAULTS = {
@@ -19,7 +19,7 @@ const DEFAULTS = {
   // The first tokens take the attention that nothing else wants.
   startSize: 4,
   endSize: 8,
-  heads: 'each',
+  heads: 'unequal',
   layerBudgets: 'pool',
   merging: 'similar',
   // An image is covered, not searched: what will be asked of it next is not what was asked last.
@@ -99,17 +99,27 @@ function methodOf(options: ReturnType<typeof checkOptions>, saved?: PolicyState)
   const { restart, ...evicting } = evictionOf(options, saved);
   const method: Method = {
     minimum,
+    unequalHeads: options.heads === 'unequal',
     rank(layers) {
       restart(layers);
       return rank(layers, options);
     },
-    entries(layers) {
-      const { allowed } = layers[0]![0]!;
-      if (layerBudgets === 'uniform') return uniform(layers.length, allowed.entries);
-      return pooledShares(
-        layers.map((heads) => [meanByRank(heads.map(({ scores, ranked }) => inOrder(scores, ranked())))]),
-        allowed.entries,
-        { free: startSize + endSize, least: Math.max(minimum, Math.floor(share * allowed.entries)) },
+    entries(parts, layers) {
+      const { entries } = parts[0]![0]!.allowed;
+      const ranked = parts.map((heads) => [
+        meanByRank(heads.map(({ scores, ranked }) => inOrder(scores, ranked()))),
+      ]);
+      const pooled = (some: typeof ranked) =>
+        pooledShares(some, entries, {
+          free: startSize + endSize,
+          least: Math.max(minimum, Math.floor(share * entries)),
+        });
+      if (layerBudgets === 'pool') return pooled(ranked);
+      const size = parts.length / layers;
+      return concat(
+        ...Array.from({ length: layers }, (_, layer) =>
+          pooled(ranked.slice(layer * size, (layer + 1) * size)),
+        ),
       );
     },
     ...evicting,

@@ -53,7 +53,17 @@ export function elastic(options: PolicyOptions = {}): CachePolicy {
 }
 
 /** @throws ElasticCacheError 'invalid-option' for two options that exclude each other */
-function refuseTogether({ mergedKeys, positions, eviction, importance, selection }: CheckedOptions): void {
+function refuseTogether({
+  mergedKeys,
+  positions,
+  eviction,
+  importance,
+  selection,
+  heads,
+}: CheckedOptions): void {
+  if (heads === 'unequal') {
+    throw invalid('heads is "unequal", which only elastic-plus does; choose one of shared, each.');
+  }
   if (mergedKeys === 'turned' && positions === 'compact') {
     throw invalid(
       'mergedKeys "turned" turns keys by where their tokens stand in the text, and positions "compact" rotates them by what was held; choose one of the two.',

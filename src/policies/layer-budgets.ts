@@ -86,7 +86,8 @@ export function pooledShares(
   const entries = Int32Array.from(shares, (share, layer) => Math.min(Math.floor(share), most[layer]!));
   const rests = Array.from(shares, (share, layer) => ({ layer, rest: share - Math.floor(share) }));
   rests.sort((a, b) => b.rest - a.rest || a.layer - b.layer);
-  for (let left = layers * mean - sum(entries), turn = 0; left > 0; turn++) {
+  const offered = most.reduce((sum, count) => sum + count, 0);
+  for (let left = Math.min(layers * mean, offered) - sum(entries), turn = 0; left > 0; turn++) {
     const { layer } = rests[turn % layers]!;
     if (entries[layer]! >= most[layer]!) continue;
     entries[layer]!++;

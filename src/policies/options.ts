@@ -10,7 +10,7 @@ export const CHOICES = {
   layerBudgets: ['uniform', 'adaptive', 'pool'],
   eviction: ['fixed-point', 'importance', 'repetition', 'frequency'],
   positions: ['original', 'compact'],
-  heads: ['shared', 'each'],
+  heads: ['shared', 'each', 'unequal'],
 } as const;
 
 type Choices = typeof CHOICES;
@@ -52,7 +52,7 @@ export interface PolicyOptions {
    * prompt until it is half of what is held, then the new entry most like those after it, or the one that received the least attention so far.
    */
   readonly eviction?: Choices['eviction'][number] | undefined;
-  /** elastic, elastic-plus: key heads share one choice, or each keeps its own. */
+  /** elastic, elastic-plus: key heads share one choice, or each keeps its own; elastic-plus: and as many entries as it has of the highest scores. */
   readonly heads?: Choices['heads'][number] | undefined;
   /** elastic-plus: scores are averaged over so many neighbours, an odd number; 13 unless told. */
   readonly kernel?: number | undefined;

@@ -95,13 +95,18 @@ export async function copiesAreEqual(runs: number): Promise<void> {
       if (each.type === 'append') {
         const own = new Float32Array(shape.kvHeads * shape.headDim).fill(each.value);
         const lane = each.lane % shape.lanes;
-        block.append(lane, row(held), { keys: own, values: own.map((x, i) => x + i), capacity: 1 }, 0);
+        block.append(
+          lane,
+          Array(shape.kvHeads).fill(row(held)),
+          { keys: own, values: own.map((x, i) => x + i), capacity: 1 },
+          0,
+        );
         held++;
       } else if (each.type === 'move') {
         const head = each.head < shape.kvHeads ? each.head : undefined;
         // As one of several caches in one block does it.
         block.view(each.lane % shape.lanes).move(0, row(each.from), row(each.to), head);
-        block.clear(each.lane % shape.lanes, row(each.from));
+        block.clear(each.lane % shape.lanes, Array(shape.kvHeads).fill(row(each.from)));
       } else if (each.type === 'grow') block.grow(block.capacity + each.by);
       else if (each.type === 'another') blocks[at] = made();
       else await compare(device, rows, blocks);

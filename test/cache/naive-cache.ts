@@ -1,4 +1,5 @@
 import type { Budget } from '../../src/cache/budget.js';
+import type { CachePolicy } from '../../src/cache/policy.js';
 import type { EntryRows } from '../../src/memory/shape.js';
 import type { Given, Part, Playable, Script } from './play.js';
 
@@ -61,11 +62,11 @@ export class NaiveCache implements Playable {
     private readonly script: Pick<Script, 'shape' | 'windows'>,
     private readonly budget: Budget,
     start: () => NaivePolicy,
-    heads: 'shared' | 'each' = 'shared',
+    heads: CachePolicy['heads'] = 'shared',
   ) {
     const { batch, layers, kvHeads } = script.shape;
     const all = times(kvHeads, (head) => head);
-    this.choices = heads === 'each' ? all.map((head) => [head]) : [all];
+    this.choices = heads === 'shared' ? [all] : all.map((head) => [head]);
     this.sequences = times(batch, () => ({
       policy: start(),
       lists: times(layers * this.choices.length, () => []),

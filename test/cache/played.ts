@@ -1,5 +1,5 @@
-import { KVCache, type KVCacheOptions } from '../../src/memory/kv-cache.js';
-import type { LayerRows } from '../../src/memory/shape.js';
+import { KVCache } from '../../src/memory/kv-cache.js';
+import type { KVCacheOptions, LayerRows } from '../../src/memory/shape.js';
 import { elastic } from '../../src/policies/elastic.js';
 import { driven } from './driven.js';
 import { type Event, play } from './play.js';

@@ -47,7 +47,7 @@ export function policyCases(
     play(driven(cache, setting.shape), setting);
     return cache;
   };
-  const heads = ({ shape }: Setting) => (create({}).heads === 'each' ? shape.kvHeads : 1);
+  const heads = ({ shape }: Setting) => ((create({}).heads ?? 'shared') === 'shared' ? 1 : shape.kvHeads);
   const held = (cache: Pick<KVCache, 'entries'>, setting: Setting) =>
     contents(cache, setting.shape, heads(setting));
   const slowFor = (setting: Setting) => {
@@ -72,9 +72,10 @@ export function policyCases(
           });
           const entries = seen.map(() => 0);
           everyRow(setting, (layer, row) => {
-            entries[row]! += cache.entries(layer, row).positions.length;
+            for (let head = 0; head < heads(setting); head++)
+              entries[row]! += cache.entries(layer, row, head).positions.length;
           });
-          expect(entries).toEqual(expected.map((each) => shape.layers * each));
+          expect(entries).toEqual(expected.map((each) => shape.layers * heads(setting) * each));
           expect(cache.stats().tokensHeld).toBe(Math.max(...expected));
         });
       }),

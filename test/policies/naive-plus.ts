@@ -13,6 +13,7 @@ export function plus(options: NaiveOptions): NaiveOptions {
     endSize,
     merging,
     eviction,
+    heads: options.heads ?? 'unequal',
     peak: options.peak ?? true,
     least,
     scoresOf: (list, { headDim }) => pooled(list, options, headDim),

@@ -33,6 +33,8 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
   /** Every token after the last turn, with how much of it came again. */
   let said: { position: number; key: Float32Array; repeated: number }[] = [];
   let before = 0;
+  /** Lists that hold as many entries as each other. */
+  const together = ({ choices }: Situation) => (options.heads === 'unequal' ? 1 : choices);
 
   return {
     window:
@@ -45,7 +47,8 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
     always: options.eviction === 'frequency',
 
     turn(lists, situation) {
-      const { share, seen, choices } = situation;
+      const { share, seen } = situation;
+      const choices = together(situation);
       const mean = Math.min(seen, Math.max(least, Math.floor(share)));
       const layers = byLayer(lists, choices);
       const offered = layers.map(([first]) => first!.length);
@@ -77,7 +80,9 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
       });
     },
 
-    step(lists, { share, seen, choices }) {
+    step(lists, situation) {
+      const { share, seen } = situation;
+      const choices = together(situation);
       const mean = Math.min(seen, Math.max(least, Math.floor(share)));
       const lengths = byLayer(lists, choices).map(([first]) => first!.length);
       while (sum(lengths) > mean * lengths.length) {
@@ -217,7 +222,7 @@ export function cosine(a: Float32Array, b: Float32Array): number {
   return a.reduce((total, value, i) => total + value * b[i]!, 0);
 }
 
-/** @param ranked [layers] of [choices] of scores, the highest ranked first */
+/** @param ranked [layers, or lists] of [choices] of scores, the highest ranked first */
 function entriesOf(
   ranked: number[][][],
   mean: number,

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CachePolicy, keepAll } from '../../src/cache/policy.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { KVCache } from '../../src/memory/kv-cache.js';
-import { KeyTurn } from '../../src/memory/rows/rotation.js';
+import { KeyTurn } from '../../src/memory/turns/rotation.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
 import { picture } from '../picture.js';

@@ -1,5 +1,5 @@
 import { afterAll, expect, it } from 'vitest';
-import { mostSimilar, type SimilarKeys } from '../../src/memory/rows/most-similar.js';
+import { mostSimilar, type SimilarKeys } from '../../src/memory/turns/most-similar.js';
 import { Random } from '../../src/random.js';
 import { SimilarKeyFinder } from '../../src/runtime/keys/similar.js';
 

@@ -85,23 +85,24 @@ function attendFew(builder: GraphBuilder, layer: AttentionLayer, rows: Rows): At
 
 /**
  * Whether there are so many new tokens that the past is better copied beside the new rows: that copies headDim numbers of each row and key head, twice; apart, the
- * scores are copied, S for each query head. The whole operator takes several new tokens after a past for one sequence only.
+ * scores are copied, S for each query head. The whole operator takes several new tokens after a past for one sequence only, each head of which holds as many rows.
  */
 function isWhole(builder: GraphBuilder, layer: AttentionLayer, { key, past, masks }: Rows): string {
   const { index, queryHeads, kvHeads, headDim } = layer;
   const few = builder.int64(`few_tokens.${index}`, [1], [Math.ceil((headDim * kvHeads) / queryHeads)]);
   const one = builder.int64(`one_sequence.${index}`, [1], [1]);
   const none = builder.int64(`no_past.${index}`, [1], [0]);
-  const alone = builder.op('Or', [
-    builder.op('Equal', [sizeOf(builder, key, 0), one]),
-    builder.op('Equal', [sizeOf(builder, past.key, 2), none]),
-  ]);
+  const sameSize = (axis: number, size: string) =>
+    builder.op('Equal', [sizeOf(builder, axis === 0 ? key : past.key, axis), size]);
+  const even = sameSize(1, builder.int64(`key_heads.${index}`, [1], [kvHeads]));
+  const alone = builder.op('Or', [builder.op('And', [sameSize(0, one), even]), sameSize(2, none)]);
   return builder.op('And', [builder.op('Greater', [masks.newTokens, few]), alone]);
 }
 
 /** Declares a layer's past keys and values, and gives them as float32. */
 function declarePast(builder: GraphBuilder, { index, kvHeads, headDim }: AttentionLayer, format: PastFormat) {
-  const shape = ['batch_size', kvHeads, slotsName(index)];
+  // Where heads hold different numbers of rows, these are fed as one head's, and every head is shown all of them.
+  const shape = ['batch_size', kvHeads === 1 ? 1 : `past_heads.${index}`, slotsName(index)];
   const half = (name: string, scaleName: string): string => {
     const given = builder.input(name, PAST_TYPES[format], [...shape, headDim]);
     if (format === 'float32') return given;

@@ -25,4 +25,6 @@ export interface StoredRows {
   readonly valueScales?: Float32Array<ArrayBuffer> | undefined;
   readonly bias: Float32Array<ArrayBuffer>;
   readonly capacity: number;
+  /** Of a packed block: [lanes, kvHeads] where in its lane each head's rows end. */
+  readonly ends?: Int32Array<ArrayBuffer> | undefined;
 }

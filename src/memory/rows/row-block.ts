@@ -1,21 +1,26 @@
 import type { BlockShape, FloatRows, StoredRows } from './block-shape.js';
 import type { Held, Numbers, Rows } from './formats.js';
 import { decode, encode, encodeRows, formatOf } from './formats.js';
+import { Layout } from './layout.js';
+import { noRows, reserved, widened } from './room.js';
 
 export type { BlockShape, FloatRows, StoredRows };
+
+/** What the memory of sequences is fed to the graph as. */
+export type PastRows = Pick<RowBlock, 'keys' | 'values' | 'bias' | 'layout' | 'capacity' | 'whole'>;
 
 const EMPTY = Number.NEGATIVE_INFINITY;
 
 /**
- * Keys and values of one layer on the host, [lanes, kvHeads, capacity, headDim]: the memory that is fed to the graph as its past. The rows of a lane are dense:
- * 0 .. held - 1 are in use, in any order, as many in every head. Adding, moving and removing a row costs kvHeads x headDim, whatever is held.
+ * Keys and values of one layer on the host: the memory that is fed to the graph as its past, laid out as {@link Layout} says. The rows of a head are dense: 0 .. held - 1 are in use, in
+ * any order. Adding, moving and removing a row costs kvHeads x headDim, whatever is held.
  */
 export class RowBlock {
   keys: Rows;
   values: Rows;
-  /** [lanes, biases, capacity] added to the scores: -Infinity beyond what a lane holds */
+  /** [lanes, biases, capacity] added to the scores: -Infinity where no entry of the head is */
   bias = new Float32Array(0);
-  capacity = 0;
+  layout: Layout;
   /** The block whose memory this one's is, and its lane there. */
   readonly source: { readonly block: RowBlock; readonly lane: number } | undefined;
   /** Rows of heads that were written since somebody took a copy of them, by their place [lanes, kvHeads, capacity]; undefined while nobody keeps one. */
@@ -23,13 +28,18 @@ export class RowBlock {
 
   constructor(
     readonly shape: BlockShape,
-    capacity = 0,
+    rooms: number | Layout = 0,
   ) {
-    const { allocate, scaled } = formatOf(shape.format);
-    const none = (): Rows => ({ numbers: allocate(0), ...(scaled ? { scales: new Float32Array(0) } : {}) });
-    this.keys = none();
-    this.values = none();
-    this.grow(capacity);
+    this.keys = noRows(shape, 0);
+    this.values = noRows(shape, 0);
+    this.layout = new Layout(shape, 0);
+    if (typeof rooms === 'number') this.grow(rooms);
+    else this.#allocate(rooms);
+  }
+
+  /** Rows of each head; packed, of all heads of a lane. */
+  get capacity(): number {
+    return this.layout.capacity;
   }
 
   /** Rows as they were computed, of one lane, without copying them where the format is theirs. */
@@ -49,7 +59,7 @@ export class RowBlock {
     block.keys = held(rows.keys);
     block.values = held(rows.values);
     block.bias = new Float32Array(shape.biases * rows.capacity);
-    block.capacity = rows.capacity;
+    block.layout = new Layout(block.shape, rows.capacity);
     return block;
   }
 
@@ -63,20 +73,22 @@ export class RowBlock {
     block.keys = of(rows.keys, rows.keyScales);
     block.values = of(rows.values, rows.valueScales);
     block.bias = rows.bias;
-    block.capacity = rows.capacity;
+    block.layout = new Layout(shape, rows.capacity, rows.ends);
     return block;
   }
 
-  /** The first `rows` rows of every lane, copied. */
-  stored(rows: number): StoredRows {
-    const copy = new RowBlock(this.shape, rows);
-    for (let lane = 0; lane < this.shape.lanes; lane++) copy.copyLane(lane, this, lane, rows);
-    const { keys, values, bias, capacity } = copy;
+  /** What is in use, copied. @param held [lanes] of [kvHeads] rows */
+  stored(held: readonly (readonly number[])[]): StoredRows {
+    // Where heads' rows begin is told by kernels that add up rows in groups: they stay there.
+    const copy = new RowBlock(this.shape, this.layout.ends ? this.layout : Math.max(0, ...held.flat()));
+    held.forEach((counts, lane) => void copy.copyLane(lane, this, lane, counts));
+    const { keys, values, bias, capacity, layout } = copy;
     return {
       keys: keys.numbers,
       values: values.numbers,
       bias,
       capacity,
+      ...(layout.ends && { ends: layout.ends }),
       ...(keys.scales && { keyScales: keys.scales, valueScales: values.scales }),
     };
   }
@@ -90,18 +102,19 @@ export class RowBlock {
   }
 
   /** The memory of one lane, or of `count` from there on, which is in one piece. Shares it. */
-  lane(lane: number, count = 1): Pick<RowBlock, 'keys' | 'values' | 'bias' | 'capacity' | 'whole'> {
-    const { lanes, kvHeads, headDim, biases } = this.shape;
-    const { capacity } = this;
-    const [start, end] = [lane * capacity, (lane + count) * capacity];
+  lane(lane: number, count = 1): PastRows {
+    const { lanes, headDim, biases } = this.shape;
+    const { rows, capacity } = this.layout;
+    const [start, end] = [lane * rows, (lane + count) * rows];
     const part = ({ numbers, scales }: Rows): Rows => ({
-      numbers: numbers.subarray(start * kvHeads * headDim, end * kvHeads * headDim) as Held,
-      scales: scales?.subarray(start * kvHeads, end * kvHeads),
+      numbers: numbers.subarray(start * headDim, end * headDim) as Held,
+      scales: scales?.subarray(start, end),
     });
     return {
       keys: part(this.keys),
       values: part(this.values),
-      bias: this.bias.subarray(start * biases, end * biases),
+      bias: this.bias.subarray(lane * biases * capacity, (lane + count) * biases * capacity),
+      layout: this.layout.of(lane, count),
       capacity,
       whole: count === lanes ? this.whole : undefined,
     };
@@ -115,73 +128,70 @@ export class RowBlock {
   /** One lane as a block of its own over the same memory, which neither grows nor shrinks. */
   view(lane: number): RowBlock {
     const view = new RowBlock({ ...this.shape, lanes: 1 });
-    const { keys, values, bias, capacity } = this.lane(lane);
-    Object.assign(view, { keys, values, bias, capacity, source: { block: this, lane } });
+    const { keys, values, bias, layout } = this.lane(lane);
+    Object.assign(view, { keys, values, bias, layout, source: { block: this, lane } });
     return view;
   }
 
-  /** Allocates memory for `capacity` rows in one piece; growing up to there then needs no more of it. */
+  /** Allocates memory for `capacity` rows of each head in one piece, of an even block; growing up to there then needs no more of it. */
   reserve(capacity: number): void {
-    const { lanes, kvHeads, headDim, format } = this.shape;
-    const { bytes, allocate, over } = formatOf(format);
-    const reserved = (rows: Rows): Rows => {
-      const length = lanes * kvHeads * capacity * headDim;
-      if (rows.numbers.buffer.byteLength >= length * bytes) return rows;
-      const buffer = allocate(length);
-      buffer.set(rows.numbers as never);
-      return { ...rows, numbers: over(buffer.buffer, rows.numbers.length) };
-    };
-    this.keys = reserved(this.keys);
-    this.values = reserved(this.values);
+    this.keys = reserved(this.keys, this.shape, capacity);
+    this.values = reserved(this.values, this.shape, capacity);
   }
 
-  /** Makes room for `capacity` rows in every lane; every row stays where it is. */
+  /** Makes room for so many rows of each head of a lane; every row stays where it is. @param needed [kvHeads] @param roomFor rows to allocate for so many */
+  ensure(lane: number, needed: readonly number[], roomFor: (rows: number) => number): void {
+    const { layout } = this;
+    if (needed.every((rows, head) => rows <= layout.room(lane, head))) return;
+    if (!layout.ends) {
+      this.grow(roomFor(Math.max(...needed)));
+      return;
+    }
+    const before = Array.from({ length: this.shape.lanes }, (_, each) => layout.rooms(each));
+    const after = before.map((rooms, each) =>
+      each === lane
+        ? rooms.map((room, head) => (needed[head]! > room ? roomFor(needed[head]!) : room))
+        : rooms,
+    );
+    const made = new RowBlock(this.shape, Layout.packed(this.shape, after));
+    before.forEach((rooms, each) => void made.copyLane(each, this, each, rooms));
+    const { keys, values, bias } = made;
+    Object.assign(this, { keys, values, bias, layout: made.layout });
+  }
+
+  /** Makes room for `capacity` rows in every lane of an even block; every row stays where it is. */
   grow(capacity: number): void {
     const { lanes, biases } = this.shape;
     const before = this.capacity;
-    this.keys = this.#widened(this.keys, capacity);
-    this.values = this.#widened(this.values, capacity);
+    this.keys = widened(this.keys, this.shape, before, capacity);
+    this.values = widened(this.values, this.shape, before, capacity);
     const bias = new Float32Array(lanes * biases * capacity).fill(EMPTY);
     for (let row = 0; row < lanes * biases; row++) {
       bias.set(this.bias.subarray(row * before, (row + 1) * before), row * capacity);
     }
     this.bias = bias;
-    this.capacity = capacity;
+    this.layout = new Layout(this.shape, capacity);
   }
 
-  /** The rows of all heads at their new places: in the same memory where it was reserved, else in new. */
-  #widened({ numbers: from, scales }: Rows, capacity: number): Rows {
-    const { lanes, kvHeads, headDim, format } = this.shape;
-    const { bytes, allocate, over } = formatOf(format);
-    const length = lanes * kvHeads * capacity * headDim;
-    const inPlace = from.buffer.byteLength >= length * bytes;
-    const to = inPlace ? over(from.buffer, length) : allocate(length);
-    const width = this.capacity * headDim;
-    // The last head first, so that none is written over before it has moved.
-    for (let head = lanes * kvHeads - 1; head >= 0; head--) {
-      const start = head * width;
-      if (inPlace) to.copyWithin(head * capacity * headDim, start, start + width);
-      else to.set(from.subarray(start, start + width) as never, head * capacity * headDim);
-    }
-    if (!scales) return { numbers: to };
-    const wider = new Float32Array(lanes * kvHeads * capacity);
-    for (let head = 0; head < lanes * kvHeads; head++) {
-      wider.set(scales.subarray(head * this.capacity, (head + 1) * this.capacity), head * capacity);
-    }
-    return { numbers: to, scales: wider };
+  #allocate(layout: Layout): void {
+    const { lanes, biases } = this.shape;
+    this.keys = noRows(this.shape, lanes * layout.rows);
+    this.values = noRows(this.shape, lanes * layout.rows);
+    this.bias = new Float32Array(lanes * biases * layout.capacity).fill(EMPTY);
+    this.layout = layout;
   }
 
-  /** Writes `count` computed rows of `source` from `index` into the rows from `row` of every head, and marks these used. */
-  append(lane: number, row: number, source: FloatRows, index: number, count = 1): void {
-    const { kvHeads, headDim } = this.shape;
-    for (let head = 0; head < kvHeads; head++) {
+  /** Writes `count` computed rows of `source` from `index` into the rows of each head from `rows` on, [kvHeads], and marks these used. */
+  append(lane: number, rows: readonly number[], source: FloatRows, index: number, count = 1): void {
+    const { headDim } = this.shape;
+    rows.forEach((row, head) => {
       const to = this.#index(lane, head, row);
       const from = (head * source.capacity + index) * headDim;
       encodeRows(source.keys, from, headDim, this.keys, to, count);
       encodeRows(source.values, from, headDim, this.values, to, count);
       this.#note(to, count);
-    }
-    this.setBias(lane, row, 0, count);
+      if (head < this.shape.biases) this.biasOf(lane, head).fill(0, row, row + count);
+    });
   }
 
   /** Copies `count` rows of a head from a block of the same format, as they are held. Biases are not copied. */
@@ -206,53 +216,48 @@ export class RowBlock {
     this.#note(to, count);
   }
 
-  /** Copies a lane's first `count` rows, and their biases, from a block of the same format. */
-  copyLane(lane: number, from: RowBlock, fromLane: number, count: number): void {
-    const { kvHeads, biases } = this.shape;
-    for (let head = 0; head < kvHeads; head++) this.copy(lane, head, 0, from, fromLane, 0, count);
-    for (let of = 0; of < biases; of++) {
-      const start = (fromLane * biases + of) * from.capacity;
-      const at = (lane * biases + of) * this.capacity;
-      this.bias.set(from.bias.subarray(start, start + count), at);
-      this.bias.fill(EMPTY, at + count, at + this.capacity);
-    }
+  /** Copies the first rows of each head of a lane, and their biases, from a block of the same format; the others are then empty. @param counts [kvHeads] */
+  copyLane(lane: number, from: RowBlock, fromLane: number, counts: readonly number[]): void {
+    const { biases } = this.shape;
+    const { capacity } = this.layout;
+    this.bias.fill(EMPTY, lane * biases * capacity, (lane + 1) * biases * capacity);
+    counts.forEach((count, head) => {
+      this.copy(lane, head, 0, from, fromLane, 0, count);
+      if (head < biases) this.biasOf(lane, head).set(from.biasOf(fromLane, head).subarray(0, count));
+    });
   }
 
   /** Puts a row where another stood, with its bias: of one head, or of all where none is named. */
   move(lane: number, from: number, to: number, head?: number): void {
     if (from === to) return;
     const { kvHeads, headDim, biases } = this.shape;
-    const first = this.#index(lane, head ?? 0, 0);
-    const end = head === undefined ? first + kvHeads * this.capacity : first + 1;
-    for (let start = first; start < end; start += this.capacity) {
-      const source = (start + from) * headDim;
-      const target = (start + to) * headDim;
+    const [first, end] = head === undefined ? [0, kvHeads] : [head, head + 1];
+    for (let each = first; each < end; each++) {
+      const [at, place] = [this.#index(lane, each, from), this.#index(lane, each, to)];
+      const [source, target] = [at * headDim, place * headDim];
       this.keys.numbers.copyWithin(target, source, source + headDim);
       this.values.numbers.copyWithin(target, source, source + headDim);
-      this.keys.scales?.copyWithin(start + to, start + from, start + from + 1);
-      this.values.scales?.copyWithin(start + to, start + from, start + from + 1);
-      this.#note(start + to, 1);
+      this.keys.scales?.copyWithin(place, at, at + 1);
+      this.values.scales?.copyWithin(place, at, at + 1);
+      this.#note(place, 1);
     }
     const [least, most] = head === undefined ? [0, biases] : biases > 1 ? [head, head + 1] : [0, 1];
     for (let of = least; of < most; of++) {
-      const start = (lane * biases + of) * this.capacity;
+      const start = this.layout.biasStart(lane, of);
       this.bias[start + to] = this.bias[start + from]!;
     }
   }
 
-  /** Marks the rows from `held` on as empty. */
-  clear(lane: number, held: number): void {
-    for (let of = 0; of < this.shape.biases; of++) this.#bias(lane, of).fill(EMPTY, held);
+  /** Marks the rows of each head from `held` on as empty. @param held [kvHeads] */
+  clear(lane: number, held: readonly number[]): void {
+    for (let of = 0; of < this.shape.biases; of++) this.biasOf(lane, of).fill(EMPTY, held[of]!);
   }
 
-  /** Sets what is added to the scores of `count` rows, in every head. */
-  setBias(lane: number, row: number, bias: number, count = 1): void {
-    for (let of = 0; of < this.shape.biases; of++) this.#bias(lane, of).fill(bias, row, row + count);
-  }
-
-  /** [capacity] what is added to the scores of a head's rows. Shares memory. */
+  /** What is added to the scores of a head's rows. Shares memory. */
   biasOf(lane: number, head: number): Float32Array {
-    return this.#bias(lane, this.shape.biases > 1 ? head : 0);
+    const of = this.shape.biases > 1 ? head : 0;
+    const start = this.layout.biasStart(lane, of);
+    return this.bias.subarray(start, start + this.layout.room(lane, of));
   }
 
   /** Reads the key (or value) of a row as numbers into `to`, from `start` on. */
@@ -278,16 +283,11 @@ export class RowBlock {
   #note(place: number, count: number): void {
     const { written } = this.source?.block ?? this;
     if (!written) return;
-    const first = place + (this.source?.lane ?? 0) * this.shape.kvHeads * this.capacity;
+    const first = place + (this.source?.lane ?? 0) * this.layout.rows;
     for (let i = 0; i < count; i++) written.add(first + i);
   }
 
   #index(lane: number, head: number, row: number): number {
-    return (lane * this.shape.kvHeads + head) * this.capacity + row;
-  }
-
-  #bias(lane: number, of: number): Float32Array {
-    const start = (lane * this.shape.biases + of) * this.capacity;
-    return this.bias.subarray(start, start + this.capacity);
+    return this.layout.start(lane, head) + row;
   }
 }

@@ -51,7 +51,7 @@ export function snapshotOf(lanes: Lanes, { policy: { name }, memo, ...facts }: F
     policy: name,
     memo: structuredClone(Object.fromEntries(memo)),
     sequences,
-    blocks: lanes.blocks.map((block, layer) => block.stored(lanes.held(layer))),
+    blocks: lanes.blocks.map((block, layer) => block.stored(lanes.heldBy(layer))),
   };
 }
 
@@ -85,6 +85,7 @@ export function decodeSnapshot(bytes: Uint8Array): Snapshot {
       values: of('values') as Held,
       bias: of('bias') as Float32Array<ArrayBuffer>,
       capacity,
+      ...(tensors.has(`layers.${layer}.ends`) && { ends: of('ends') as Int32Array<ArrayBuffer> }),
       ...(scales.keyScales && (scales as Pick<StoredRows, 'keyScales' | 'valueScales'>)),
     };
   });

@@ -122,8 +122,7 @@ function changedIn(copy: Copy, block: RowBlock): readonly number[] | undefined {
     block.keys.numbers === numbers.keys &&
     block.values.numbers === numbers.values &&
     block.bias.length === known.length;
-  const { lanes, kvHeads } = block.shape;
-  if (!same || 2 * written.size > lanes * kvHeads * block.capacity) return undefined;
+  if (!same || 2 * written.size > block.shape.lanes * block.layout.rows) return undefined;
   return Array.from(written);
 }
 

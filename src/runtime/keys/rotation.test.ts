@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type KeyRotation, KeyTurn } from '../../memory/rows/rotation.js';
+import { type KeyRotation, KeyTurn } from '../../memory/turns/rotation.js';
 import { measureKeyRotations } from './rotation.js';
 
 const HEAD_DIM = 16;

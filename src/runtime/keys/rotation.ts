@@ -1,6 +1,6 @@
 import { ElasticCacheError } from '../../errors.js';
-import type { KeyRotation } from '../../memory/rows/rotation.js';
-import { KeyTurn } from '../../memory/rows/rotation.js';
+import type { KeyRotation } from '../../memory/turns/rotation.js';
+import { KeyTurn } from '../../memory/turns/rotation.js';
 
 /** Positions at which a key is looked at: each frequency is made more exact by the next, then checked at others. */
 const LADDER = [1, 16, 128] as const;

@@ -1,7 +1,7 @@
 import { InferenceSession, type SessionOptions, Tensor } from '#platform/ort.js';
 import { serializeModel } from '../../graph/onnx/onnx.js';
 import { similarKeys as names, similarKeysModel } from '../../graph/similar-keys.js';
-import type { FindSimilar, SimilarKeys } from '../../memory/rows/most-similar.js';
+import type { FindSimilar, SimilarKeys } from '../../memory/turns/most-similar.js';
 
 /** Cosines that are held at once, at the most: 16 MB. */
 const COSINES = 4 << 20;

@@ -34,10 +34,10 @@ export class DevicePast {
     this.rowsOf(cache)
       .update(blocks)
       .forEach(({ keys, values, bias }, layer) => {
-        const { lanes, kvHeads, headDim, biases } = blocks[layer]!.shape;
-        const { capacity } = blocks[layer]!;
+        const { lanes, headDim, biases } = blocks[layer]!.shape;
+        const { capacity, heads } = blocks[layer]!.layout;
         const { index } = layers[layer]!;
-        const dims = [lanes, kvHeads, capacity, headDim];
+        const dims = [lanes, heads, capacity, headDim];
         feeds[names.pastKey(index)] = this.gpu.tensorOf(keys, type, dims);
         feeds[names.pastValue(index)] = this.gpu.tensorOf(values, type, dims);
         feeds[names.pastBias(index)] = this.gpu.tensorOf(bias, 'float32', [lanes, biases, 1, capacity]);

@@ -1,9 +1,8 @@
 import { Tensor } from '#platform/ort.js';
 import { type DecoderSignature, contractNames as names } from '../../graph/decoder.js';
 import type { Batch } from '../../memory/lane-pool.js';
-import type { PastRows } from '../../memory/lanes.js';
 import type { Rows } from '../../memory/rows/formats.js';
-import { RowBlock } from '../../memory/rows/row-block.js';
+import { type PastRows, RowBlock } from '../../memory/rows/row-block.js';
 import type { Gpu } from '../../platform/ort.js';
 import { causalBias, heldTensor, readable } from '../tensors.js';
 import { DevicePast } from './device-past.js';
@@ -72,13 +71,14 @@ export class Feeder {
 
   private past(feeds: Feeds, cache: Batch, layer: number, batch: number, past: PastRows): void {
     const { past: format, layers } = this.signature;
-    const { kvHeads, headDim } = layers[layer]!;
-    const { keys, values, bias, capacity } = past;
-    const rows = (from: Rows) => heldTensor(format, from.numbers, [batch, kvHeads, capacity, headDim]);
+    const { headDim } = layers[layer]!;
+    const { keys, values, bias, capacity, layout } = past;
+    const { heads } = layout;
+    const rows = (from: Rows) => heldTensor(format, from.numbers, [batch, heads, capacity, headDim]);
     feeds[names.pastKey(layer)] = rows(keys);
     feeds[names.pastValue(layer)] = rows(values);
     if (keys.scales && values.scales) {
-      const dims = [batch, kvHeads, capacity, 1];
+      const dims = [batch, heads, capacity, 1];
       feeds[names.pastKeyScale(layer)] = new Tensor('float32', keys.scales, dims);
       feeds[names.pastValueScale(layer)] = new Tensor('float32', values.scales, dims);
     }

@@ -1,8 +1,8 @@
 import type { Tensor } from '#platform/ort.js';
 import type { DecoderSignature } from '../../graph/decoder.js';
 import type { KVCache } from '../../memory/kv-cache.js';
-import type { FindSimilar } from '../../memory/rows/most-similar.js';
 import type { LayerRows } from '../../memory/shape.js';
+import type { FindSimilar } from '../../memory/turns/most-similar.js';
 import type { Pass } from './feeds.js';
 
 /** Whether a prompt is held whole until it is read, or no more of it than is kept and one chunk. */

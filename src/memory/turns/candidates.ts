@@ -1,4 +1,4 @@
-import type { RowBlock } from './row-block.js';
+import type { RowBlock } from '../rows/row-block.js';
 
 /** Rows of a block that follow each other in memory, and in the order of the candidates. */
 interface Place {
@@ -33,7 +33,7 @@ export class Candidates {
   /**
    * @param held block with what was held and the parts before the last, in rows 0 .. staged - 1
    * @param orders [lists] rows of the entries held, in ascending position
-   * @param staged rows of `held` in use
+   * @param staged [lists] rows of `held` in use
    * @param last rows of the last part
    * @param scratch for the rows that are asked for
    */
@@ -41,7 +41,7 @@ export class Candidates {
     private readonly held: RowBlock,
     private readonly lane: number,
     private readonly orders: readonly Int32Array[],
-    private readonly staged: number,
+    private readonly staged: readonly number[],
     private readonly last: RowBlock,
     readonly scratch: Scratch,
   ) {}
@@ -50,16 +50,18 @@ export class Candidates {
     return this.held.shape;
   }
 
-  get count(): number {
-    return this.staged + this.last.capacity;
+  /** Candidates of a head, or of all where they share one list. */
+  count(head = 0): number {
+    return this.#staged(head) + this.last.capacity;
   }
 
   /** Where a candidate of a head lies. */
   at(head: number, candidate: number): Place {
-    const order = this.orders[this.orders.length > 1 ? head : 0]!;
+    const order = this.#order(head);
+    const staged = this.#staged(head);
     if (candidate < order.length) return { block: this.held, lane: this.lane, row: order[candidate]! };
-    if (candidate < this.staged) return { block: this.held, lane: this.lane, row: candidate };
-    return { block: this.last, lane: 0, row: candidate - this.staged };
+    if (candidate < staged) return { block: this.held, lane: this.lane, row: candidate };
+    return { block: this.last, lane: 0, row: candidate - staged };
   }
 
   read(
@@ -81,7 +83,7 @@ export class Candidates {
   /** [candidates] the length of each value of a head; of all heads, the mean. */
   valueNorms(head: number | undefined): Float64Array {
     const { kvHeads, headDim } = this.held.shape;
-    const norms = new Float64Array(this.count);
+    const norms = new Float64Array(this.count(head));
     const heads = head === undefined ? Array.from({ length: kvHeads }, (_, each) => each) : [head];
     for (const each of heads) {
       const values = this.rows('values', each);
@@ -96,10 +98,11 @@ export class Candidates {
 
   /** [candidates, headDim] the keys or values of a head, in order; good until others are asked for. Shares memory where they lie like that. */
   rows(name: 'keys' | 'values', head: number): Float32Array {
-    const whole = this.staged === 0 && this.last.part(name, 0, head, 0, this.count);
+    const count = this.count(head);
+    const whole = this.#staged(head) === 0 && this.last.part(name, 0, head, 0, count);
     if (whole) return whole;
-    const rows = this.scratch.rows(this.count * this.held.shape.headDim);
-    this.#lay(name, head, undefined, this.count, rows, 0);
+    const rows = this.scratch.rows(count * this.held.shape.headDim);
+    this.#lay(name, head, undefined, count, rows, 0);
     return rows;
   }
 
@@ -140,18 +143,27 @@ export class Candidates {
 
   /** How many of `most` candidates, the one at `index` and the following ones, lie one behind the other. */
   #run(head: number, some: Int32Array | undefined, index: number, most: number): number {
-    const order = this.orders[this.orders.length > 1 ? head : 0]!;
+    const order = this.#order(head);
+    const staged = this.#staged(head);
     const first = some ? some[index]! : index;
     // What stands in order in one block is told by its end.
-    const [start, end] = first < this.staged ? [order.length, this.staged] : [this.staged, this.count];
+    const [start, end] = first < staged ? [order.length, staged] : [staged, this.count(head)];
     if (!some && first >= start) return Math.min(most, end - first);
     let row = first < order.length ? order[first]! : first;
     let count = 1;
     for (; count < most; count++) {
       const next = some ? some[index + count]! : index + count;
-      if (next >= end || next < this.staged !== first < this.staged) break;
+      if (next >= end || next < staged !== first < staged) break;
       if ((next < order.length ? order[next]! : next) !== ++row) break;
     }
     return count;
+  }
+
+  #order(head: number): Int32Array {
+    return this.orders[this.orders.length > 1 ? head : 0]!;
+  }
+
+  #staged(head: number): number {
+    return this.staged[this.staged.length > 1 ? head : 0]!;
   }
 }

@@ -1,16 +1,17 @@
-import { WindowCounter } from '../cache/parts.js';
-import type { Allowance, TurnEdit, TurnView } from '../cache/policy.js';
-import type { Sequence } from '../cache/sequence.js';
-import type { Lanes, PastRows } from './lanes.js';
-import { receivedBy, together } from './received.js';
-import { Candidates, Scratch } from './rows/candidates.js';
-import type { KeySketcher } from './rows/key-sketch.js';
-import type { FindSimilar } from './rows/most-similar.js';
-import { questionOf } from './rows/questions.js';
-import { rebuild } from './rows/rebuild.js';
-import type { KeyRotation } from './rows/rotation.js';
-import { type FloatRows, RowBlock } from './rows/row-block.js';
-import { checkRows, invalidShape, type LayerRows } from './shape.js';
+import { WindowCounter } from '../../cache/parts.js';
+import type { Allowance, TurnEdit, TurnView } from '../../cache/policy.js';
+import type { Sequence } from '../../cache/sequence.js';
+import type { Lanes } from '../lanes.js';
+import { type Fed, receivedBy, together } from '../received.js';
+import { Layout } from '../rows/layout.js';
+import { type FloatRows, type PastRows, RowBlock } from '../rows/row-block.js';
+import { checkRows, invalidShape, type LayerRows } from '../shape.js';
+import { Candidates, Scratch } from './candidates.js';
+import type { KeySketcher } from './key-sketch.js';
+import type { FindSimilar } from './most-similar.js';
+import { questionOf } from './questions.js';
+import { rebuild } from './rebuild.js';
+import type { KeyRotation } from './rotation.js';
 
 /**
  * Several new tokens of one sequence, read in parts: a prompt, or a later turn. What is held stays as it is until the turn is complete, and what is held and what is new
@@ -62,7 +63,7 @@ export class Turn {
     if (tokens === last) return;
     this.#stage();
     this.#staged!.forEach((block, layer) => {
-      block.reserve(this.sequence.held(layer) + tokens - last);
+      if (!block.layout.ends) block.reserve(this.sequence.held(layer) + tokens - last);
     });
   }
 
@@ -98,32 +99,41 @@ export class Turn {
    * @throws ElasticCacheError 'invalid-shape' when it does not fit
    */
   addAgain(layers: readonly LayerRows[], tokens: number): void {
-    const { policy, shape, lists } = this.held.settings;
+    const { policy, shape } = this.held.settings;
     checkRows(layers, tokens, { ...shape, batch: 1 }, (layer) => this.fed(layer));
     layers.forEach(({ attention }, layer) => {
-      const count = this.sequence.held(layer) + this.tokens;
-      const from = { kvHeads: shape.kvHeads, lists, capacity: this.fed(layer), count, tokens };
-      receivedBy(attention!, from).forEach((received, list) => {
+      receivedBy(attention!, this.#fed(layer, tokens)).forEach((received, list) => {
         const known = this.#received[layer]![list]!;
-        this.#received[layer]![list] = together(known, received.slice(0, count), policy.peak === true);
+        this.#received[layer]![list] = together(known, received.slice(0, known.length), policy.peak === true);
       });
     });
     this.#counted = this.tokens;
   }
 
   #receive(layers: readonly LayerRows[], tokens: number, needed: boolean): void {
-    const { kvHeads } = this.held.settings.shape;
-    const { lists, policy } = this.held.settings;
+    const { policy, lists } = this.held.settings;
     layers.forEach(({ attention }, layer) => {
-      const count = this.sequence.held(layer) + this.tokens;
+      const fed = this.#fed(layer, tokens);
       const part =
         needed && attention
-          ? receivedBy(attention, { kvHeads, lists, capacity: this.fed(layer), count, tokens })
-          : Array.from({ length: lists }, () => new Float64Array(count + tokens));
+          ? receivedBy(attention, fed)
+          : Array.from({ length: lists }, (_, list) => new Float64Array(fed.held[list]! + tokens));
       this.#received[layer] = part.map((next, list) =>
         together(this.#received[layer]?.[list], next, policy.peak === true),
       );
     });
+  }
+
+  /** What the attention of the next part is of. */
+  #fed(layer: number, tokens: number): Fed {
+    const held = this.#read(layer);
+    return { layout: this.past(layer).layout, lane: 0, held, tokens, lists: this.held.settings.lists };
+  }
+
+  /** [kvHeads] rows in use before the next part. */
+  #read(layer: number): number[] {
+    const { kvHeads } = this.held.settings.shape;
+    return this.sequence.heldBy(layer, kvHeads).map((count) => count + this.tokens);
   }
 
   #checkImage(tokens: number): void {
@@ -158,7 +168,7 @@ export class Turn {
     if (this.#last.length === 0) this.#last = this.#staged!.map(({ shape }) => new RowBlock(shape));
     const candidates = this.#last.map((last, layer) => {
       const lists = sequence.lists[layer]!;
-      const staged = sequence.held(layer) + this.#stagedTokens;
+      const staged = lists.map(({ length }) => length + this.#stagedTokens);
       const [block, lane] = this.#staged ? [this.#staged[layer]!, 0] : [this.held.blocks[layer]!, this.lane];
       return new Candidates(
         block,
@@ -204,8 +214,7 @@ export class Turn {
     const made = candidates.map((each, layer) => {
       const choices = edits[layer]!.map((edit, list) => ({ ...views[layer]![list]!, ...edit }));
       const rotation = policy.turnMergedKeys ? rotations?.[layer] : undefined;
-      const capacity = roomFor(choices[0]!.keep.length + 1);
-      return rebuild(each, choices, { kvHeads, headDim, format, biases }, capacity, {
+      return rebuild(each, choices, { kvHeads, headDim, format, biases }, roomFor, {
         logCountBias: policy.logCountBias ?? 0,
         rotation,
       });
@@ -223,24 +232,26 @@ export class Turn {
 
   #keep(layers: readonly LayerRows[], tokens: number): void {
     this.#stage();
+    const { kvHeads } = this.held.settings.shape;
     this.#staged!.forEach((block, layer) => {
-      const row = this.sequence.held(layer) + this.#stagedTokens;
+      const rows = this.sequence.heldBy(layer, kvHeads).map((count) => count + this.#stagedTokens);
       // Empty rows cost attention: within a turn there are none.
-      block.grow(row + tokens);
-      block.append(0, row, { ...layers[layer]!, capacity: tokens }, 0, tokens);
+      const needed = rows.map((row) => row + tokens);
+      block.ensure(0, needed, (most) => most);
+      block.append(0, rows, { ...layers[layer]!, capacity: tokens }, 0, tokens);
     });
     this.#stagedTokens += tokens;
   }
 
   #stage(): void {
-    const { kvHeads, headDim, format } = this.held.settings.shape;
     this.#staged ??= this.held.blocks.map((block, layer) => {
-      const held = this.sequence.held(layer);
+      const held = this.sequence.heldBy(layer, block.shape.kvHeads);
+      const shape = { ...block.shape, lanes: 1 };
       const copy = new RowBlock(
-        { lanes: 1, kvHeads, headDim, format, biases: this.held.settings.biases },
-        held,
+        shape,
+        block.layout.ends ? Layout.packed(shape, [held]) : this.sequence.held(layer),
       );
-      if (held > 0) copy.copyLane(0, block, this.lane, held);
+      copy.copyLane(0, block, this.lane, held);
       return copy;
     });
   }
@@ -259,7 +270,8 @@ export class Turn {
       const lists = sequence.lists[layer]!;
       const row = lists[lists.length > 1 ? head : 0]!.rowOf(position);
       if (position >= sequence.seen) {
-        candidates[layer]!.read('keys', head, sequence.held(layer) + position - sequence.seen, key);
+        const held = lists[lists.length > 1 ? head : 0]!.length;
+        candidates[layer]!.read('keys', head, held + position - sequence.seen, key);
       } else if (row >= 0) {
         const [block, lane] = this.#staged
           ? [this.#staged[layer]!, 0]

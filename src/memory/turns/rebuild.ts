@@ -1,7 +1,8 @@
 import type { TurnEdit } from '../../cache/policy.js';
+import { Layout } from '../rows/layout.js';
+import { type BlockShape, RowBlock } from '../rows/row-block.js';
 import type { Candidates } from './candidates.js';
 import { type KeyRotation, KeyTurn } from './rotation.js';
-import { type BlockShape, RowBlock } from './row-block.js';
 
 /** How the rows of merged entries are made. */
 export interface MergeOptions {
@@ -26,16 +27,17 @@ interface Merges {
 /**
  * Makes the rows of one layer anew from the candidates of a turn, in the order of `keep`.
  * @param choices [lists] one that all heads share, or one for each
- * @returns the block, of one lane, and [lists] of [kept] how many tokens each entry stands for
+ * @param roomFor rows to allocate for so many
+ * @returns the block, packed where that takes less memory, of one lane, and [lists] of [kept] how many tokens each entry stands for
  */
 export function rebuild(
   candidates: Candidates,
   choices: readonly Choice[],
   shape: Omit<BlockShape, 'lanes'>,
-  capacity: number,
+  roomFor: (rows: number) => number,
   { logCountBias, rotation }: MergeOptions,
 ): { block: RowBlock; counts: Int32Array[] } {
-  const block = new RowBlock({ ...shape, lanes: 1 }, capacity);
+  const block = new RowBlock({ ...shape, lanes: 1 }, roomOf(choices, { ...shape, lanes: 1 }, roomFor));
   const heads = Array.from({ length: shape.kvHeads }, (_, head) => head);
   const counts = choices.map((choice, list) => {
     const own = choices.length > 1 ? [list] : heads;
@@ -57,6 +59,18 @@ export function rebuild(
     return stands;
   });
   return { block, counts };
+}
+
+/** As many rows of each head as the one that keeps the most needs, or packed. */
+function roomOf(
+  choices: readonly Choice[],
+  shape: BlockShape,
+  roomFor: (rows: number) => number,
+): number | Layout {
+  const rooms = choices.map(({ keep }) => roomFor(keep.length + 1));
+  const most = Math.max(...rooms);
+  const packed = rooms.reduce((sum, room) => sum + room, 0) < rooms.length * most;
+  return packed ? Layout.packed(shape, [rooms]) : most;
 }
 
 function mergesOf({ keep, from = new Int32Array(), into = new Int32Array(), positions }: Choice): Merges {

@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { driven } from '../../test/cache/driven.js';
-import { ofOne, play } from '../../test/cache/play.js';
-import { cacheWith, played, shape, steps, zeros } from '../../test/cache/played.js';
-import { type CachePolicy, eachLayer, keepAll } from '../cache/policy.js';
-import { elastic } from '../policies/elastic.js';
-import { elasticPlus } from '../policies/elastic-plus.js';
-import { full } from '../policies/full.js';
-import { h2o } from '../policies/h2o.js';
-import { createPolicy, policyNames } from '../policies/registry.js';
-import { KVCache } from './kv-cache.js';
+import { driven } from '../../../test/cache/driven.js';
+import { ofOne, play } from '../../../test/cache/play.js';
+import { cacheWith, played, shape, steps, zeros } from '../../../test/cache/played.js';
+import { type CachePolicy, eachLayer, keepAll } from '../../cache/policy.js';
+import { elastic } from '../../policies/elastic.js';
+import { elasticPlus } from '../../policies/elastic-plus.js';
+import { full } from '../../policies/full.js';
+import { h2o } from '../../policies/h2o.js';
+import { createPolicy, policyNames } from '../../policies/registry.js';
+import { KVCache } from '../kv-cache.js';
 
 describe('trim', () => {
   it('goes back to the end of a turn: its answer and what came later are forgotten', () => {

@@ -18,7 +18,7 @@ export function questionOf(
   return {
     heads: heads.length,
     headDim,
-    from: othersThan(keep, candidates.count),
+    from: othersThan(keep, candidates.count(head)),
     anchors: similar.anchors,
     gather: (some, to, start) => {
       heads.forEach((each, index) => {
