@@ -1,5 +1,5 @@
 import { appendFileSync } from 'node:fs';
-import { readFile, truncate, writeFile } from 'node:fs/promises';
+import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
 import { readIfThere, refused } from '../eval/disk.js';
@@ -29,9 +29,16 @@ export class CaptionsFile {
   /**
    * Opens the lines of an earlier run, or none. A last line that was torn when that run was killed is cut off.
    * @param settings how captions are made: those of one file all alike
-   * @throws ElasticCacheError 'invalid-data' for a file of something else; 'invalid-option' where the earlier run had other settings
+   * @throws ElasticCacheError 'invalid-data' for a file of something else; 'invalid-option' where the earlier run had other settings, and for what is no file
    */
   static async open(path: string, settings: object): Promise<CaptionsFile> {
+    const there = await stat(path).catch(() => undefined);
+    // Neither can be read again, and then gone on with.
+    if (path === '-' || (there !== undefined && !there.isFile()))
+      throw new ElasticCacheError(
+        'invalid-option',
+        `--out ${path} is no file; give the path of one, such as captions.jsonl.`,
+      );
     const bytes = (await readIfThere(path)) ?? Buffer.alloc(0);
     const whole = bytes.lastIndexOf('\n') + 1;
     const lines = bytes.subarray(0, whole).toString('utf8').split('\n').slice(0, -1);

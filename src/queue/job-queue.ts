@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type PgBoss from 'pg-boss';
-import { ElasticCacheError, reasonOf } from '../errors.js';
+import { ElasticCacheError, reasonOf, shown } from '../errors.js';
 
 /** Something to do, as it lies in a queue. */
 export interface Task {
@@ -54,6 +54,12 @@ export class JobQueue<T extends Task, Result> {
         { cause },
       );
     });
+    if (!/^postgres(ql)?:\/\//.test(address)) {
+      throw new ElasticCacheError(
+        'invalid-option',
+        `--queue ${shown(address)} is no address of a PostgreSQL; give one such as postgres://user:password@host/database.`,
+      );
+    }
     const boss = new Boss({
       connectionString: address,
       schema: SCHEMA,
@@ -63,14 +69,16 @@ export class JobQueue<T extends Task, Result> {
     boss.on('error', onError);
     try {
       await boss.start();
-      await boss.createQueue(`${kind.jobs}-dead`);
-      await boss.createQueue(kind.jobs);
-      await boss
-        .getDb()
-        .executeSql(
-          `create table if not exists ${SCHEMA}.${kind.table} (run text, place integer, result json not null, made timestamptz not null default now(), primary key (run, place))`,
-          [],
-        );
+      await whoeverElseDoes(() => boss.createQueue(`${kind.jobs}-dead`));
+      await whoeverElseDoes(() => boss.createQueue(kind.jobs));
+      await whoeverElseDoes(() =>
+        boss
+          .getDb()
+          .executeSql(
+            `create table if not exists ${SCHEMA}.${kind.table} (run text, place integer, result json not null, made timestamptz not null default now(), primary key (run, place))`,
+            [],
+          ),
+      );
     } catch (cause) {
       await boss.stop({ graceful: false }).catch(() => {});
       throw new ElasticCacheError(
@@ -156,6 +164,24 @@ export class JobQueue<T extends Task, Result> {
         `insert into ${SCHEMA}.${this.kind.table} (run, place, result) values ($1, $2, $3) on conflict do nothing`,
         [run, place, JSON.stringify(result)],
       );
+  }
+}
+
+/** How often something is made, where others make it at the same moment. */
+const MOST_AT_ONCE = 5;
+/** PostgreSQL's codes for what fails because another machine makes the same at the moment: a deadlock, and what is there by then. */
+const AT_ONCE = ['40P01', '40001', '23505', '42P07', '42710'];
+
+/** Makes something that is there when it is there already, again where another machine was in the way. */
+async function whoeverElseDoes(make: () => Promise<unknown>): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await make();
+      return;
+    } catch (cause) {
+      const { code = '' } = Object(cause) as { code?: string };
+      if (tries === MOST_AT_ONCE || !AT_ONCE.includes(code)) throw cause;
+    }
   }
 }
 

@@ -60,6 +60,16 @@ describe('elastic-cache describe', () => {
     expect(await readFile(out, 'utf8')).toBe(text);
   });
 
+  it.each([
+    ['photoz', ['--out', 'none/a.jsonl'], 'photoz is not there'],
+    ['photos', ['--out', '-'], '--out - is no file'],
+    ['photos', ['--out', tmpdir()], 'is no file'],
+  ])('is refused before a model is loaded: %s %j', async (named, args, message) => {
+    const { code, stderr } = await run('describe', join(folder, named), '--prompt', 'What?', ...args);
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/^error: [^\n]*\n$/)]);
+    expect(stderr).toContain(message);
+  });
+
   it('loses nothing when it is interrupted', async () => {
     const out = join(folder, 'interrupted.jsonl');
     const child = start(...asked(out, '--lanes', '1'));

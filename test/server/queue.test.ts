@@ -95,20 +95,26 @@ describe.skipIf(!hasPostgres)('a queue that machines share', () => {
       ['1', '2', '3', '3x', '4', '5', '6'].map((name) => join(photos, `${name}.png`)),
     );
     expect(lines[3].error.code).toBe('invalid-image');
-    second.kill('SIGTERM');
-    expect(await ended).toMatchObject({
-      code: 0,
-      stderr: expect.stringMatching(/\d+ described, \d+ with an error, 0 given back/),
-    });
     expect(await queue.states()).toEqual([{ state: 'completed', count: 7 }]);
     // What was put in is there once, and what is written stays.
-    const [first] = await queue.results((await readFile(`${out}.run`, 'utf8')).trim(), 0);
+    const [first] = await queue.results(JSON.parse(await readFile(`${out}.run`, 'utf8')).run, 0);
     expect(first).toMatchObject({ text: lines[0].text });
     await rm(out);
     await rm(`${out}.settings.json`);
     expect((await run(...asked(out))).code).toBe(0);
     expect(await queue.states()).toEqual([{ state: 'completed', count: 7 }]);
+    // One that was put among them later is described, and has its own line.
+    await copyFile(embeddedImage(7), join(photos, '2x.png'));
+    expect((await run(...asked(out))).code).toBe(0);
+    const [last] = (await readFile(out, 'utf8')).trimEnd().split('\n').slice(7);
+    expect(JSON.parse(last!)).toMatchObject({ image: join(photos, '2x.png'), text: expect.any(String) });
+    expect(await queue.states()).toEqual([{ state: 'completed', count: 8 }]);
     await queue.close();
+    second.kill('SIGTERM');
+    expect(await ended).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/\d+ described, \d+ with an error, 0 given back/),
+    });
   });
 
   it('has the samples of a sweep measured by two machines, as by one', async () => {
@@ -145,5 +151,7 @@ describe.skipIf(!hasPostgres)('a queue that machines share', () => {
       1,
       expect.stringMatching(/^error: The queue cannot be opened .*--queue postgres:[^\n]*\n$/),
     ]);
+    const other = await run('worker', '--queue', 'localhost');
+    expect(other.stderr).toMatch(/^error: --queue "localhost" is no address of a PostgreSQL; [^\n]*\n$/);
   });
 });

@@ -2,12 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { type Caption, CaptionsFile } from '../../describe/captions.js';
 import { Describer, type Question } from '../../describe/describe.js';
 import { givenUp, openPhotoQueue } from '../../describe/photo-queue.js';
 import { photosOf } from '../../describe/photos.js';
 import { createEngine } from '../../engine/create-engine.js';
 import { ImageProcesses } from '../../engine/images/image-process.js';
+import { refused } from '../../eval/disk.js';
 import { embeddedModel } from '../../models/embedded.js';
 import { MAX_PIXELS } from '../../models/images/read-image.js';
 import type { PolicySpec } from '../../policies/registry.js';
@@ -70,12 +72,12 @@ export async function describe(photos: readonly string[], options: DescribeOptio
   try {
     await (options.queue === undefined
       ? here(left, question, options, tell)
-      : elsewhere(left, all, question, options, tell));
+      : elsewhere(left, question, options, tell));
   } finally {
     bar.end();
   }
   process.stderr.write(
-    `${left.length} images described${broken > 0 ? `, ${broken} of them with an error in their line` : ''}: ${out}\n`,
+    `${left.length} image${left.length === 1 ? '' : 's'} described${broken > 0 ? `, ${broken} of them with an error in their line` : ''}: ${out}\n`,
   );
 }
 
@@ -106,28 +108,27 @@ async function here(
 
 /** By workers of a queue, which `elastic-cache worker` are. */
 async function elsewhere(
-  photos: readonly string[],
-  all: readonly string[],
+  left: readonly string[],
   question: Question,
   { out, queue: address, policy, budget, expireSeconds }: DescribeOptions,
   tell: Tell,
 ): Promise<void> {
-  const run = await runOf(out);
-  const places = new Map(all.map((photo, place) => [photo, place]));
   const asked = { ...question, policy, budget: budget.budget };
-  const tasks = photos.map((photo) => ({
+  const { run, photos } = await runOf(out, left, JSON.stringify(asked));
+  const first = photos.length - left.length;
+  const tasks = left.map((photo, index) => ({
     run,
-    place: places.get(photo)!,
+    place: first + index,
     image: resolve(photo),
     question: asked,
   }));
   const queue = await openPhotoQueue(address!, (error) => process.stderr.write(`queue: ${error.message}\n`));
   try {
     await queue.add(tasks, expireSeconds);
-    for (let next = all.length - photos.length; next < all.length; ) {
+    for (let next = first; next < photos.length; ) {
       const captions = await queue.results(run, next);
       // As it was named here, wherever the worker found it.
-      for (const caption of captions) tell({ ...caption, image: all[next++]! });
+      for (const caption of captions) tell({ ...caption, image: photos[next++]! });
       if (captions.length > 0) continue;
       await queue.tidy(givenUp);
       await sleep(PAUSE);
@@ -137,12 +138,23 @@ async function elsewhere(
   }
 }
 
-/** What a run is known by in the queue, kept beside its lines: the same command goes on with it. */
-async function runOf(out: string): Promise<string> {
+/** What is known of a run in the queue. */
+interface Run {
+  readonly run: string;
+  /** What they are asked, as JSON. */
+  readonly asked: string;
+  /** By their places. */
+  readonly photos: readonly string[];
+}
+
+/** The run of an earlier command that had the same photos to go on with, kept beside its lines, or a new one: places of others are not theirs. */
+async function runOf(out: string, left: readonly string[], asked: string): Promise<Run> {
   const beside = `${out}.run`;
-  const known = await readFile(beside, 'utf8').catch(() => undefined);
-  if (known !== undefined) return known.trim();
-  const run = randomUUID();
-  await writeFile(beside, `${run}\n`);
-  return run;
+  try {
+    const known = JSON.parse(await readFile(beside, 'utf8')) as Run;
+    if (known.asked === asked && isDeepStrictEqual(known.photos.slice(-left.length), left)) return known;
+  } catch {}
+  const made = { run: randomUUID(), asked, photos: left };
+  await writeFile(beside, `${JSON.stringify(made)}\n`).catch(refused(beside, 'written'));
+  return made;
 }
