@@ -20,6 +20,8 @@ export interface DecoderLayer {
   headDim: number;
   /** The latest tokens that a token sees, itself included; absent when it sees all before it. */
   window?: number;
+  /** Present when it can write a new row into the memory that its past lies in. Its new rows then come token by token, [B, S, kvHeads * headDim]. */
+  inPlace?: true;
 }
 
 /** How past keys and values are fed: as floats of 32 or 16 bits, or as whole numbers of 8 bits with a scale for each row of each head. */
@@ -85,6 +87,21 @@ export const contractNames = {
    */
   textLength: 'text_length',
   logits: 'logits',
+  /**
+   * bool [1], only of a decoder with layers that write in place: whether they do. A pass that does is of one token of one sequence: `held` rows of its past are in use, 0 to held - 1, with room for
+   * one more, whose bias is 0 like that of a token without one; `presentKey` and `presentValue` are bound to the memory of the past, where the new row is written behind those held; and `attention`
+   * is of the rows as they lie there then, [1, kvHeads, P].
+   */
+  inPlace: 'in_place',
+  /** int64 [1], with it, where one of these layers has no window: 1 where rows in use have biases other than 0. */
+  biased: 'biased',
+  /** int32 [B], of a layer that writes in place: rows in use before. */
+  held: (layer: number) => `held.${layer}`,
+  /** int64 [1], of a layer that writes in place: the most rows in use afterwards. */
+  total: (layer: number) => `total.${layer}`,
+  /** As the past, [B, kvHeads, P, headDim]; empty unless it is written in place. */
+  presentKey: (layer: number) => `present_key.${layer}`,
+  presentValue: (layer: number) => `present_value.${layer}`,
   /** float32 [B, kvHeads, S, headDim], after rotation. */
   newKey: (layer: number) => `new_key.${layer}`,
   /** float32 [B, kvHeads, S, headDim]. */

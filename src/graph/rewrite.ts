@@ -17,14 +17,17 @@ import { GraphIndex, namesIn, removeDead, topologicalOrder, usedNames } from './
 import type { AttentionDescription, AttentionLayer } from './patterns/attention-layer.js';
 import { cacheNamed, findCaches } from './patterns/parts/caches.js';
 import { takeApart } from './patterns/take-apart.js';
-import { addAttention } from './rewriting/attention.js';
+import { addAttention } from './rewriting/attention/add-attention.js';
+import { declareInPlace, inPlaceTakes } from './rewriting/attention/in-place.js';
+import { Masks } from './rewriting/attention/masks.js';
+import { type Trial, trialsOf } from './rewriting/attention/trial.js';
 import { replaceCacheShapes } from './rewriting/cache-lengths.js';
-import { Masks } from './rewriting/masks.js';
 import { inlineCacheBranch } from './rewriting/merged-if.js';
 import { oneTokenOnly } from './rewriting/one-token-only.js';
 import { chooseByTextLength } from './rewriting/text-length.js';
 
 export type { DecoderLayer, DecoderSignature } from './decoder.js';
+export type { Trial } from './rewriting/attention/trial.js';
 
 export interface RewriteReport {
   /** How each layer attended in the original. */
@@ -86,6 +89,8 @@ export interface RewrittenDecoder {
   model: Model;
   decoder: DecoderSignature;
   report: RewriteReport;
+  /** Of each kind of its layers that write in place, one by itself. */
+  trials: Trial[];
 }
 
 /** @param traced whether the graph may have been traced with a past and one new token only */
@@ -116,7 +121,9 @@ function rewriteGraph(
   builder.importOpset(MICROSOFT, 1);
   replaceCacheShapes(builder, layers);
   const masks = new Masks(builder);
-  for (const layer of layers) addAttention(builder, layer, masks, target, past);
+  const inPlace = new Set(layers.filter((layer) => inPlaceTakes(layer, target, past)));
+  const asked = inPlace.size > 0 ? declareInPlace(builder) : undefined;
+  for (const layer of layers) addAttention(builder, layer, masks, target, past, asked);
   removeDead(graph);
   chooseByTextLength(builder, kept);
   removeDead(graph);
@@ -126,7 +133,8 @@ function rewriteGraph(
 
   return {
     model,
-    decoder: { ...signature(graph, layers, inputs), target, past, stockPast },
+    decoder: { ...signature(graph, layers, inPlace, inputs), target, past, stockPast },
+    trials: trialsOf(inPlace, model, past),
     report: {
       layers: layers.map((layer) => layer.description),
       nodesBefore,
@@ -167,15 +175,18 @@ function stockPastOf(graph: Graph): 'float32' | 'float16' {
 
 function contractTensors(layers: readonly AttentionLayer[]): string[] {
   const { pastKey, pastValue, pastKeyScale, pastValueScale, pastBias, pastPosition } = contractNames;
-  const { newKey, newValue, attention, peak } = contractNames;
+  const { newKey, newValue, attention, peak, held, total, presentKey, presentValue } = contractNames;
+  const inPlace = [held, total, presentKey, presentValue];
   const ofPast = [pastKey, pastValue, pastKeyScale, pastValueScale, pastBias, pastPosition];
-  const perLayer = [...ofPast, newKey, newValue, attention, peak];
+  const perLayer = [...ofPast, ...inPlace, newKey, newValue, attention, peak];
   return [
     contractNames.newBias,
     contractNames.attentionQueries,
     contractNames.peakQueries,
     contractNames.newPosition,
     contractNames.textLength,
+    contractNames.inPlace,
+    contractNames.biased,
     ...layers.flatMap(({ index }) => perLayer.map((name) => name(index))),
   ];
 }
@@ -228,6 +239,7 @@ function attends({ opType, domain }: Node): boolean {
 function signature(
   graph: Graph,
   layers: readonly AttentionLayer[],
+  inPlace: ReadonlySet<AttentionLayer>,
   inputs: readonly string[],
 ): Omit<DecoderSignature, 'target' | 'past' | 'stockPast'> {
   const tokenInput = tokenInputOf(graph) ?? TOKEN_INPUTS[0];
@@ -243,12 +255,13 @@ function signature(
   const rank = positions && shapeOf(positions)?.length;
   const longest = Math.min(...layers.map(({ longestText = Number.POSITIVE_INFINITY }) => longestText));
   return {
-    layers: layers.map(({ index, queryHeads, kvHeads, headDim, window }) => ({
-      index,
-      queryHeads,
-      kvHeads,
-      headDim,
-      ...(window === undefined ? {} : { window }),
+    layers: layers.map((layer) => ({
+      index: layer.index,
+      queryHeads: layer.queryHeads,
+      kvHeads: layer.kvHeads,
+      headDim: layer.headDim,
+      ...(layer.window === undefined ? {} : { window: layer.window }),
+      ...(inPlace.has(layer) ? { inPlace: true } : {}),
     })),
     tokenInput,
     positionIds: positions ? (rank === 3 ? 'three-batch-sequence' : 'batch-sequence') : 'absent',

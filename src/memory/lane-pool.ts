@@ -17,6 +17,8 @@ export interface Batch {
   seenBy(row: number): number;
   nextPosition(row: number): number;
   past(layer: number, row?: number): PastRows;
+  /** Rows in use of a layer's lanes; the most over the sequences. */
+  held(layer: number): number;
   positions(layer: number, row?: number): Int32Array;
   /** What is done when what is held is forgotten. */
   readonly forgotten: Endings;
@@ -120,6 +122,10 @@ export class LanePool implements Batch {
 
   nextPosition(row: number): number {
     return this.#member(row).nextPosition(0);
+  }
+
+  held(layer: number): number {
+    return Math.max(0, ...this.#members.map((cache) => cache.held(layer)));
   }
 
   /** As `KVCache.past`: the lanes in use, or one of them. */

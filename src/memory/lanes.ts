@@ -205,10 +205,14 @@ export class Lanes {
     return positions;
   }
 
-  /** The block, or one as large as it has to be: after a turn of many tokens most rows are empty, and their memory is given back. */
+  /** The block with room for one more row, or one as large as it has to be: after a turn of many tokens most rows are empty, and their memory is given back. */
   #fitted(block: RowBlock, layer: number): RowBlock {
-    if (block.source || !isWasteful(block, this.heldBy(layer), 2)) return block;
-    return gathered(block.shape, this.#lanes(layer), this.settings.roomFor);
+    if (block.source) return block;
+    if (isWasteful(block, this.heldBy(layer), 2))
+      return gathered(block.shape, this.#lanes(layer), this.settings.roomFor);
+    if (!block.layout.ends && this.held(layer) === block.capacity)
+      block.grow(this.settings.roomFor(block.capacity + 1));
+    return block;
   }
 
   #lanes(layer: number): LaneRows[] {

@@ -102,7 +102,7 @@ export async function loadElastic(idOrDirectory: string, options: LoadOptions = 
     refuseOtherTokens(source, config, textOnly, files.decoder.file, decoder.signature.tokenInput);
     for (const name of files.others) sessions[name] = await openSession(source, config, name, openOptions);
     const model = withElasticCache(new Model(config, sessions, { generation_config }), session, tokenizer);
-    return { model, processor, tokenizer };
+    return { model, processor, tokenizer, notes: decoder.notes };
   } catch (cause) {
     // Nobody else knows them, and each holds a model's memory.
     await Promise.allSettled(Object.values(sessions).map((each) => each.release()));

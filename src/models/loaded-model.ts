@@ -41,6 +41,8 @@ export interface LoadedModel {
   /** Makes its inputs from images and text; undefined for a model of text alone, whose tokenizer makes them. */
   processor: Processor | undefined;
   tokenizer: PreTrainedTokenizer;
+  /** What runs otherwise than it is meant to on this device, in sentences for people; empty where nothing does. */
+  notes: readonly string[];
 }
 
 /** A model that reads images. */

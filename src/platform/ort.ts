@@ -14,14 +14,17 @@ export type TensorClass = new (
   dims: readonly number[],
 ) => Tensor;
 
+/** Names of outputs, or with them where each is written; null where it comes in memory of its own. */
+export type Fetches = readonly string[] | Readonly<Record<string, Tensor | null>>;
+
 /** An opened graph. */
 export interface InferenceSession {
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
   readonly inputMetadata: readonly ValueMetadata[];
   readonly outputMetadata: readonly ValueMetadata[];
-  /** @param fetches names of the outputs that are wanted; all unless given */
-  run(feeds: Readonly<Record<string, Tensor>>, fetches?: readonly string[]): Promise<Record<string, Tensor>>;
+  /** @param fetches the outputs that are wanted; all unless given */
+  run(feeds: Readonly<Record<string, Tensor>>, fetches?: Fetches): Promise<Record<string, Tensor>>;
   /** Frees its memory. */
   release(): Promise<void>;
   /** Where it runs on a GPU whose memory is ours to write. */

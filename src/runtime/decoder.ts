@@ -11,14 +11,16 @@ import { measureKeyRotations } from './keys/rotation.js';
 import { SimilarKeyFinder } from './keys/similar.js';
 import { Feeder, type Pass } from './passes/feeds.js';
 import { type DecoderInput, realTokens, refuseNone, type StepInput, shifted } from './passes/new-tokens.js';
+import { fetchesOf, layerRows } from './passes/outputs.js';
 import { ended, readTurn } from './passes/read-turn.js';
 import type { PeakMemory } from './passes/reader.js';
 import { refusedPass, refuseNonFinite, refuseTooLong } from './passes/refused-steps.js';
-import { gatherSequence, scatterRows, sliceSequence, withoutFirst } from './tensors.js';
+import { gatherSequence, scatterRows, sliceSequence } from './tensors.js';
 
 const names = contractNames;
 
-const keepingAll: CachePolicy = {
+/** The policy of a cache that holds what it is given. */
+export const keepingAll: CachePolicy = {
   name: 'keeping all',
   attention: 'never',
   minimum: 0,
@@ -50,8 +52,12 @@ export class Decoder {
     readonly similar = new SimilarKeyFinder(),
     /** Whether a prompt is held whole until it is read, or no more of it than is kept and one chunk. */
     readonly peak: PeakMemory = 'prompt',
+    /** Whether layers that can write in place do, where they run on a GPU. */
+    inPlace = false,
+    /** What runs otherwise than it is meant to, in sentences. */
+    readonly notes: readonly string[] = [],
   ) {
-    this.feeder = new Feeder(signature, session.gpu);
+    this.feeder = new Feeder(signature, session.gpu, inPlace);
     this.windows = signature.layers.map(({ window }) => window);
   }
 
@@ -213,6 +219,7 @@ export class Decoder {
       logits: 'last',
     });
     cache.appendStep(layers);
+    this.feeder.appended(cache);
     return logits!;
   }
 
@@ -237,30 +244,14 @@ export class Decoder {
     pass: Pass,
   ): Promise<{ layers: LayerRows[]; logits: Tensor | undefined }> {
     const [batch, tokens] = pass.newTokens.dims as [number, number, number];
-    const received = cache.policy.peak ? names.peak : names.attention;
-    const fetches: string[] = pass.logits === 'none' ? [] : [names.logits];
-    for (const { index } of this.signature.layers) {
-      fetches.push(names.newKey(index), names.newValue(index));
-      if (pass.observed > 0) fetches.push(received(index));
-    }
+    const { feeds, bound } = this.feeder.of(cache, pass);
+    const fetches = fetchesOf(this.signature, cache, pass, bound);
     const seen = Math.max(...Array.from({ length: batch }, (_, row) => cache.seenBy(pass.row ?? row)));
-    const outputs = await this.session.run(this.feeder.of(cache, pass), fetches).catch((cause: unknown) => {
+    const outputs = await this.session.run(feeds, fetches).catch((cause: unknown) => {
       if (cause instanceof ElasticCacheError) throw cause;
       throw refusedPass(pass.newTokens, tokens, seen, cause);
     });
-    const floats = (name: string) => outputs[name]!.data as Float32Array;
-    const attention = (index: number) => {
-      const given = floats(received(index));
-      const { kvHeads } = this.signature.layers[index]!;
-      // More came than was there: an empty row was fed.
-      const fed = given.length / (batch * kvHeads) - tokens;
-      return withoutFirst(given, batch * kvHeads, fed - cache.past(index, pass.row).capacity);
-    };
-    const layers = this.signature.layers.map(({ index }) => ({
-      keys: floats(names.newKey(index)),
-      values: floats(names.newValue(index)),
-      ...(pass.observed > 0 ? { attention: attention(index) } : {}),
-    }));
+    const layers = layerRows(this.signature, cache, pass, outputs, bound);
     const logits = pass.logits === 'none' ? undefined : (outputs[names.logits] as Tensor);
     // Before the rows go in: a cache is never left with such numbers.
     if (logits) {

@@ -2,10 +2,10 @@ import { openGraphFile } from '#platform/graph-file.js';
 import { DEFAULT_DEVICE, InferenceSession, type SessionOptions } from '#platform/ort.js';
 import { ElasticCacheError, reasonOf, shown } from '../errors.js';
 import type { DecoderSignature, Target } from '../graph/decoder.js';
-import { DataType, graphOf, type Model, serializeModel } from '../graph/onnx/onnx.js';
+import { DataType, graphOf, serializeModel } from '../graph/onnx/onnx.js';
 import { hasType } from '../graph/onnx/queries.js';
 import { readSkeleton } from '../graph/onnx/skeleton.js';
-import { rewriteDecoder } from '../graph/rewrite.js';
+import { type RewrittenDecoder, rewriteDecoder, type Trial } from '../graph/rewrite.js';
 import { setAccuracyLevel } from '../graph/rewriting/accuracy-level.js';
 import { withLogitsToKeep } from '../graph/rewriting/logits-to-keep.js';
 import { KV_FORMATS, type KVFormat } from '../memory/rows/formats.js';
@@ -15,6 +15,7 @@ import { Decoder } from './decoder.js';
 import { SimilarKeyFinder } from './keys/similar.js';
 import { PEAKS, type PeakMemory } from './passes/reader.js';
 import { type SessionSettings, sessionOptions } from './session-options.js';
+import { wrongInPlace } from './try-in-place.js';
 
 export interface DecoderSettings extends SessionSettings {
   /** New tokens of one pass at most, default 512: bounds the memory of a long prompt's attention scores. */
@@ -82,9 +83,10 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
   let decoder: DecoderSignature;
   let identity: string;
   let inHalf: boolean;
+  let trials: readonly Trial[];
   try {
     const rewritten = await rewrittenFrom(path, file, target, kvFormat);
-    decoder = rewritten.decoder;
+    ({ decoder, trials } = rewritten);
     inHalf = hasType(graphOf(rewritten.model), DataType.FLOAT16);
     if (accuracyLevel !== undefined) setAccuracyLevel(rewritten.model, accuracyLevel);
     const { samples, options: own } = await file.settle(rewritten.model);
@@ -99,7 +101,10 @@ export async function openDecoder(path: string, settings: DecoderSettings = {}):
     logSeverityLevel: 4,
     ...(intraOpNumThreads !== undefined && { intraOpNumThreads }),
   });
-  return new Decoder(opened, decoder, chunk, identity, finder, peak);
+  const wrong = opened.gpu && (await wrongInPlace(trials, options));
+  const inPlace = opened.gpu !== undefined && trials.length > 0 && wrong === undefined;
+  const notes = wrong === undefined ? [] : [notInPlace(wrong)];
+  return new Decoder(opened, decoder, chunk, identity, finder, peak, inPlace, notes);
 }
 
 async function rewrittenFrom(
@@ -107,7 +112,7 @@ async function rewrittenFrom(
   { source, name }: GraphFile,
   target: Target,
   past: KVFormat | undefined,
-): Promise<{ model: Model; decoder: DecoderSignature; graph: Uint8Array }> {
+): Promise<RewrittenDecoder & { graph: Uint8Array }> {
   try {
     const original = await readSkeleton(source, name);
     const graph = serializeModel(original);
@@ -164,6 +169,12 @@ async function createSession(path: string, bytes: Uint8Array, options: SessionOp
       cause,
     });
   }
+}
+
+/** @param by how far what a layer gives is off, of the largest number; NaN where it does not run */
+function notInPlace(by: number): string {
+  const finding = Number.isNaN(by) ? 'does not run' : `is off by ${(100 * by).toPrecision(2)}%`;
+  return `ONNX Runtime's own attention ${finding} on this GPU, so steps attend in single operators, which are about twice as many.`;
 }
 
 /** Options with those that say where the weights are; of `extra.session` each keeps its own. */

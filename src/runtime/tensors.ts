@@ -76,6 +76,24 @@ export function withoutFirst(numbers: Float32Array, count: number, columns: numb
   return rest;
 }
 
+/** Rows [batch, tokens, heads, headDim] as [batch, heads, tokens, headDim]; as they are where that makes no difference. */
+export function byHead(rows: Float32Array, batch: number, tokens: number, heads: number): Float32Array {
+  if (tokens === 1 || heads === 1) return rows;
+  const turned = new Float32Array(rows.length);
+  const headDim = rows.length / (batch * tokens * heads);
+  let from = 0;
+  for (let sequence = 0; sequence < batch; sequence++) {
+    for (let token = 0; token < tokens; token++) {
+      for (let head = 0; head < heads; head++, from += headDim)
+        turned.set(
+          rows.subarray(from, from + headDim),
+          ((sequence * heads + head) * tokens + token) * headDim,
+        );
+    }
+  }
+  return turned;
+}
+
 /** Some tokens of one sequence of a tensor [.., B, S, ..] whose batch is at `axis`: [.., 1, tokens, ..]. Copies, unless it is all there is. */
 export function gatherSequence(tensor: Tensor, axis: number, row: number, tokens: readonly number[]): Tensor {
   const [batch, length] = tensor.dims.slice(axis) as [number, number];

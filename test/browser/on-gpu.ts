@@ -1,15 +1,21 @@
 import { env, Tensor } from '@huggingface/transformers';
 import fc from 'fast-check';
 import type * as library from '../../src/browser.js';
+import { KVCache } from '../../src/memory/kv-cache.js';
 import { RowBlock } from '../../src/memory/rows/row-block.js';
 import { DeviceRows } from '../../src/memory/webgpu/device-rows.js';
 import { Downloads } from '../../src/platform/browser/downloads.js';
+import { full } from '../../src/policies/full.js';
+import { openDecoder } from '../../src/runtime/open-decoder.js';
 import type { Given } from './conversations.js';
 import { type GpuCounts, gpuCounts } from './gpu-counts.js';
 
 /** What is tried on a GPU alone; it runs in the page. */
 
 type Library = typeof library;
+
+/** Numbers of an embedding in the decoders of the test suite. */
+const HIDDEN = 64;
 
 /** What each token of an answer asks of the GPU. */
 export async function stepCounts(
@@ -203,4 +209,29 @@ export async function afterLoss(
   );
   const onWasm = await loadElastic(id, { dtype: 'fp32', device: 'wasm' });
   return { thrown, tokens: (await generated(onWasm.model, text)).map(Number) };
+}
+
+/** Logits of passes over a decoder that holds everything, and whether its layers write in place. */
+export async function runFixture(
+  address: string,
+  device: string,
+  passes: readonly number[],
+): Promise<{ logits: number[]; inPlace: boolean[] }> {
+  const decoder = await openDecoder(address, { device });
+  const cache = new KVCache({ policy: full(), budget: 1 });
+  cache.bind({ ...decoder.shape, batch: 1 }, decoder.windows);
+  const logits: number[] = [];
+  for (const [pass, tokens] of passes.entries()) {
+    const embeds = Float32Array.from({ length: tokens * HIDDEN }, (_, i) => Math.sin(13 * i + pass));
+    const positions = BigInt64Array.from({ length: tokens }, (_, i) => BigInt(cache.seen + i));
+    const given = await decoder.run(cache, {
+      newTokens: new Tensor('float32', embeds, [1, tokens, HIDDEN]).ort_tensor,
+      positionIds: new Tensor('int64', positions, [1, tokens]).ort_tensor,
+      logits: 'all',
+    });
+    logits.push(...(given.data as Float32Array));
+  }
+  const inPlace = decoder.signature.layers.map((layer) => layer.inPlace ?? false);
+  await decoder.release();
+  return { logits, inPlace };
 }

@@ -2,8 +2,8 @@ import { env, RawImage } from '@huggingface/transformers';
 import * as library from '../../src/browser.js';
 import { openDecoder } from '../../src/runtime/open-decoder.js';
 import { type Given, plays, type Script, type Told } from './conversations.js';
-import { faults, watchGpu } from './gpu-counts.js';
-import { afterLoss, bytesAfter, comesDown, copiesAreEqual, stepCounts } from './on-gpu.js';
+import { faults, spoilAttention, watchGpu } from './gpu-counts.js';
+import { afterLoss, bytesAfter, comesDown, copiesAreEqual, runFixture, stepCounts } from './on-gpu.js';
 
 /** What runs in the browser: the library as its users get it, and transformers.js, with models and ONNX Runtime from the test's server. */
 
@@ -22,13 +22,17 @@ export interface Picture {
 
 let given: Given;
 
-watchGpu();
+const asked = new URLSearchParams(location.search);
+watchGpu({ subgroups: asked.has('subgroups') });
+if (asked.has('spoilt')) spoilAttention();
 
 const bridge = {
   faults,
   copiesAreEqual,
   comesDown,
   openDecoder: (path: string) => openDecoder(new URL(path, location.href).href, { device: 'webgpu' }),
+  runFixture: (path: string, device: string, passes: readonly number[]) =>
+    runFixture(new URL(path, location.href).href, device, passes),
   stepCounts: (budget: number, tokens: number) => stepCounts(library, given, budget, tokens),
   bytesAfter: (end: 'reset' | 'left', answers: number) => bytesAfter(library, given, end, answers),
   afterLoss: (prompts: readonly number[][]) => afterLoss(library, 'llava-scenes', prompts),
@@ -43,6 +47,7 @@ const bridge = {
     given = { library, loaded, images };
   },
   given: () => given,
+  notes: () => given.loaded.notes,
   play: (name: keyof typeof plays, script: Script): Promise<Told[]> => plays[name](given, script),
   /** The code and message of what a task throws. */
   async refusal(task: () => Promise<unknown>): Promise<string> {

@@ -5,7 +5,8 @@ import type { DecoderSignature } from '../../src/graph/rewrite.js';
 import { KVCache } from '../../src/memory/kv-cache.js';
 import type { KVCacheOptions } from '../../src/memory/shape.js';
 import { Decoder } from '../../src/runtime/decoder.js';
-import { readable } from '../../src/runtime/tensors.js';
+import { inPlaceFeeds, notInPlace } from '../../src/runtime/passes/in-place.js';
+import { byHead, readable } from '../../src/runtime/tensors.js';
 import { Float16Array } from './float16.js';
 
 /** What one pass over S new tokens gave. */
@@ -112,6 +113,8 @@ export class RewrittenRun {
     private readonly decoder: DecoderSignature,
     private readonly hidden: number,
     private readonly half = false,
+    /** Whether layers that can write in place do, one token at a time. */
+    private readonly inPlace = false,
   ) {
     this.keys = decoder.layers.map(() => new Float32Array(0));
     this.values = decoder.layers.map(() => new Float32Array(0));
@@ -137,33 +140,63 @@ export class RewrittenRun {
       feeds[contractNames.positionIds] = positions(this.decoder, this.seen, tokens);
     if (this.decoder.layers.some(({ window }) => window !== undefined))
       feeds[contractNames.newPosition] = places(this.seen, tokens);
-    this.decoder.layers.forEach(({ index, kvHeads, headDim, window }, i) => {
-      const dims = [1, kvHeads, this.seen, headDim];
-      if (window !== undefined)
-        feeds[contractNames.pastPosition(index)] = places(0, this.seen, [1, 1, this.seen]);
+    Object.assign(feeds, notInPlace(this.decoder.layers, 1));
+    const writes = this.inPlace && tokens === 1;
+    // No bias is other than 0, and both ways come to the same.
+    if (writes) Object.assign(feeds, inPlaceFeeds(this.decoder.layers, true, this.seen % 2 === 1));
+    this.decoder.layers.forEach(({ index, kvHeads, headDim, window, inPlace }, i) => {
+      const room = writes && inPlace ? ROOM : 0;
+      const rows = this.seen + room;
+      const dims = [1, kvHeads, rows, headDim];
+      if (window !== undefined) feeds[contractNames.pastPosition(index)] = places(0, rows, [1, 1, rows]);
       const { pastKey, pastValue, pastKeyScale, pastValueScale } = contractNames;
-      this.feed(feeds, pastKey(index), pastKeyScale(index), this.keys[i]!, dims);
-      this.feed(feeds, pastValue(index), pastValueScale(index), this.values[i]!, dims);
-      feeds[contractNames.pastBias(index)] = new Tensor('float32', new Float32Array(this.seen), [
-        1,
-        1,
-        1,
-        this.seen,
-      ]);
+      const roomy = (past: Float32Array) =>
+        join(past, new Float32Array(kvHeads * room * headDim), kvHeads, this.seen, room, headDim);
+      this.feed(feeds, pastKey(index), pastKeyScale(index), roomy(this.keys[i]!), dims);
+      this.feed(feeds, pastValue(index), pastValueScale(index), roomy(this.values[i]!), dims);
+      const bias = new Float32Array(rows);
+      if (room > 0) {
+        bias.fill(Number.NEGATIVE_INFINITY, this.seen + 1);
+        feeds[contractNames.held(index)] = new Tensor('int32', [this.seen], [1]);
+        feeds[contractNames.total(index)] = new Tensor('int64', [BigInt(this.seen + 1)], [1]);
+      }
+      feeds[contractNames.pastBias(index)] = new Tensor('float32', bias, [1, 1, 1, rows]);
     });
     const outputs = await this.session.run(feeds);
-    this.decoder.layers.forEach(({ index, kvHeads, headDim }, i) => {
-      const joined = (past: Float32Array, rows: Tensor) =>
-        join(past, numbers(rows), kvHeads, this.seen, tokens, headDim);
+    this.decoder.layers.forEach(({ index, kvHeads, headDim, inPlace }, i) => {
+      const joined = (past: Float32Array, rows: Tensor) => {
+        const given = inPlace ? byHead(numbers(rows), 1, tokens, kvHeads) : numbers(rows);
+        return join(past, given, kvHeads, this.seen, tokens, headDim);
+      };
       this.keys[i] = joined(this.keys[i]!, outputs[contractNames.newKey(index)]!);
       this.values[i] = joined(this.values[i]!, outputs[contractNames.newValue(index)]!);
     });
+    if (writes) this.refuseOtherMemory(outputs);
     this.seen += tokens;
     return {
       logits: numbers(outputs[contractNames.logits]!),
-      attention: this.decoder.layers.map(({ index }) => numbers(outputs[contractNames.attention(index)]!)),
+      attention: this.decoder.layers.map(({ index, kvHeads, inPlace }) => {
+        const given = numbers(outputs[contractNames.attention(index)]!);
+        return writes && inPlace ? firstOf(given, kvHeads, this.seen) : given;
+      }),
       peak: this.decoder.layers.map(({ index }) => numbers(outputs[contractNames.peak(index)]!)),
     };
+  }
+
+  /** Where a layer writes in place, the new row is the first of the room behind those that are held. */
+  private refuseOtherMemory(outputs: Record<string, Tensor>): void {
+    this.decoder.layers.forEach(({ index, kvHeads, inPlace }, i) => {
+      if (!inPlace) return;
+      const pairs = [
+        [contractNames.presentKey(index), this.keys[i]!],
+        [contractNames.presentValue(index), this.values[i]!],
+      ] as const;
+      for (const [name, rows] of pairs) {
+        const size = rows.length / kvHeads;
+        const given = firstOf(numbers(outputs[name]!), kvHeads, size);
+        if (given.some((value, at) => value !== rows[at])) throw new Error(`${name} has other rows`);
+      }
+    });
   }
 
   /** Past rows in the format that the decoder takes them in; int8 as whole numbers and, for each row, what they are times. */
@@ -217,6 +250,18 @@ export class CachedRun {
     });
     return numbers(logits);
   }
+}
+
+/** Rows behind those that are held, where a pass writes in place. */
+const ROOM = 3;
+
+/** The first `width` numbers of each of `count` rows. */
+function firstOf(numbers: Float32Array, count: number, width: number): Float32Array {
+  const size = numbers.length / count;
+  const given = new Float32Array(count * width);
+  for (let row = 0; row < count; row++)
+    given.set(numbers.subarray(row * size, row * size + width), row * width);
+  return given;
 }
 
 /** Past [kvHeads, seen, headDim] and rows [kvHeads, tokens, headDim] as [kvHeads, seen + tokens, headDim]. */

@@ -34,6 +34,9 @@ export class BothDecoders {
     private readonly half: boolean,
   ) {}
 
+  /** Whether layers that can write in place do. */
+  inPlace = false;
+
   /** @param half whether the graph's inputs and outputs are float16 */
   static async open(model: Model, half = false, target: Target = 'host'): Promise<BothDecoders> {
     const { model: rewritten, decoder, report } = rewriteDecoder(withLogitsToKeep(model), { target });
@@ -57,7 +60,7 @@ export class BothDecoders {
     };
     return {
       expected: await run(new OriginalRun(this.original, decoder, hidden, half), originalChunks),
-      actual: await run(new RewrittenRun(this.rewritten, decoder, hidden, half), chunks),
+      actual: await run(new RewrittenRun(this.rewritten, decoder, hidden, half, this.inPlace), chunks),
     };
   }
 

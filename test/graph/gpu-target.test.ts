@@ -3,17 +3,22 @@ import { graphOf, type Node } from '../../src/graph/onnx/onnx.js';
 import { rewriteDecoder } from '../../src/graph/rewrite.js';
 import { BothDecoders, fixture, largestDifference } from './exported-runs.js';
 
-/** One of each kind of attention: shared key heads, windows, softcaps, tables of two lengths. */
-const FIXTURES = [
-  'genai-split-windows-0.15',
-  'genai-longrope',
-  'torch-softcap-window',
-  'dynamo-gemma3-attention',
-  'families-gpt2',
-];
+/** One of each kind of attention: shared key heads, windows, softcaps, tables of two lengths, half precision, rows that are made head by head and token by token. */
+const FIXTURES = {
+  'genai-split-windows-0.15': {},
+  'genai-grouped': {},
+  'genai-longrope': {},
+  'torch-softcap-window': { apart: true },
+  'torch-eager-grouped': {},
+  'dynamo-gemma3-attention': {},
+  'dynamo-half': { half: true },
+  'families-gpt2': {},
+  // All of its layers have a window.
+  'heads-16x256': {},
+} as const satisfies Record<string, { apart?: boolean; half?: boolean }>;
 
 /** What WebGPU has no kernel for, or none that is right everywhere. */
-const NOT_THERE = ['FusedMatMul', 'GroupQueryAttention', 'MultiHeadAttention', 'Attention'];
+const NOT_THERE = ['FusedMatMul', 'MultiHeadAttention', 'Attention'];
 
 function operators(nodes: readonly Node[]): string[] {
   return nodes.flatMap(({ opType, attribute }) => [
@@ -22,17 +27,31 @@ function operators(nodes: readonly Node[]): string[] {
   ]);
 }
 
-describe.each(FIXTURES)('%s for a GPU', (name) => {
-  it('has operators that run there, and gives what the original gives', async () => {
-    const original = await fixture(name);
-    const { model } = rewriteDecoder(original, { target: 'gpu' });
-    expect(operators(graphOf(model).node).filter((each) => NOT_THERE.includes(each))).toEqual([]);
-    const both = await BothDecoders.open(original, false, 'gpu');
-    const { expected, actual } = await both.run({ chunks: [19, 1, 1, 1] });
-    await both.release();
-    expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(1e-4);
-  });
-});
+describe.each(Object.entries(FIXTURES))(
+  '%s for a GPU',
+  (name, { apart = false, half = false }: { apart?: boolean; half?: boolean }) => {
+    it('has operators that run there, and gives what the original gives, in place and otherwise', async () => {
+      const original = await fixture(name);
+      const { model, decoder } = rewriteDecoder(original, { target: 'gpu' });
+      expect(operators(graphOf(model).node).filter((each) => NOT_THERE.includes(each))).toEqual([]);
+      // A softcap is not WebGPU's operator's.
+      expect(decoder.layers.map(({ inPlace = false }) => inPlace)).toEqual(decoder.layers.map(() => !apart));
+      const both = await BothDecoders.open(original, half, 'gpu');
+      const tolerance = half ? 2e-2 : 1e-4;
+      for (const inPlace of [false, true]) {
+        both.inPlace = inPlace;
+        const { expected, actual } = await both.run({ chunks: [19, 1, 1, 1] });
+        expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(tolerance);
+        for (const [i, step] of expected.steps.entries()) {
+          step.attention.forEach((received, layer) => {
+            expect(largestDifference(actual.steps[i]!.attention[layer]!, received)).toBeLessThan(tolerance);
+          });
+        }
+      }
+      await both.release();
+    });
+  },
+);
 
 it('a target that there is not is refused', async () => {
   const original = await fixture('genai-grouped');

@@ -173,28 +173,31 @@ export class GraphBuilder {
     return name;
   }
 
-  output(name: string, elemType: DataType, shape: readonly Dim[]): string {
+  /** @param shape left out where it is not known */
+  output(name: string, elemType: DataType, shape?: readonly Dim[]): string {
     this.taken.add(name);
     this.graph.output.push(valueInfo(name, elemType, shape));
     return name;
   }
 }
 
-/** The declaration of a tensor: its name, element type and shape [dims]. */
-export function valueInfo(name: string, elemType: DataType, shape: readonly Dim[]): ValueInfo {
+/** The declaration of a tensor: its name, element type and shape [dims], where that is known. */
+export function valueInfo(name: string, elemType: DataType, shape?: readonly Dim[]): ValueInfo {
   return create(ValueInfoProtoSchema, {
     name,
     type: {
       tensorType: {
         elemType,
-        shape: {
-          dim: shape.map((dim) => ({
-            value:
-              typeof dim === 'number'
-                ? { case: 'dimValue' as const, value: BigInt(dim) }
-                : { case: 'dimParam' as const, value: dim },
-          })),
-        },
+        ...(shape && {
+          shape: {
+            dim: shape.map((dim) => ({
+              value:
+                typeof dim === 'number'
+                  ? { case: 'dimValue' as const, value: BigInt(dim) }
+                  : { case: 'dimParam' as const, value: dim },
+            })),
+          },
+        }),
       },
     },
   });

@@ -84,6 +84,20 @@ export function hasType(graph: Graph, type: DataType): boolean {
   );
 }
 
+/** Gives a value that a node of the graph makes another name, which nothing in it has. Changes `graph`. */
+export function renameValue(graph: Graph, from: string, to: string): void {
+  const renamed = (name: string) => (name === from ? to : name);
+  for (const list of [graph.output, graph.valueInfo]) {
+    for (const value of list) value.name = renamed(value.name);
+  }
+  for (const node of graph.node) {
+    if (!node.output.includes(from) && !usedNames(node).has(from)) continue;
+    node.input = node.input.map(renamed);
+    node.output = node.output.map(renamed);
+    for (const inner of subgraphsOf(node)) if (outerNames(inner).has(from)) renameValue(inner, from, to);
+  }
+}
+
 /** The values a node reads: its inputs and what its subgraphs take from outside; each once, absent inputs left out. */
 export function usedNames(node: Node): Set<string> {
   const names = new Set(node.input);

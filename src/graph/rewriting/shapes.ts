@@ -1,4 +1,5 @@
 import type { GraphBuilder } from '../onnx/builder.js';
+import type { DataType } from '../onnx/onnx.js';
 
 export function concat(builder: GraphBuilder, names: readonly string[], axis: number): string {
   return builder.op('Concat', names, { attributes: { axis } });
@@ -24,4 +25,9 @@ export function lastOf(builder: GraphBuilder, name: string, count: string, axis:
     builder.int64('end_of_axis', [1], [Number.MAX_SAFE_INTEGER]),
     builder.int64(`last_of_axis_${axis}`, [1], [axis]),
   ]);
+}
+
+/** A value as another type; itself where it is of that. */
+export function cast(builder: GraphBuilder, name: string, from: DataType, to: DataType): string {
+  return from === to ? name : builder.op('Cast', [name], { attributes: { to } });
 }

@@ -65,11 +65,13 @@ export class GpuSession implements Pick<Opened, 'run' | 'release'>, ort.Gpu {
     return { inputNames, outputNames, inputMetadata, outputMetadata, run, release, gpu };
   }
 
-  /** @throws ElasticCacheError `device-lost` */
-  async run(feeds: Readonly<Record<string, Tensor>>, fetches?: readonly string[]) {
+  /** What is written to memory that was given for it stays there. @throws ElasticCacheError `device-lost` */
+  async run(feeds: Readonly<Record<string, Tensor>>, fetches?: ort.Fetches) {
     const session = this.session ?? (await this.open());
     this.session = undefined;
-    const running = session.run(feeds, fetches).then((outputs) => this.downloads.of(outputs));
+    const running = session
+      .run(feeds, fetches)
+      .then((outputs) => this.downloads.of(unbound(outputs, fetches)));
     try {
       // A GPU that is gone may never answer.
       const given = await Promise.race([running, this.whenLost]);
@@ -99,6 +101,15 @@ export class GpuSession implements Pick<Opened, 'run' | 'release'>, ort.Gpu {
   tensorOf(buffer: GPUBuffer, type: Tensor['type'], dims: readonly number[]): Tensor {
     return this.Tensor.fromGpuBuffer(buffer, { dataType: type, dims });
   }
+}
+
+/** Outputs for which no memory was given. */
+function unbound(
+  outputs: Readonly<Record<string, Tensor>>,
+  fetches: ort.Fetches = [],
+): Record<string, Tensor> {
+  const given = Array.isArray(fetches) ? {} : (fetches as Readonly<Record<string, Tensor | null>>);
+  return Object.fromEntries(Object.entries(outputs).filter(([name]) => !given[name]));
 }
 
 /** What to throw where the WebAssembly that a page names cannot use a GPU. */

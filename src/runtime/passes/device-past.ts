@@ -1,10 +1,18 @@
-import type { DecoderSignature } from '../../graph/decoder.js';
+import { Tensor } from '#platform/ort.js';
+import type { DecoderLayer, DecoderSignature } from '../../graph/decoder.js';
 import { contractNames as names } from '../../graph/decoder.js';
 import type { Batch } from '../../memory/lane-pool.js';
 import { formatOf } from '../../memory/rows/formats.js';
 import type { RowBlock } from '../../memory/rows/row-block.js';
 import { DeviceRows } from '../../memory/webgpu/device-rows.js';
-import type { Gpu, Tensor } from '../../platform/ort.js';
+import type { Gpu } from '../../platform/ort.js';
+import { inPlaceFeeds } from './in-place.js';
+
+/** What a pass is fed, and what memory its outputs are written to. */
+export interface Fed {
+  readonly feeds: Record<string, Tensor>;
+  readonly bound: Record<string, Tensor>;
+}
 
 /**
  * What caches hold, as a GPU is fed with it: each cache that takes a step has a copy of its rows there. It is let go with {@link release}, when the cache forgets what it holds, and, since nobody
@@ -21,8 +29,8 @@ export class DevicePast {
     private readonly signature: Pick<DecoderSignature, 'layers' | 'past'>,
   ) {}
 
-  /** Past keys, values and biases for a step of all sequences; undefined where a layer holds nothing yet, or lanes that others lie in as well. */
-  feeds(cache: Batch): Record<string, Tensor> | undefined {
+  /** What a step of all sequences is fed; undefined where a layer holds nothing yet, or lanes that others lie in as well. @param mayWrite whether it may write its row where the past lies */
+  fed(cache: Batch, mayWrite: boolean): Fed | undefined {
     const { layers, past: type } = this.signature;
     const blocks: RowBlock[] = [];
     for (const { index } of layers) {
@@ -30,19 +38,32 @@ export class DevicePast {
       if (!whole || capacity === 0) return undefined;
       blocks.push(whole);
     }
-    const feeds: Record<string, Tensor> = {};
-    this.rowsOf(cache)
-      .update(blocks)
-      .forEach(({ keys, values, bias }, layer) => {
-        const { lanes, headDim, biases } = blocks[layer]!.shape;
-        const { capacity, heads } = blocks[layer]!.layout;
-        const { index } = layers[layer]!;
-        const dims = [lanes, heads, capacity, headDim];
-        feeds[names.pastKey(index)] = this.gpu.tensorOf(keys, type, dims);
-        feeds[names.pastValue(index)] = this.gpu.tensorOf(values, type, dims);
-        feeds[names.pastBias(index)] = this.gpu.tensorOf(bias, 'float32', [lanes, biases, 1, capacity]);
-      });
-    return feeds;
+    const held = mayWrite ? nextRows(cache, blocks, layers) : undefined;
+    const feeds: Record<string, Tensor> = held ? inPlaceFeeds(layers, true, blocks.some(isBiased)) : {};
+    const bound: Record<string, Tensor> = {};
+    const rows = this.rowsOf(cache).update(blocks, held);
+    rows.forEach((own, layer) => {
+      const { lanes, headDim, biases } = blocks[layer]!.shape;
+      const { capacity, heads } = blocks[layer]!.layout;
+      const { index, inPlace } = layers[layer]!;
+      const dims = [lanes, heads, capacity, headDim];
+      const [keys, values] = [own.keys, own.values].map((buffer) => this.gpu.tensorOf(buffer, type, dims));
+      feeds[names.pastKey(index)] = keys!;
+      feeds[names.pastValue(index)] = values!;
+      feeds[names.pastBias(index)] = this.gpu.tensorOf(own.bias, 'float32', [lanes, biases, 1, capacity]);
+      const room = held?.[layer];
+      if (!inPlace || room === undefined) return;
+      bound[names.presentKey(index)] = this.gpu.tensorOf(own.keys, type, dims);
+      bound[names.presentValue(index)] = this.gpu.tensorOf(own.values, type, dims);
+      feeds[names.held(index)] = this.gpu.tensorOf(own.held, 'int32', [1]);
+      feeds[names.total(index)] = new Tensor('int64', [BigInt(room + 1)], [1]);
+    });
+    return { feeds, bound };
+  }
+
+  /** Tells that a cache has the row that its last step wrote where the past lies. */
+  appended(cache: Batch): void {
+    this.rows.get(cache)?.appended();
   }
 
   /** Lets the copies of all caches go. */
@@ -71,4 +92,20 @@ export class DevicePast {
     this.forgotten.unregister(rows);
     rows.release();
   }
+}
+
+/** [layers] where a layer that writes in place puts the row of one new token; undefined where one has no room for it, for several sequences, and where heads hold different numbers of rows. */
+function nextRows(
+  cache: Batch,
+  blocks: readonly RowBlock[],
+  layers: readonly DecoderLayer[],
+): (number | undefined)[] | undefined {
+  const held = layers.map(({ index }) => cache.held(index));
+  const fits = blocks.every(({ capacity, layout }, layer) => !layout.ends && held[layer]! < capacity);
+  if (cache.batch !== 1 || cache.policy.heads === 'unequal' || !fits) return undefined;
+  return held.map((rows, layer) => (layers[layer]!.inPlace ? rows : undefined));
+}
+
+function isBiased({ bias }: RowBlock): boolean {
+  return bias.some((value) => value !== 0 && value !== Number.NEGATIVE_INFINITY);
 }

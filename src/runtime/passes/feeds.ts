@@ -5,7 +5,8 @@ import type { Rows } from '../../memory/rows/formats.js';
 import { type PastRows, RowBlock } from '../../memory/rows/row-block.js';
 import type { Gpu } from '../../platform/ort.js';
 import { causalBias, heldTensor, readable } from '../tensors.js';
-import { DevicePast } from './device-past.js';
+import { DevicePast, type Fed } from './device-past.js';
+import { notInPlace } from './in-place.js';
 
 /** A pass over the graph: a part of one sequence's turn, or one new token of each. */
 export interface Pass {
@@ -30,10 +31,14 @@ export class Feeder {
 
   private readonly device: DevicePast | undefined;
 
-  /** @param gpu what the decoder runs on, where its memory is ours to write */
+  /**
+   * @param gpu what the decoder runs on, where its memory is ours to write
+   * @param inPlace whether steps may write there themselves
+   */
   constructor(
     private readonly signature: DecoderSignature,
     gpu: Gpu | undefined,
+    private readonly inPlace: boolean,
   ) {
     this.device = gpu && new DevicePast(gpu, signature);
   }
@@ -43,13 +48,19 @@ export class Feeder {
     this.device?.release();
   }
 
-  of(cache: Batch, pass: Pass): Feeds {
+  /** Tells that a cache has the row that its last step wrote where the past lies. */
+  appended(cache: Batch): void {
+    this.device?.appended(cache);
+  }
+
+  of(cache: Batch, pass: Pass): Fed {
     const feeds = this.newTokens(cache, pass);
     const batch = pass.newTokens.dims[0]!;
     // What a turn attends to is fed once, and is another with its next part.
     const isStep = pass.newTokens.dims[1] === 1 && pass.row === undefined;
-    const onDevice = isStep ? this.device?.feeds(cache) : undefined;
-    Object.assign(feeds, onDevice);
+    const peak = cache.policy.peak === true && pass.observed > 0;
+    const onDevice = isStep ? this.device?.fed(cache, this.inPlace && !peak) : undefined;
+    Object.assign(feeds, notInPlace(this.signature.layers, batch), onDevice?.feeds);
     for (const { index, window } of this.signature.layers) {
       const past = this.fed(cache.past(index, pass.row), index, batch, cache.biases);
       if (!onDevice) this.past(feeds, cache, index, batch, past);
@@ -59,7 +70,7 @@ export class Feeder {
       const dims = [batch, cache.biases, past.capacity];
       feeds[names.pastPosition(index)] = new Tensor('int32', positions, dims);
     }
-    return feeds;
+    return { feeds, bound: onDevice?.bound ?? {} };
   }
 
   /** The rows that are fed as the past of a layer: those that are there, and on a GPU an empty one where there are none. */

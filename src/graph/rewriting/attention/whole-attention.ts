@@ -1,12 +1,11 @@
-import type { GraphBuilder } from '../onnx/builder.js';
-import { DataType, MICROSOFT } from '../onnx/onnx.js';
-import type { AttentionLayer } from '../patterns/attention-layer.js';
+import type { GraphBuilder } from '../../onnx/builder.js';
+import { DataType } from '../../onnx/onnx.js';
+import type { AttentionLayer } from '../../patterns/attention-layer.js';
+import { concat, reshape, sizeOf } from '../shapes.js';
 import { type Attended, lastWeights, type Rows } from './attending.js';
+import { biasPerHead, groupQueryAttention, type Operands, sinkByHead } from './operator.js';
+import { contextShape } from './outputs.js';
 import { receivedFrom, whereAsked } from './received.js';
-import { concat, reshape, sizeOf } from './shapes.js';
-
-/** Value of GroupQueryAttention's `qk_output`: its scores as they are after the softmax. */
-const AFTER_SOFTMAX = 2;
 
 /** Whether com.microsoft.GroupQueryAttention takes heads of this size. */
 export function wholeTakes({ headDim }: AttentionLayer): boolean {
@@ -37,10 +36,13 @@ export function attendWhole(builder: GraphBuilder, layer: AttentionLayer, rows: 
     {
       attributes: {
         then_branch: branch('every_query', (inner) => {
-          const [context = '', weights = ''] = operator(inner, layer, operands, {
-            bias: masks.bias(inner, layer),
-            weights: true,
-          });
+          const bias = biasPerHead(inner, layer, masks.bias(inner, layer));
+          const [context = '', , , weights = ''] = groupQueryAttention(
+            inner,
+            layer,
+            { ...operands, bias },
+            4,
+          );
           const all = { queries: newTokens, as: 'sum' } as const;
           return [
             context,
@@ -57,11 +59,6 @@ export function attendWhole(builder: GraphBuilder, layer: AttentionLayer, rows: 
   );
   const [peak = ''] = whereAsked(builder, layer, peakQueries, (within) => last(within, peakQueries, 'peak'));
   return { context, attention, peak };
-}
-
-/** [B, S, queryHeads * headDim] */
-export function contextShape({ queryHeads, headDim }: AttentionLayer) {
-  return ['batch_size', 'sequence_length', queryHeads * headDim];
 }
 
 /** Weights [B, queryHeads, S, T] as [B, kvHeads, queries, T]: the query heads of a key head follow each other. */
@@ -82,8 +79,10 @@ function contextOf(
   { masks }: Rows,
   operands: Operands,
 ): string {
+  const attended = (within: GraphBuilder, bias?: string) =>
+    groupQueryAttention(within, layer, { ...operands, bias }, 3)[0]!;
   const biased = (within: GraphBuilder) =>
-    operator(within, layer, operands, { bias: masks.bias(within, layer) })[0]!;
+    attended(within, biasPerHead(within, layer, masks.bias(within, layer)));
   if (layer.window !== undefined) return biased(builder);
   const { index } = layer;
   const branch = (name: string, make: (inner: GraphBuilder) => string) => {
@@ -96,17 +95,10 @@ function contextOf(
   });
   return builder.op('If', [builder.op('Equal', [sum, builder.float32(`no_bias.${index}`, [], [0])])], {
     attributes: {
-      then_branch: branch('plain', (inner) => operator(inner, layer, operands)[0]!),
+      then_branch: branch('plain', (inner) => attended(inner)),
       else_branch: branch('biased', biased),
     },
   });
-}
-
-/** Inputs of the operator that are the same whatever is asked for. */
-interface Operands {
-  readonly rows: readonly string[];
-  readonly lengths: readonly string[];
-  readonly sink: string | undefined;
 }
 
 function operandsOf(builder: GraphBuilder, layer: AttentionLayer, rows: Rows): Operands {
@@ -133,55 +125,6 @@ function operandsOf(builder: GraphBuilder, layer: AttentionLayer, rows: Rows): O
       rows.past.value,
     ],
     lengths: [builder.op('Expand', [before, sizeOf(builder, rows.key, 0)]), total],
-    sink: rows.sink && reshape(builder, rows.sink, `head_sink_shape.${index}`, [-1]),
+    sink: sinkByHead(builder, layer, rows.sink),
   };
-}
-
-/** The operator. @param bias [B, H, S, P + S] @returns context, and weights [B, queryHeads, S, P + S] where they are wanted */
-function operator(
-  builder: GraphBuilder,
-  layer: AttentionLayer,
-  { rows, lengths, sink }: Operands,
-  { bias, weights = false }: { bias?: string; weights?: boolean } = {},
-): [string, string | undefined] {
-  const { queryHeads, kvHeads, scale, softcap } = layer;
-  const perHead = bias && biasPerHead(builder, layer, bias);
-  const nothing = '';
-  const outputs = builder.ops(
-    'GroupQueryAttention',
-    [...rows, ...lengths, nothing, nothing, nothing, perHead, sink],
-    {
-      domain: MICROSOFT,
-      attributes: {
-        num_heads: queryHeads,
-        kv_num_heads: kvHeads,
-        scale: { float: scale },
-        ...(softcap > 0 && { softcap: { float: softcap } }),
-        ...(weights && { qk_output: AFTER_SOFTMAX }),
-      },
-      outputs: weights ? 4 : 3,
-    },
-  );
-  return [outputs[0]!, outputs[3]];
-}
-
-/** A bias [B, H, S, T] of one head or of all key heads, as of one or of all query heads. */
-function biasPerHead(builder: GraphBuilder, { index, queryHeads, kvHeads }: AttentionLayer, bias: string) {
-  if (queryHeads === kvHeads) return bias;
-  const group = queryHeads / kvHeads;
-  if (kvHeads === 1) return bias;
-  const number = (hint: string, value: number) => builder.int64(`${hint}.${index}`, [1], [value]);
-  const [one, axis] = [number('one', 1), number('group_axis', 2)];
-  const heads = sizeOf(builder, bias, 1);
-  const times = builder.op('Where', [builder.op('Equal', [heads, one]), one, number('group_size', group)]);
-  const repeated = builder.op('Expand', [
-    builder.op('Unsqueeze', [bias, axis]),
-    concat(builder, [one, one, times, one, one], 0),
-  ]);
-  const all = concat(
-    builder,
-    [number('batch', 0), number('all_heads', -1), sizeOf(builder, bias, 2), sizeOf(builder, bias, 3)],
-    0,
-  );
-  return builder.op('Reshape', [repeated, all]);
 }

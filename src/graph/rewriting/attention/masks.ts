@@ -1,8 +1,8 @@
-import { contractNames } from '../decoder.js';
-import type { GraphBuilder } from '../onnx/builder.js';
-import { DataType } from '../onnx/onnx.js';
-import type { AttentionLayer } from '../patterns/attention-layer.js';
-import { concat, lastOf, sizeOf } from './shapes.js';
+import { contractNames } from '../../decoder.js';
+import type { GraphBuilder } from '../../onnx/builder.js';
+import { DataType } from '../../onnx/onnx.js';
+import type { AttentionLayer } from '../../patterns/attention-layer.js';
+import { concat, lastOf, sizeOf } from '../shapes.js';
 
 /**
  * What is added to the scores of each layer to hide tokens, made of what the runtime hands in. How far a layer sees is not
@@ -83,6 +83,14 @@ export class Masks {
       seen = this.within(builder, window, last(this.positionsOfNew(), 1), positions!, bias);
     }
     return concat(builder, [seen, last(this.amongNew.get(window)!, 2)], -1);
+  }
+
+  /** The bias of the rows of a past that new rows are written into, [B, H, 1, P], for one new token. */
+  inPlace(builder: GraphBuilder, { index, window }: AttentionLayer): string {
+    const { bias, positions } = this.pasts.get(index)!;
+    return window === undefined
+      ? bias
+      : this.within(builder, window, this.positionsOfNew(), positions!, bias);
   }
 
   /** What splits scores [B, kvHeads, G x S, T] into [B, kvHeads, G, S, T], G query heads to a key head. @param count S, int64 [1] */

@@ -1,9 +1,9 @@
-import type { GraphBuilder } from '../onnx/builder.js';
-import { DataType } from '../onnx/onnx.js';
-import type { AttentionLayer } from '../patterns/attention-layer.js';
+import type { GraphBuilder } from '../../onnx/builder.js';
+import { DataType } from '../../onnx/onnx.js';
+import type { AttentionLayer } from '../../patterns/attention-layer.js';
+import { concat, lastOf, sizeOf } from '../shapes.js';
 import type { Rows } from './attending.js';
 import type { Masks } from './masks.js';
-import { concat, lastOf, sizeOf } from './shapes.js';
 
 /** How attention over several queries becomes one number for a row: their sum, or the most of one query, the row's own left out. */
 export type ReceivedAs = 'sum' | 'peak';

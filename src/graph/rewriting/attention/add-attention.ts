@@ -1,12 +1,15 @@
-import { contractNames, type PastFormat, type Target } from '../decoder.js';
-import type { GraphBuilder } from '../onnx/builder.js';
-import { DataType } from '../onnx/onnx.js';
-import type { AttentionLayer } from '../patterns/attention-layer.js';
-import { type Attended, attendApart, type Rows } from './attending.js';
+import { contractNames, type PastFormat, type Target } from '../../decoder.js';
+import type { GraphBuilder } from '../../onnx/builder.js';
+import { DataType } from '../../onnx/onnx.js';
+import type { AttentionLayer } from '../../patterns/attention-layer.js';
+import { sizeOf } from '../shapes.js';
+import { addInPlace } from './add-in-place.js';
+import type { Rows } from './attending.js';
+import { attendFew } from './few.js';
+import { type InPlace, inPlaceTakes } from './in-place.js';
 import { type Masks, slotsName } from './masks.js';
-import { receivedFrom, whereAsked } from './received.js';
-import { concat, reshape, sizeOf } from './shapes.js';
-import { attendWhole, contextShape, wholeTakes } from './whole-attention.js';
+import { branch, finish } from './outputs.js';
+import { attendWhole, wholeTakes } from './whole-attention.js';
 
 /**
  * Adds a layer's attention over past and new rows, in operators that read the past where it lies and give only new rows.
@@ -14,8 +17,8 @@ import { attendWhole, contextShape, wholeTakes } from './whole-attention.js';
  * returns is the paper's (Liu et al., ECCV 2024, section 3.2): attention received, summed over queries, averaged over heads.
  *
  * A few new tokens, as in decoding, attend to past and new rows apart, since the past is far larger than they are. For many, ONNX Runtime's own operator for the prompts of unmodified
- * decoders is faster than anything that is made of several: it leaves out what no query may see, and adds no mask. On a GPU it is left alone: what ONNX Runtime runs there for it is wrong on
- * some devices (off by 0.28 in the logits of an unmodified decoder on SwiftShader, with subgroups).
+ * decoders is faster than anything that is made of several: it leaves out what no query may see, and adds no mask. On a GPU that operator takes single new tokens, in place, where each pass says
+ * so: what ONNX Runtime runs there for it is wrong on some devices (off by 0.28 in the logits of an unmodified decoder on SwiftShader, with subgroups), and whoever runs the graph finds out.
  */
 export function addAttention(
   builder: GraphBuilder,
@@ -23,7 +26,12 @@ export function addAttention(
   masks: Masks,
   target: Target,
   format: PastFormat,
+  inPlace?: InPlace,
 ): void {
+  if (inPlace && inPlaceTakes(layer, target, format)) {
+    addInPlace(builder, layer, masks, format, inPlace);
+    return;
+  }
   const { index, kvHeads, headDim } = layer;
   const past = declarePast(builder, layer, format);
   masks.declare(layer);
@@ -35,22 +43,14 @@ export function addAttention(
     builder.output(name, DataType.FLOAT, ['batch_size', kvHeads, 'sequence_length', headDim]);
   }
   const rows: Rows = { query, key, value, past, sink: layer.sink?.(builder), masks, target };
-  const branch = (name: string, attend: typeof attendFew) => {
-    const inner = builder.branch(`${name}.${index}`);
-    const { context, attention, peak } = attend(inner, layer, rows);
-    inner.output(context, DataType.FLOAT, contextShape(layer));
-    for (const given of [attention, peak])
-      inner.output(given, DataType.FLOAT, ['batch_size', kvHeads, `given.${index}`]);
-    return { graph: inner.graph };
-  };
-  const outputs = [
-    builder.fresh(`context.${index}`),
-    contractNames.attention(index),
-    contractNames.peak(index),
-  ] as const;
+  const context = builder.fresh(`context.${index}`);
+  const outputs = [context, contractNames.attention(index), contractNames.peak(index)];
   if (target === 'host' && wholeTakes(layer)) {
     builder.ops('If', [isWhole(builder, layer, rows)], {
-      attributes: { then_branch: branch('whole', attendWhole), else_branch: branch('few', attendFew) },
+      attributes: {
+        then_branch: branch(builder, 'whole', layer, (inner) => attendWhole(inner, layer, rows)),
+        else_branch: branch(builder, 'few', layer, (inner) => attendFew(inner, layer, rows)),
+      },
       outputs,
     });
   } else {
@@ -61,26 +61,7 @@ export function addAttention(
   }
   for (const name of outputs.slice(1))
     builder.output(name, DataType.FLOAT, ['batch_size', kvHeads, `${slotsName(index)} + sequence_length`]);
-  finish(builder, layer, outputs[0]);
-}
-
-/** Past and new rows apart; what is asked for of the attention comes from the weights that are there. */
-function attendFew(builder: GraphBuilder, layer: AttentionLayer, rows: Rows): Attended {
-  const { newTokens, attentionQueries, peakQueries } = rows.masks;
-  const { weights, context } = attendApart(builder, layer, rows);
-  const received = (queries: string, as: 'sum' | 'peak') => (inner: GraphBuilder) =>
-    whereAsked(inner, layer, queries, (within) =>
-      receivedFrom(within, layer, rows, weights, newTokens, { queries, as }),
-    )[0]!;
-  // One If for both, since most steps ask for neither.
-  const [attention = '', peak = ''] = whereAsked(
-    builder,
-    layer,
-    rows.masks.askedQueries,
-    received(attentionQueries, 'sum'),
-    received(peakQueries, 'peak'),
-  );
-  return { context, attention, peak };
+  finish(builder, layer, context);
 }
 
 /**
@@ -127,19 +108,4 @@ function toFloat32(builder: GraphBuilder, { elemType }: AttentionLayer, name: st
   if (elemType !== DataType.FLOAT)
     return builder.op('Cast', [name], { attributes: { to: DataType.FLOAT }, outputs });
   return as === undefined ? name : builder.op('Identity', [name], { outputs });
-}
-
-/** @param context [B, S, queryHeads * headDim] */
-function finish(builder: GraphBuilder, layer: AttentionLayer, context: string): void {
-  const { index, queryHeads, headDim, elemType, output, outputLayout } = layer;
-  let value = context;
-  if (outputLayout !== 'rows') {
-    const heads = reshape(builder, context, `heads_shape.${index}`, [0, 0, queryHeads, headDim]);
-    value = builder.op('Transpose', [heads], { attributes: { perm: [0, 2, 1, 3] } });
-  }
-  if (outputLayout === 'all-heads') {
-    const [all, size] = [-1, headDim].map((dim) => builder.int64(`all_heads.${index}`, [1], [dim]));
-    value = builder.op('Reshape', [value, concat(builder, [all!, sizeOf(builder, context, 1), size!], 0)]);
-  }
-  builder.op('Cast', [value], { attributes: { to: elemType }, outputs: [output] });
 }

@@ -1,9 +1,9 @@
-import type { Target } from '../decoder.js';
-import type { GraphBuilder } from '../onnx/builder.js';
-import { MICROSOFT } from '../onnx/onnx.js';
-import type { AttentionLayer } from '../patterns/attention-layer.js';
+import type { Target } from '../../decoder.js';
+import type { GraphBuilder } from '../../onnx/builder.js';
+import { MICROSOFT } from '../../onnx/onnx.js';
+import type { AttentionLayer } from '../../patterns/attention-layer.js';
+import { concat, lastOf, reshape, sizeOf } from '../shapes.js';
 import type { Masks } from './masks.js';
-import { concat, lastOf, reshape, sizeOf } from './shapes.js';
 
 /** What a layer attends with. */
 export interface Rows {
@@ -74,6 +74,23 @@ export function lastWeights(builder: GraphBuilder, layer: AttentionLayer, rows: 
   return softmaxed(builder, layer, rows, scores(builder, layer, query, keys), bias, count);
 }
 
+/** What one new token attends to where its row is among the keys [B, kvHeads, P, headDim]: [B, kvHeads, queries, P]. */
+export function pastWeights(
+  builder: GraphBuilder,
+  layer: AttentionLayer,
+  rows: Pick<Rows, 'query' | 'sink' | 'masks'>,
+  keys: string,
+): string {
+  const scores = scoresOfPast(
+    builder,
+    layer,
+    scaled(builder, layer, grouped(builder, layer, rows.query)),
+    keys,
+  );
+  const { masks } = rows;
+  return softmaxed(builder, layer, rows, scores, masks.inPlace(builder, layer), masks.newTokens);
+}
+
 /** [B, kvHeads, queries, headDim] with queries = (queryHeads / kvHeads) * S. */
 function grouped(
   builder: GraphBuilder,
@@ -93,18 +110,30 @@ function scores(builder: GraphBuilder, layer: AttentionLayer, query: string, key
   return softcapped(builder, layer, products);
 }
 
-/** In products that have a kernel there. Of the past the scores are turned and not the keys: in a step they are far smaller. */
+/** In products that have a kernel there. */
 function scoresOnGpu(
   builder: GraphBuilder,
   layer: AttentionLayer,
   query: string,
   keys: { past: string; new: string },
 ): string[] {
-  const scaled = builder.op('Mul', [query, builder.float32(`scale.${layer.index}`, [], [layer.scale])]);
-  const turned = (name: string) => builder.op('Transpose', [name], { attributes: { perm: [0, 1, 3, 2] } });
-  const ofPast = turned(builder.op('MatMul', [keys.past, turned(scaled)]));
-  const ofNew = builder.op('MatMul', [scaled, turned(keys.new)]);
-  return [ofPast, ofNew].map((products) => softcapped(builder, layer, products));
+  const queries = scaled(builder, layer, query);
+  const ofNew = builder.op('MatMul', [queries, turned(builder, keys.new)]);
+  return [scoresOfPast(builder, layer, queries, keys.past), softcapped(builder, layer, ofNew)];
+}
+
+/** The scores are turned and not the keys: in a step they are far smaller. */
+function scoresOfPast(builder: GraphBuilder, layer: AttentionLayer, queries: string, keys: string): string {
+  const products = builder.op('MatMul', [keys, turned(builder, queries)]);
+  return softcapped(builder, layer, turned(builder, products));
+}
+
+function scaled(builder: GraphBuilder, { index, scale }: AttentionLayer, query: string): string {
+  return builder.op('Mul', [query, builder.float32(`scale.${index}`, [], [scale])]);
+}
+
+function turned(builder: GraphBuilder, name: string): string {
+  return builder.op('Transpose', [name], { attributes: { perm: [0, 1, 3, 2] } });
 }
 
 function softcapped(builder: GraphBuilder, { index, softcap }: AttentionLayer, products: string): string {
