@@ -112,6 +112,11 @@ describe('models', () => {
 
   it('a path that does not exist is refused', async () => {
     await expectError(generate({ model: './nowhere/model' }), /neither a directory nor a model id/);
+    await expectError(
+      generate({ model: 'package.json' }),
+      /"package\.json" is a file and no model directory/,
+    );
+    await expectError(['playground', '--out', 'package.json'], /package\.json cannot be made a folder/);
     await expectError(['inspect', at('nowhere.onnx')], /nowhere\.onnx cannot be opened/);
   });
 

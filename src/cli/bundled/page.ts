@@ -118,7 +118,13 @@ function decoded(path: string): string | undefined {
 /** Writes the page as a folder that any server of static files can give out. @throws ElasticCacheError 'missing-file', 'invalid-option' */
 export async function writePage(target: string): Promise<void> {
   await filesOfPage();
-  await mkdir(target, { recursive: true });
+  await mkdir(target, { recursive: true }).catch((cause: NodeJS.ErrnoException) => {
+    throw new ElasticCacheError(
+      'invalid-option',
+      `${target} cannot be made a folder (${cause.code}); name another.`,
+      { cause },
+    );
+  });
   if ((await readdir(target)).length > 0) {
     throw new ElasticCacheError(
       'invalid-option',

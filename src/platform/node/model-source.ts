@@ -20,6 +20,12 @@ export function modelSource(idOrDirectory: string, options: SourceOptions): Mode
     }
     return { ...given, id, local: true, local_files_only: true };
   }
+  if (existsSync(idOrDirectory)) {
+    throw new ElasticCacheError(
+      'missing-file',
+      `"${idOrDirectory}" is a file and no model directory; give the directory that config.json and onnx/ lie in.`,
+    );
+  }
   if (!isHubId(idOrDirectory)) {
     throw new ElasticCacheError(
       'missing-file',
