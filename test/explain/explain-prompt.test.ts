@@ -69,6 +69,22 @@ describe('what a policy made of a prompt', () => {
     }
   });
 
+  it('elastic-plus: a token stayed where one head keeps it, and a layer holds what its heads do on average', async () => {
+    const { tokens, layers } = await explained('elastic-plus', 0.1);
+    const cache = new ElasticCache({ policy: 'elastic-plus', budget: 0.1 });
+    const inputs = await prepareInputs(loaded, question);
+    await loaded.model.generate({ ...inputs, past_key_values: cache, max_new_tokens: 1, do_sample: false });
+    const { kvHeads } = cache.rows()[0]!.block.shape;
+    for (const { layer, anchor, held, attention } of layers) {
+      const heads = Array.from({ length: kvHeads }, (_, head) => [
+        ...cache.entries(layer, 0, head).positions,
+      ]);
+      expect(keptOf(anchor)).toEqual([...new Set(heads.flat())].sort((a, b) => a - b));
+      expect(held).toBe(Math.round(heads.flat().length / kvHeads));
+      expect(attention).toHaveLength(tokens.length);
+    }
+  });
+
   it('is what a cache of the same policy and budget holds', async () => {
     const cache = new ElasticCache({ policy: 'elastic', budget: 0.2 });
     const inputs = await prepareInputs(loaded, question);

@@ -29,11 +29,11 @@ export interface PromptToken {
 /** What one layer made of the prompt. */
 export interface ExplainedLayer {
   readonly layer: number;
-  /** Entries held, of the prompt's tokens. */
+  /** Entries held, of the prompt's tokens; on average over heads that choose for themselves. */
   readonly held: number;
   /** [tokens] attention received: summed over the queries, averaged over the heads. */
   readonly attention: readonly number[];
-  /** [tokens] the token whose entry holds it: itself where it stayed, an anchor where it was merged, null where it was dropped. */
+  /** [tokens] the token whose entry holds it: itself where it stayed, in one head at least, an anchor where it was merged, null where it was dropped. */
   readonly anchor: readonly (number | null)[];
 }
 
@@ -73,7 +73,7 @@ export async function explainPrompt(
     : { grids: [], patches: [] };
   let layers: ExplainedLayer[] = [];
   const watched = watchPrompt(policy, (views, edits) => {
-    layers = views.map(([view], index) => explainLayer(index, view!, edits[index]![0]!));
+    layers = views.map((heads, index) => explainLayer(index, heads, edits[index]!));
   });
   const cache = new KVCache({
     policy: { ...watched, begin: (layers, saved) => watched.begin(checked(layers, layer), saved) },
@@ -108,17 +108,23 @@ function tokensOf({ tokenizer }: LoadedModel, inputs: Inputs): PromptToken[] {
   }));
 }
 
-function explainLayer(
-  layer: number,
-  { tokens, importance }: TurnView,
-  { keep, from, into }: TurnEdit,
-): ExplainedLayer {
-  const anchor: (number | null)[] = new Array(tokens).fill(null);
-  for (const token of keep) anchor[token] = token;
-  from?.forEach((token, merge) => {
-    anchor[token] = into![merge]!;
-  });
-  return { layer, held: keep.length, attention: Array.from(importance), anchor };
+/** @param views [heads] that choose for themselves, or one of all @param edits [heads] */
+function explainLayer(layer: number, views: readonly TurnView[], edits: readonly TurnEdit[]): ExplainedLayer {
+  const anchor: (number | null)[] = new Array(views[0]!.tokens).fill(null);
+  for (const { from, into } of edits) {
+    from?.forEach((token, merge) => {
+      anchor[token] ??= into![merge]!;
+    });
+  }
+  for (const token of edits.flatMap(({ keep }) => [...keep])) anchor[token] = token;
+  const mean = (numbers: readonly number[]) =>
+    numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+  return {
+    layer,
+    held: Math.round(mean(edits.map(({ keep }) => keep.length))),
+    attention: anchor.map((_, token) => mean(views.map(({ importance }) => importance[token]!))),
+    anchor,
+  };
 }
 
 /** @throws ElasticCacheError 'invalid-option' */
