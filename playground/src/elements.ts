@@ -32,6 +32,7 @@ export const ui = {
   runsOn: element<HTMLSelectElement>('runs-on'),
   runsOnHint: element('runs-on-hint'),
   device: element('device'),
+  notes: element('notes'),
   progressBox: element('progress-box'),
   progress: element<HTMLProgressElement>('progress'),
   progressLabel: element('progress-label'),

@@ -56,6 +56,7 @@ function open(id: string, dtype: string | undefined, device: Device): void {
   ui.progressBox.hidden = false;
   ui.progress.removeAttribute('value');
   ui.progressLabel.textContent = `Loading ${id}`;
+  ui.status.textContent = `Loading ${id}.`;
   send({ type: 'open', id, dtype, device, base: new URL('.', document.baseURI).href });
   refresh();
 }
@@ -133,6 +134,8 @@ function hear(report: Report): void {
       readsImages = report.readsImages;
       ui.progressBox.hidden = true;
       showDevice(report.on);
+      ui.notes.textContent = report.notes.join(' ');
+      ui.notes.hidden = report.notes.length === 0;
       ui.layer.replaceChildren(
         new Option('all', ''),
         ...Array.from({ length: report.layers }, (_, layer) => new Option(String(layer), String(layer))),
@@ -172,6 +175,7 @@ function hear(report: Report): void {
     case 'failed':
       isAnswering = false;
       ui.progressBox.hidden = true;
+      ui.status.textContent = '';
       for (const side of SIDES) columnOf(side).classList.remove('busy');
       if (report.needsKey) ui.keyForm.hidden = false;
       // Who has given none is asked for one, and that is no error.

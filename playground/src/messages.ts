@@ -66,7 +66,15 @@ export interface Kept {
 
 export type Report =
   | { type: 'progress'; loaded: number; total: number }
-  | { type: 'opened'; readsImages: boolean; on: RunningOn | OnServer; layers: number; loadMs: number }
+  | {
+      type: 'opened';
+      readsImages: boolean;
+      on: RunningOn | OnServer;
+      layers: number;
+      loadMs: number;
+      /** What runs otherwise than it is meant to. */
+      notes: readonly string[];
+    }
   | { type: 'reading'; side: Side }
   | { type: 'text'; side: Side; text: string; held: Held | undefined; perSecond: number | undefined }
   | {

@@ -59,7 +59,7 @@ export function serverBackend(hear: (report: Report) => void): Backend {
       data: [{ id: string; reads_images: boolean }];
     };
     const [{ id, reads_images }] = data;
-    hear({ type: 'opened', readsImages: reads_images, on: { server: id }, layers: 0, loadMs: 0 });
+    hear({ type: 'opened', readsImages: reads_images, on: { server: id }, layers: 0, loadMs: 0, notes: [] });
   }
 
   async function ask({

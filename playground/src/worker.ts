@@ -86,6 +86,7 @@ async function open({ id, dtype, device, base }: Opening): Promise<void> {
     on: await runningOn(device),
     layers: layersOf(loaded),
     loadMs: performance.now() - start,
+    notes: loaded.notes,
   });
   if (embedded) await warm(loaded);
 }

@@ -211,12 +211,12 @@ export async function afterLoss(
   return { thrown, tokens: (await generated(onWasm.model, text)).map(Number) };
 }
 
-/** Logits of passes over a decoder that holds everything, and whether its layers write in place. */
+/** Logits of passes over a decoder that holds everything, whether its layers can write in place, and what there is to say of that. */
 export async function runFixture(
   address: string,
   device: string,
   passes: readonly number[],
-): Promise<{ logits: number[]; inPlace: boolean[] }> {
+): Promise<{ logits: number[]; inPlace: boolean[]; notes: readonly string[] }> {
   const decoder = await openDecoder(address, { device });
   const cache = new KVCache({ policy: full(), budget: 1 });
   cache.bind({ ...decoder.shape, batch: 1 }, decoder.windows);
@@ -233,5 +233,5 @@ export async function runFixture(
   }
   const inPlace = decoder.signature.layers.map((layer) => layer.inPlace ?? false);
   await decoder.release();
-  return { logits, inPlace };
+  return { logits, inPlace, notes: decoder.notes };
 }

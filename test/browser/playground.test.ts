@@ -1,14 +1,17 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { FAMILIES, writeTinyFamily } from '../families/tiny-families.js';
 import { ask as asked } from './ask.js';
 import { root } from './bundles.js';
 import { hasGpu, SOFTWARE_GPU, startBrowser } from './find-browser.js';
 
 const cli = join(root, 'dist/cli/main.js');
+/** Where models are that are loaded by name; what stands for it here is a folder. */
+const HUB = 'https://huggingface.co';
 const QUESTION = 'What do you see in the middle left?';
 
 let server: ChildProcess;
@@ -121,6 +124,53 @@ describe('the playground', () => {
     });
     await expect.poll(() => textOf('#error')).toContain('no.png');
     expect(wrong).toEqual([]);
+  });
+
+  it('runs a model of the Hub by its name, and fetches it once', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'hub-'));
+    try {
+      await writeTinyFamily(folder, FAMILIES.SmolVLM!);
+      await openPage();
+      const asked: string[] = [];
+      await page.context().route(`${HUB}/**`, async (route) => {
+        const path = new URL(route.request().url()).pathname;
+        const found = /^\/tiny\/model\/resolve\/main\/(.+)$/.exec(path)?.[1];
+        // A request for one byte asks whether a file is there.
+        if (!route.request().headers().range) asked.push(found ?? path);
+        const body = found && (await readFile(join(folder, found)).catch(() => undefined));
+        const headers = { 'access-control-allow-origin': '*', 'access-control-expose-headers': '*' };
+        await route.fulfill(body ? { status: 200, headers, body } : { status: 404, headers });
+      });
+      const load = async (id: string) => {
+        await page.fill('#model', id);
+        await page.click('#model-form button[type=submit]');
+      };
+      await page.click('summary');
+      await load('tiny/model');
+      await page.waitForSelector('#error:not([hidden])');
+      expect(await textOf('#error')).toMatch(/^tiny\/model has no .*; set dtype to one it has: fp32/);
+      await page.selectOption('#dtype', 'fp32');
+      for (const times of [1, 0]) {
+        asked.length = 0;
+        await load('tiny/model');
+        expect(await textOf('#status')).toBe('Loading tiny/model.');
+        await expect.poll(() => textOf('#status'), { timeout: 60_000 }).toBe('The model is loaded.');
+        expect(await textOf('#model-name')).toBe('tiny/model');
+        const weights = asked.filter((each) => each === 'onnx/decoder_model_merged.onnx');
+        expect(weights.length).toBe(times);
+      }
+      await ask('w1 w2 w3');
+      for (const side of ['part', 'whole']) expect(await numberOf(side, 'entries')).toMatch(/^\d+ of \d+$/);
+      expect(await textOf('#kept')).toMatch(/patches are held over all layers/);
+      await load('tiny/other');
+      await page.waitForSelector('#error:not([hidden])');
+      expect(await textOf('#error')).toMatch(/tiny\/other/);
+      // It says words until its tables end, and some files it has not.
+      const expected = [HUB, 'status of 404', 'position_ids value 128'];
+      expect(wrong.filter((each) => !expected.some((part) => each.includes(part)))).toEqual([]);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it('says in a sentence what is wrong with a model', async () => {
