@@ -164,6 +164,13 @@ describe('a text model', () => {
     await expect(stat(place.path('nan'))).rejects.toThrow('ENOENT');
   });
 
+  it('is no directory, or not there', async () => {
+    const file = join(fixture('tiny-llama'), 'config.json');
+    const from = (path: string) => convertCheckpoint({ from: path, to: place.path('none'), dtype: 'fp32' });
+    await expect(from(file)).rejects.toThrow('config.json is no directory: give');
+    await expect(from(`${file}s`)).rejects.toThrow('config.jsons is not there: give');
+  });
+
   it('has an index that leads out of its directory', async () => {
     const from = await copy('elsewhere');
     await rename(join(from, 'model.safetensors'), place.path('elsewhere.safetensors'));

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ElasticCacheError } from '../../errors.js';
 import { isJson, type Json } from './json.js';
@@ -23,6 +23,13 @@ export interface CheckpointFiles {
  * @throws ElasticCacheError 'missing-file' or 'invalid-checkpoint' naming the file.
  */
 export async function readCheckpointFiles(directory: string): Promise<CheckpointFiles> {
+  const found = await stat(directory).catch(() => undefined);
+  if (!found?.isDirectory()) {
+    throw new ElasticCacheError(
+      'missing-file',
+      `${directory} ${found ? 'is no directory' : 'is not there'}: give the directory of a Hugging Face checkpoint.`,
+    );
+  }
   const processor = (await json(directory, 'processor_config.json')) ?? {};
   const tokenizerConfig = await required(directory, 'tokenizer_config.json');
   const preprocessor = (await json(directory, 'preprocessor_config.json')) ?? processor.image_processor;
