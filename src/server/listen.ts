@@ -7,10 +7,12 @@ import type { App } from './app.js';
 /** Milliseconds for the head of a request, and for all of one. */
 const MOST_HEAD = 15_000;
 const MOST_REQUEST = 60_000;
+/** Milliseconds between two looks, while it closes, at which connections are idle by now. */
+const IDLE_CHECK = 50;
 
 export interface Listening {
   readonly port: number;
-  /** Takes no more connections, cuts those that are idle, and waits until the others are over. */
+  /** Takes no more connections, cuts those that are idle as soon as they are, and waits until the others are over. */
   close(): Promise<void>;
   /** Cuts the others as well. */
   cut(): void;
@@ -37,8 +39,11 @@ export async function listen(
     port: (server.address() as AddressInfo).port,
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeIdleConnections();
+        const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK);
+        server.close(() => {
+          clearInterval(idle);
+          resolve();
+        });
       }),
     cut: () => server.closeAllConnections(),
   };

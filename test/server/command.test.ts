@@ -69,6 +69,13 @@ async function begun({ client }: Serving, asked: object = {}) {
   return { rest };
 }
 
+/** Waits until a server's log says something. */
+function said({ process: { stderr } }: Serving, words: string): Promise<void> {
+  return new Promise((resolve) => {
+    stderr.on('data', (data) => String(data).includes(words) && resolve());
+  });
+}
+
 /** The process that another has made to run a file. */
 function childOf(parent: number, file: string): number {
   const all = existsSync('/proc/self/stat')
@@ -142,8 +149,13 @@ describe('elastic-cache serve', () => {
 
   it('answers what it has when it is told to stop, takes nothing new, and writes no key down', async () => {
     const { rest } = await begun(server, { max_tokens: 300 });
+    const stopping = said(server, 'stopping');
     // All its processes, as Ctrl+C does.
     process.kill(-server.process.pid!, 'SIGTERM');
+    await stopping;
+    // Whoever comes now is told so, and does not find nobody: a load balancer looks.
+    const late = await fetch(`${server.url}/ready`);
+    expect([late.status, await late.text()]).toEqual([503, expect.any(String)]);
     expect((await rest).reason).toBe('length');
     const { code, stderr } = await server.ended;
     expect(code).toBe(0);
@@ -155,9 +167,7 @@ describe('elastic-cache serve', () => {
   it('stops at once at the second signal', async () => {
     const other = await serve();
     await begun(other);
-    const stopping = new Promise<void>((resolve) => {
-      other.process.stderr.on('data', (data) => String(data).includes('stopping') && resolve());
-    });
+    const stopping = said(other, 'stopping');
     other.process.kill('SIGTERM');
     await stopping;
     other.process.kill('SIGTERM');

@@ -96,9 +96,9 @@ export async function serve(options: ServeOptions): Promise<void> {
   );
   await stopped(engine.ended);
   log.info({}, 'stopping: what is in hand is answered, and nothing else is taken');
-  const closed = listening.close();
+  // Whoever comes meanwhile is told so, with a status that clients and load balancers know.
   await app.drain();
-  await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, LAST_WORDS).unref())]);
+  await Promise.race([listening.close(), new Promise((resolve) => setTimeout(resolve, LAST_WORDS).unref())]);
   listening.cut();
   await engine.close();
   decoder.end();
