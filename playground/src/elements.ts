@@ -51,10 +51,11 @@ export function showPartsOf(kind: 'page' | 'server'): void {
     part.hidden = part.dataset.on !== kind;
 }
 
-/** Without a message the last one goes. */
+/** Where people see it, far as it may be from what they pressed. Without a message the last one goes. */
 export function showError(message?: string): void {
   ui.error.textContent = message ?? '';
   ui.error.hidden = message === undefined;
+  if (message !== undefined) ui.error.scrollIntoView({ block: 'nearest' });
 }
 
 export function showHeld(side: Side, held: Held | undefined): void {

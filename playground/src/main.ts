@@ -53,7 +53,10 @@ function open(id: string, dtype: string | undefined, device: Device): void {
   backend?.end();
   backend = IS_ON_SERVER ? serverBackend(hear) : workerBackend(hear);
   ui.modelName.textContent = id === EMBEDDED ? `${id}, embedded` : id;
+  ui.notes.hidden = true;
+  ui.device.hidden = true;
   ui.progressBox.hidden = false;
+  ui.progressBox.scrollIntoView({ block: 'nearest' });
   ui.progress.removeAttribute('value');
   ui.progressLabel.textContent = `Loading ${id}`;
   ui.status.textContent = `Loading ${id}.`;
@@ -176,6 +179,7 @@ function hear(report: Report): void {
       isAnswering = false;
       ui.progressBox.hidden = true;
       ui.status.textContent = '';
+      if (report.while === 'opening' && !IS_ON_SERVER) ui.modelName.textContent = 'none is loaded';
       for (const side of SIDES) columnOf(side).classList.remove('busy');
       if (report.needsKey) ui.keyForm.hidden = false;
       // Who has given none is asked for one, and that is no error.

@@ -211,12 +211,12 @@ export async function afterLoss(
   return { thrown, tokens: (await generated(onWasm.model, text)).map(Number) };
 }
 
-/** Logits of passes over a decoder that holds everything, whether its layers can write in place, and what there is to say of that. */
+/** Logits of passes over a decoder that holds everything, and what there is to say of how it runs. */
 export async function runFixture(
   address: string,
   device: string,
   passes: readonly number[],
-): Promise<{ logits: number[]; inPlace: boolean[]; notes: readonly string[] }> {
+): Promise<{ logits: number[]; notes: readonly string[] }> {
   const decoder = await openDecoder(address, { device });
   const cache = new KVCache({ policy: full(), budget: 1 });
   cache.bind({ ...decoder.shape, batch: 1 }, decoder.windows);
@@ -231,7 +231,6 @@ export async function runFixture(
     });
     logits.push(...(given.data as Float32Array));
   }
-  const inPlace = decoder.signature.layers.map((layer) => layer.inPlace ?? false);
   await decoder.release();
-  return { logits, inPlace, notes: decoder.notes };
+  return { logits, notes: decoder.notes };
 }

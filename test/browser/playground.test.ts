@@ -180,6 +180,17 @@ describe('the playground', () => {
     await page.click('#model-form button[type=submit]');
     await page.waitForSelector('#error:not([hidden])');
     expect(await textOf('#error')).toMatch(/is no model id of the form owner\/name/);
+    expect(await textOf('#model-box summary')).toBe('Model: none is loaded');
+    expect(await page.isHidden('#device')).toBe(true);
+    // On a narrow page it is far from what was pressed.
+    await page.setViewportSize({ width: 390, height: 700 });
+    await page.fill('#model', '../nothing more');
+    await page.click('#model-form button[type=submit]');
+    await expect.poll(() => textOf('#error')).toContain('nothing more');
+    const { top, bottom } = (await page.evaluate(
+      "document.querySelector('#error').getBoundingClientRect().toJSON()",
+    )) as DOMRect;
+    expect([top >= 0, bottom <= 700]).toEqual([true, true]);
     expect(wrong).toEqual([]);
   });
 
