@@ -7,12 +7,14 @@ import { addAttention } from './add-attention.js';
 import { declareInPlace } from './in-place.js';
 import { Masks } from './masks.js';
 
-/** A decoder that is nothing but the attention of one layer, to see whether a device gets it right. */
+/** A decoder that is nothing but the attention of one layer, to see whether a device gets it right: its embeddings are queries, keys and values of all heads, its logits what they attend to. */
 export interface Trial {
   readonly model: Model;
   readonly decoder: DecoderSignature;
-  /** Numbers of a token: its query, key and value as they are, of all heads. */
-  readonly hidden: number;
+  /** Factor of the scores. */
+  readonly scale: number;
+  /** [queryHeads] scores that take part in the softmax and give nothing; undefined for none. */
+  readonly sinks: Float32Array | undefined;
 }
 
 /** Trials of layers that write in place: one of each kind. @param opsets of the decoder that they are of */
@@ -61,16 +63,15 @@ function trialOf(
     rows: () => ({ query: byHead(0), key: byHead(1), value: byHead(2) }),
   };
   // Those of the layer itself are weights that lie elsewhere.
-  if (original.sink) {
-    const sinks = Float32Array.from({ length: queryHeads }, (_, head) => head / queryHeads);
-    layer.sink = () => builder.float32('sinks', [1, queryHeads, 1, 1], sinks);
-  }
+  const sinks = original.sink && Float32Array.from({ length: queryHeads }, (_, head) => head / queryHeads);
+  if (sinks) layer.sink = () => builder.float32('sinks', [1, queryHeads, 1, 1], sinks);
   addAttention(builder, layer, new Masks(builder), 'gpu', past, declareInPlace(builder));
   builder.output(contractNames.logits, DataType.FLOAT, ['batch_size', 'sequence_length', sizes[0]!]);
   removeDead(builder.graph);
   return {
     model: builder.model,
-    hidden,
+    scale: original.scale,
+    sinks,
     decoder: {
       layers: [
         {
