@@ -33,7 +33,7 @@ describe('the entry for browsers', () => {
     expect(own.join('').match(/\b(process\.(env|platform|on|exit)|Buffer\.\w+)\b/)?.[0]).toBeUndefined();
   });
 
-  it('has at most 50 kB, compressed, and what comes with the first model 65', async () => {
+  it('has at most 50 kB, compressed, and what comes with the first model 70', async () => {
     const { outputFiles, metafile } = await bundle({
       stdin: { contents: `export { ElasticCache, loadElastic } from 'elastic-cache';`, resolveDir: root },
       external: [TRANSFORMERS],
@@ -58,7 +58,7 @@ describe('the entry for browsers', () => {
     expect(first).toBeGreaterThan(10_000);
     expect(first).toBeLessThan(50_000);
     expect(all - first).toBeGreaterThan(10_000);
-    expect(all - first).toBeLessThan(65_000);
+    expect(all - first).toBeLessThan(70_000);
   });
 });
 
