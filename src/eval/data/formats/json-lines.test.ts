@@ -28,6 +28,15 @@ describe('JSON Lines', () => {
     return openDataset(path, { count: 100 });
   };
 
+  it('are answered by a number as by its text', async () => {
+    const { samples, broken } = await openLines([
+      { prompt: 'How many?', image: 'a.png', answer: 5, accepted: [5, 'five'] },
+      { prompt: 'How many?', answer: true },
+    ]);
+    expect(samples[0]!.tasks).toMatchObject([{ reference: '5', accepted: [['5'], ['five']] }]);
+    expect(broken).toHaveLength(1);
+  });
+
   it('ask about an image or about none, or are a text to go on with', async () => {
     const { samples, broken } = await openLines([
       { id: 'a', prompt: 'What is this?', image: 'a.png', answer: 'A dog.' },

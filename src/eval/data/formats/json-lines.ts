@@ -7,10 +7,12 @@ const [PROMPT_TOKENS, TOKENS] = [1024, 64];
 
 const Count = z.int().min(1);
 const Id = { id: z.union([z.string(), z.number()]).optional() };
+/** What is counted is written as a number. */
+const Answer = z.preprocess((value) => (typeof value === 'number' ? String(value) : value), Text);
 const Question = {
   prompt: Text,
-  answer: Text.optional(),
-  accepted: z.array(Text).min(1, 'it is empty').optional(),
+  answer: Answer.optional(),
+  accepted: z.array(Answer).min(1, 'it is empty').optional(),
   begun: Text.optional(),
   maxNewTokens: Count.optional(),
 };
