@@ -211,7 +211,7 @@ export class Decoder {
       }
       return concatRows(logits);
     }
-    const { layers, logits } = await this.pass(cache, {
+    const { layers, logits, isInPlace } = await this.pass(cache, {
       newTokens,
       positionIds: positions,
       textLength: Math.max(...lengths),
@@ -219,7 +219,7 @@ export class Decoder {
       logits: 'last',
     });
     cache.appendStep(layers);
-    this.feeder.appended(cache);
+    if (isInPlace) this.feeder.appended(cache);
     return logits!;
   }
 
@@ -242,7 +242,7 @@ export class Decoder {
   async pass(
     cache: KVCache | Batch,
     pass: Pass,
-  ): Promise<{ layers: LayerRows[]; logits: Tensor | undefined }> {
+  ): Promise<{ layers: LayerRows[]; logits: Tensor | undefined; isInPlace: boolean }> {
     const [batch, tokens] = pass.newTokens.dims as [number, number, number];
     const { feeds, bound } = this.feeder.of(cache, pass);
     const fetches = fetchesOf(this.signature, cache, pass, bound);
@@ -261,6 +261,7 @@ export class Decoder {
     const given = logits?.dims[1] ?? 0;
     return {
       layers,
+      isInPlace: Object.keys(bound).length > 0,
       logits: logits && pass.logits === 'last' ? sliceSequence(logits, 1, given - 1, given) : logits,
     };
   }

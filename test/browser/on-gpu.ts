@@ -75,6 +75,12 @@ const change = fc.oneof(
   }),
   fc.record({ type: fc.constant('grow' as const), by: fc.integer({ min: 1, max: 20 }) }),
   fc.record({ type: fc.constant('update' as const) }),
+  fc.record({
+    type: fc.constant('step' as const),
+    value: fc.float({ noNaN: true }),
+    to: fc.nat(),
+    fails: fc.boolean(),
+  }),
   fc.record({ type: fc.constant('another' as const) }),
 );
 
@@ -113,6 +119,32 @@ export async function copiesAreEqual(runs: number): Promise<void> {
         // As one of several caches in one block does it.
         block.view(each.lane % shape.lanes).move(0, row(each.from), row(each.to), head);
         block.clear(each.lane % shape.lanes, Array(shape.kvHeads).fill(row(each.from)));
+      } else if (each.type === 'step') {
+        // A pass writes a row there. The host appends that, or, where the pass failed, what another pass gives it; and puts it in the place of another.
+        if (shape.lanes !== 1 || held >= Math.min(...blocks.map(({ capacity }) => capacity))) continue;
+        const copies = rows.update(
+          blocks,
+          blocks.map(() => held),
+        );
+        for (const [layer, { keys, values }] of copies.entries()) {
+          const written = new RowBlock(blocks[layer]!.shape, blocks[layer]!.capacity);
+          const own = new Float32Array(shape.kvHeads * shape.headDim).fill(each.value);
+          const last = Array(shape.kvHeads).fill(held);
+          written.append(0, last, { keys: own, values: own, capacity: 1 }, 0);
+          for (let head = 0; head < shape.kvHeads; head++) {
+            const start = (head * written.capacity + held) * shape.headDim;
+            const part = (numbers: typeof written.keys.numbers) =>
+              numbers.slice(start, start + shape.headDim) as Float32Array<ArrayBuffer>;
+            const at = start * written.keys.numbers.BYTES_PER_ELEMENT;
+            device.queue.writeBuffer(keys, at, part(written.keys.numbers));
+            device.queue.writeBuffer(values, at, part(written.values.numbers));
+          }
+          const given = each.fails ? own.map((_, i) => i) : own;
+          blocks[layer]!.append(0, last, { keys: given, values: given, capacity: 1 }, 0);
+          blocks[layer]!.move(0, held, each.to % (held + 1));
+        }
+        if (!each.fails) rows.appended();
+        held++;
       } else if (each.type === 'grow') block.grow(block.capacity + each.by);
       else if (each.type === 'another') blocks[at] = made();
       else await compare(device, rows, blocks);

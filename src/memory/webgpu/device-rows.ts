@@ -74,7 +74,10 @@ export class DeviceRows {
 
   /** Tells that the host has the row as well that a pass wrote since the last update. */
   appended(): void {
-    for (const { written, next } of this.#copies) for (const place of next) written.delete(place);
+    for (const copy of this.#copies) {
+      for (const place of copy.next) copy.written.delete(place);
+      copy.next = [];
+    }
   }
 
   release(): void {
