@@ -76,7 +76,7 @@ function isWhole(builder: GraphBuilder, layer: AttentionLayer, { key, past, mask
   const sameSize = (axis: number, size: string) =>
     builder.op('Equal', [sizeOf(builder, axis === 0 ? key : past.key, axis), size]);
   const even = sameSize(1, builder.int64(`key_heads.${index}`, [1], [kvHeads]));
-  const alone = builder.op('Or', [builder.op('And', [sameSize(0, one), even]), sameSize(2, none)]);
+  const alone = builder.op('And', [even, builder.op('Or', [sameSize(0, one), sameSize(2, none)])]);
   return builder.op('And', [builder.op('Greater', [masks.newTokens, few]), alone]);
 }
 
