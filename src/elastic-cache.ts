@@ -1,3 +1,4 @@
+import { DEFAULT_BUDGET } from './cache/budget.js';
 import type { CachePolicy } from './cache/policy.js';
 import { ElasticCacheError } from './errors.js';
 import { KVCache } from './memory/kv-cache.js';
@@ -41,7 +42,7 @@ export class ElasticCache extends KVCache {
   /** @throws ElasticCacheError 'unknown-policy', 'invalid-policy', 'invalid-option', 'invalid-budget' or 'invalid-shape' */
   constructor(given: ElasticCacheOptions = {}) {
     refuseUnknown('ElasticCache', given, [...OWN_OPTIONS, ...OPTIONS]);
-    const { policy = DEFAULT_POLICY, budget = 0.2, layers, kvHeads, headDim, ...rest } = given;
+    const { policy = DEFAULT_POLICY, budget = DEFAULT_BUDGET, layers, kvHeads, headDim, ...rest } = given;
     const { batch, format, stockFormat, model, ...options } = rest;
     const shape = { layers, kvHeads, headDim, batch, format, stockFormat, model };
     super({ policy: madePolicy(policy, options), budget, ...shape });

@@ -4,7 +4,7 @@ import { ElasticCacheError } from '../errors.js';
 import { allowance, type Budget, checkBudget, checkBudgetHoldsAnEntry } from './budget.js';
 
 describe('checkBudget', () => {
-  it.each([0.05, 1, { tokens: 1 }, { bytes: 64e6 }])('takes %j', (budget) => {
+  it.each([0.05, 1, { tokens: 1 }, { bytes: 64e6 }, { share: 0.2, tokens: 128 }])('takes %j', (budget) => {
     expect(checkBudget(budget)).toBe(budget);
   });
 
@@ -23,6 +23,10 @@ describe('checkBudget', () => {
     { bytes: -1 },
     { bytes: Number.POSITIVE_INFINITY },
     { tokens: 3, bytes: 4 },
+    { share: 0.2 },
+    { share: 1.2, tokens: 3 },
+    { share: 0.2, tokens: 0 },
+    { share: 0.2, bytes: 100 },
   ])('refuses %j in one sentence', (budget) => {
     const refused = expect(() => checkBudget(budget as Budget));
     refused.toThrow(ElasticCacheError);
@@ -38,6 +42,9 @@ describe('checkBudget', () => {
 describe('allowance', () => {
   it.each<[Budget, number, number]>([
     [0.2, 100, 20],
+    [{ share: 0.2, tokens: 16 }, 10, 10],
+    [{ share: 0.2, tokens: 16 }, 40, 16],
+    [{ share: 0.2, tokens: 16 }, 100, 20],
     [0.2, 104, 20],
     [0.2, 105, 21],
     [0.2, 4, 2],

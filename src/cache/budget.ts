@@ -1,8 +1,17 @@
 import { ElasticCacheError, shown } from '../errors.js';
 import type { Allowance } from './policy.js';
 
-/** A fraction of the tokens seen (0 to 1], a number of entries per layer, or bytes of keys and values over all layers and rows. */
-export type Budget = number | { readonly tokens: number } | { readonly bytes: number };
+/**
+ * A fraction of the tokens seen (0 to 1], such a share but at least so many entries per layer, a number of entries per layer, or bytes of keys and values over all layers and rows.
+ */
+export type Budget =
+  | number
+  | { readonly share: number; readonly tokens: number }
+  | { readonly tokens: number }
+  | { readonly bytes: number };
+
+/** What is held unless told. A fifth of a short question and its answer is too few tokens to say anything by: what is short is held whole. */
+export const DEFAULT_BUDGET = { share: 0.2, tokens: 128 } as const satisfies Budget;
 
 /** @throws ElasticCacheError 'invalid-budget' */
 export function checkBudget(budget: Budget): Budget {
@@ -17,7 +26,12 @@ export function checkBudget(budget: Budget): Budget {
       `budget ${shown(budget)} is not a number; give for example 0.2, { tokens: 256 } or { bytes: 64e6 }.`,
     );
   }
-  const { tokens, bytes } = budget as { tokens?: number; bytes?: number };
+  const { share, tokens, bytes } = budget as { share?: number; tokens?: number; bytes?: number };
+  if (share !== undefined && !(share > 0 && share <= 1 && bytes === undefined && tokens !== undefined)) {
+    throw invalid(
+      `budget with share ${shown(share)} must be a fraction above 0 and at most 1 and the tokens that are held at least, for example { share: 0.2, tokens: 128 }.`,
+    );
+  }
   if ((tokens === undefined) === (bytes === undefined)) {
     throw invalid('budget must name either tokens or bytes, for example { tokens: 256 } or { bytes: 64e6 }.');
   }
@@ -42,14 +56,20 @@ export function allowance(
   minimum: number,
   ahead = 0,
 ): Allowance {
-  const most = largestHeld(budget, bytesPerEntry);
-  const share = typeof budget === 'number' ? budget * (seen + ahead) : Math.min(seen + ahead, most);
+  const all = seen + ahead;
+  const share = shareOf(budget, all) ?? Math.min(all, largestHeld(budget, bytesPerEntry));
   return { share, entries: Math.min(seen, Math.max(minimum, Math.floor(share))) };
 }
 
-/** The number of entries a fixed budget never exceeds; Infinity for a fraction. */
+/** The entries of a budget that is a share of the tokens. */
+function shareOf(budget: Budget, tokens: number): number | undefined {
+  if (typeof budget === 'number') return budget * tokens;
+  return 'share' in budget ? Math.max(budget.share * tokens, Math.min(tokens, budget.tokens)) : undefined;
+}
+
+/** The number of entries a fixed budget never exceeds; Infinity for a share. */
 export function largestHeld(budget: Budget, bytesPerEntry: number): number {
-  if (typeof budget === 'number') return Number.POSITIVE_INFINITY;
+  if (typeof budget === 'number' || 'share' in budget) return Number.POSITIVE_INFINITY;
   return 'tokens' in budget ? budget.tokens : Math.floor(budget.bytes / bytesPerEntry);
 }
 

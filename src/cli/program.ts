@@ -36,7 +36,8 @@ ${policyNames.map((name) => `  ${name.padEnd(18)} ${describePolicy(name)}`).join
 
 Budgets:
   0.2                a share of the tokens seen so far, above 0 and at most 1
-  256tokens          so many entries in each layer, which keeps short prompts whole: a fifth of one is too few
+  0.2:128tokens      such a share, but so many entries in each layer at least: a fifth of a short prompt is too few
+  256tokens          so many entries in each layer
   64mb               so much memory for keys and values (kb, mb, gb)`;
 
 /** The command line. Each command's code, and with it ONNX Runtime, is loaded when the command runs. */

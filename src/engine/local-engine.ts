@@ -1,5 +1,5 @@
 import { openFolder } from '#platform/files/folder.js';
-import { allowance } from '../cache/budget.js';
+import { allowance, DEFAULT_BUDGET } from '../cache/budget.js';
 import { ElasticCacheError, shown } from '../errors.js';
 import { KVCache } from '../memory/kv-cache.js';
 import { kindOf, roomPromised } from '../memory/lane-pool.js';
@@ -225,7 +225,7 @@ export class LocalEngine implements Engine {
 
   #cacheFor({
     policy = this.options.policy ?? DEFAULT_POLICY,
-    budget = this.options.budget ?? 0.2,
+    budget = this.options.budget ?? DEFAULT_BUDGET,
   }): KVCache {
     const cache = new KVCache({
       policy: typeof policy === 'string' ? this.#policies.of(policy) : policy,

@@ -124,7 +124,7 @@ export interface EngineOptions {
   readonly patience?: number | undefined;
   /** Requests that wait, at most; any number unless told. More are refused as 'overloaded'. */
   readonly waiting?: number | undefined;
-  /** What the caches of requests keep, and how much of it, where these do not say: 'elastic-plus' and 0.2 unless told. */
+  /** What the caches of requests keep, and how much of it, where these do not say: 'elastic-plus' and a fifth, but 128 tokens at least, unless told. */
   readonly policy?: PolicySpec | CachePolicy | undefined;
   readonly budget?: Budget | undefined;
 }

@@ -96,7 +96,7 @@ export function systemOption(): Option {
 }
 
 export function budgetOption(description: string): Option {
-  return parsed('--budget <budget>', description, '0.2', parseBudget);
+  return parsed('--budget <budget>', description, '0.2:128tokens', parseBudget);
 }
 
 /** An option whose default is read as if it had been typed. */

@@ -15,6 +15,12 @@ describe('the options of eval', () => {
     expect(names('0.1..0.4')).toEqual(['0.1', '0.2', '0.3', '0.4']);
     expect(names('0.05,0.1..0.5:0.2,0.3,64mb')).toEqual(['0.05', '0.1', '0.3', '0.5', '64mb']);
     expect(names('.7..1')).toEqual(['0.7', '0.8', '0.9', '1']);
+    expect(parseBudgetRanges('0.20:0128tokens, 0.5')).toMatchObject([
+      { name: '0.2:128tokens', budget: { share: 0.2, tokens: 128 } },
+      { name: '0.5', budget: 0.5 },
+    ]);
+    for (const wrong of ['0.2:64mb', '64tokens:0.2', '0.2:8tokens:9tokens', '0.2:', ':8tokens'])
+      expect(() => parseBudgets(wrong)).toThrow(/^budget "[^"]*" is none: give .*\.$/);
     expect(parseBudgetRanges('0.1..0.3').map(({ budget }) => budget)).toEqual([0.1, 0.2, 0.3]);
   });
 

@@ -83,7 +83,7 @@ export const SHARED_FIELDS = {
         budget: z
           .union([z.number(), z.string().max(40)], 'give a number or a text')
           .optional()
-          .describe('How much of it: 0.2, "512tokens" or "64mb".'),
+          .describe('How much of it: 0.2, "0.2:128tokens", "512tokens" or "64mb".'),
       },
       'it takes "policy" and "budget", as in {"budget": 0.2}',
     )
