@@ -55,25 +55,31 @@ function bound(cache: KVCache, batch = 1): KVCache {
 function copyOf(cache: KVCache): KVCache {
   const { layers, kvHeads, headDim } = decoder.shape;
   const { heads = 'shared', logCountBias = 0 } = cache.policy;
-  const lists = Array.from({ length: heads === 'each' ? kvHeads : 1 }, (_, list) => list);
-  const held = Array.from({ length: layers }, (_, layer) => cache.held(layer));
-  const most = Math.max(...held);
-  // Layers may hold different numbers: all are given as many rows, and what is too much is dropped at once.
+  const each = heads !== 'shared';
+  const lists = Array.from({ length: each ? kvHeads : 1 }, (_, list) => list);
+  const held = Array.from({ length: layers }, (_, layer) =>
+    lists.map((list) => cache.entries(layer, 0, list).positions.length),
+  );
+  const most = Math.max(...held.flat());
+  // Layers and heads may hold different numbers: all are given as many rows, and what is too much is dropped at once.
   const policy: CachePolicy = {
     ...full(),
     heads,
     logCountBias,
-    begin: () => ({ compress: () => held.map((count) => lists.map(() => keepAll(count))), evict: () => -1 }),
+    begin: () => ({
+      compress: () => held.map((counts) => counts.map((count) => keepAll(count))),
+      evict: () => -1,
+    }),
   };
   const copy = bound(new KVCache({ policy, budget: 1 }));
-  const rows = held.map((count, layer) => {
+  const rows = held.map((counts, layer) => {
     const byHead = (name: 'keys' | 'values') => {
       const target = new Float32Array(most * kvHeads * headDim);
       for (let head = 0; head < kvHeads; head++) {
-        const [list, place] = heads === 'each' ? [head, 0] : [0, head];
+        const [list, place] = each ? [head, 0] : [0, head];
         const source = cache.entries(layer, 0, list)[name];
-        const width = heads === 'each' ? headDim : kvHeads * headDim;
-        for (let index = 0; index < count; index++) {
+        const width = each ? headDim : kvHeads * headDim;
+        for (let index = 0; index < counts[list]!; index++) {
           const from = index * width + place * headDim;
           target.set(source.subarray(from, from + headDim), (head * most + index) * headDim);
         }
@@ -84,11 +90,11 @@ function copyOf(cache: KVCache): KVCache {
   });
   copy.appendTurn(rows, most);
   for (let layer = 0; layer < layers && logCountBias > 0; layer++) {
-    const { bias, capacity } = copy.past(layer);
+    const { bias, capacity, layout } = copy.past(layer);
     for (const list of lists) {
       const { counts } = cache.entries(layer, 0, list);
       counts.forEach((count, row) => {
-        bias[list * capacity + row] = logCountBias * Math.log(count);
+        bias[list * capacity + layout.offset(0, list) + row] = logCountBias * Math.log(count);
       });
     }
   }
