@@ -105,9 +105,9 @@ describe('a policy named with its options', () => {
 });
 
 describe('ElasticCache', () => {
-  it('is elastic-plus with a fifth of the tokens unless told', () => {
+  it('is elastic-plus with a fifth of the tokens, but 128 at least, unless told', () => {
     const cache = new ElasticCache();
-    expect([cache.policy.name, cache.budget]).toEqual(['elastic-plus', 0.2]);
+    expect([cache.policy.name, cache.budget]).toEqual(['elastic-plus', { share: 0.2, tokens: 128 }]);
   });
 
   it('refuses options that its policy has no use for', () => {

@@ -179,7 +179,7 @@ describe('other ways to store Qwen2-VL', () => {
       'no sections',
       'config.json',
       (c) => Object.assign(c, { rope_scaling: null }),
-      /mrope_section = undefined/,
+      /config.json has no mrope_section/,
     ],
     [
       'sections that do not fill a head',

@@ -125,7 +125,7 @@ describe('a turn that is read once more', () => {
     const cache = cacheOf(chunked, policy, 0.3);
     let seen = 0;
     const expectExact = () => {
-      const held = Array.from({ length: whole.shape.layers }, (_, layer) => cache.held(layer));
+      const held = cache.rows().flatMap((rows) => rows.held);
       const allowed = Math.max(policy.minimum, Math.floor(0.3 * seen));
       expect(held.reduce((sum, each) => sum + each)).toBe(allowed * held.length);
     };
