@@ -27,6 +27,7 @@ export interface ImageDecoder {
  */
 export class ImageProcess implements ImageDecoder {
   #child: ChildProcess | undefined;
+  #ended = false;
   #waiting = 0;
   /** Settled when the last image is. */
   #last: Promise<unknown> = Promise.resolve();
@@ -44,7 +45,7 @@ export class ImageProcess implements ImageDecoder {
   decode(bytes: Uint8Array, name: string, signal: AbortSignal): Promise<Image> {
     const decoded = this.#last.then(async () => {
       refuseAborted(signal);
-      const { data, width, height } = await this.#ask({ bytes, name, most: this.most });
+      const { data, width, height } = await this.#decoded({ bytes, name, most: this.most });
       return imageOf(data, width, height);
     });
     this.#waiting++;
@@ -53,6 +54,7 @@ export class ImageProcess implements ImageDecoder {
   }
 
   end(): void {
+    this.#ended = true;
     this.#child?.kill('SIGKILL');
   }
 
@@ -61,17 +63,19 @@ export class ImageProcess implements ImageDecoder {
     return this.#waiting;
   }
 
-  #ask(message: ToDecode): Promise<Pixels> {
+  /** A process may die of something else as well: an image is to blame where two do. */
+  async #decoded(message: ToDecode): Promise<Pixels> {
+    const pixels = (await this.#ask(message)) ?? (this.#ended ? undefined : await this.#ask(message));
+    if (pixels) return pixels;
+    throw refused(message, 'brought its decoder down');
+  }
+
+  /** @returns undefined where the process died */
+  #ask(message: ToDecode): Promise<Pixels | undefined> {
     const child = this.#running();
     return new Promise((resolve, reject) => {
-      const refused = (what: string) =>
-        over(() =>
-          reject(
-            new ElasticCacheError('invalid-image', `${message.name} ${what}; save it in another format.`),
-          ),
-        );
       const late = setTimeout(() => {
-        refused(`takes more than ${this.mostTime / 1000} seconds to decode`);
+        over(() => reject(refused(message, `takes more than ${this.mostTime / 1000} seconds to decode`)));
         this.#child = undefined;
         child.kill('SIGKILL');
       }, this.mostTime);
@@ -79,7 +83,7 @@ export class ImageProcess implements ImageDecoder {
         over(() =>
           'error' in answer ? reject(new ElasticCacheError('invalid-image', answer.error)) : resolve(answer),
         );
-      const died = () => refused('brought its decoder down');
+      const died = () => over(() => resolve(undefined));
       const over = (settle: () => void) => {
         clearTimeout(late);
         child.off('message', heard);
@@ -103,6 +107,10 @@ export class ImageProcess implements ImageDecoder {
     this.#child = child;
     return child;
   }
+}
+
+function refused({ name }: ToDecode, what: string): ElasticCacheError {
+  return new ElasticCacheError('invalid-image', `${name} ${what}; save it in another format.`);
 }
 
 /** Several of these, so that an image that takes its time holds up a part of the others alone. */
