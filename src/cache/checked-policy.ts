@@ -3,7 +3,7 @@ import {
   type Allowance,
   type CachePolicy,
   type Entries,
-  MOST_UNEQUAL_HEADS,
+  headsMayDiffer,
   type PolicyState,
   type SequencePolicy,
   type TurnEdit,
@@ -72,7 +72,6 @@ export function checkPolicy(policy: CachePolicy): CachePolicy {
  */
 export function checkedSequence(policy: CachePolicy, layers: number, saved?: PolicyState): SequencePolicy {
   const { name } = policy;
-  const equal = (heads: number) => policy.heads !== 'unequal' || heads > MOST_UNEQUAL_HEADS;
   /** Heads of a layer, as the last turn had them. */
   let heads = 1;
   const sequence = told(name, 'begin()', () => policy.begin(layers, saved));
@@ -89,14 +88,14 @@ export function checkedSequence(policy: CachePolicy, layers: number, saved?: Pol
     compress(views) {
       const edits = told(name, 'compress()', () => sequence.compress(views));
       heads = views[0]?.length ?? 1;
-      checkEdits(name, views, edits, equal(heads));
+      checkEdits(name, views, edits, !headsMayDiffer(policy, heads));
       return edits;
     },
     evict(entries, allowed, layer, head) {
       const row = told(name, 'evict()', () => sequence.evict(entries, allowed, layer, head));
       checkRow(name, row, entries, allowed, layer);
       if (row === -1 && head === 0) left = entries.length;
-      if (row === -1 && entries.length !== left && equal(heads)) {
+      if (row === -1 && entries.length !== left && !headsMayDiffer(policy, heads)) {
         const what = `evict() leaves ${entries.length} entries in head ${head} of layer ${layer} and ${left} in head 0`;
         throw invalidPolicy(name, `${what}; every head of a layer keeps as many`);
       }

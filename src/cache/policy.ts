@@ -52,6 +52,11 @@ export interface CachePolicy {
  */
 export const MOST_UNEQUAL_HEADS = 8;
 
+/** Whether so many key heads of a layer may hold different numbers of entries under a policy. */
+export function headsMayDiffer({ heads }: Pick<CachePolicy, 'heads'>, count: number): boolean {
+  return heads === 'unequal' && count <= MOST_UNEQUAL_HEADS;
+}
+
 /** What a policy remembers of a sequence: plain data and typed arrays, copied by `structuredClone`. */
 export type PolicyState =
   | null

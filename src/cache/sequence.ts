@@ -5,7 +5,7 @@ import {
   type Allowance,
   type CachePolicy,
   type Entries,
-  MOST_UNEQUAL_HEADS,
+  headsMayDiffer,
   type PolicyState,
   type SequencePolicy,
   type TurnEdit,
@@ -80,8 +80,13 @@ export class Sequence {
 
   /** [heads] entries of each of a layer's heads. */
   heldBy(layer: number, heads: number): number[] {
+    return Array.from({ length: heads }, (_, head) => this.listOf(layer, head).length);
+  }
+
+  /** What a head holds: a list of its own, or the one that it shares. */
+  listOf(layer: number, head: number): EntryList {
     const lists = this.lists[layer]!;
-    return Array.from({ length: heads }, (_, head) => lists[lists.length > 1 ? head : 0]!.length);
+    return lists[lists.length > 1 ? head : 0]!;
   }
 
   /** The most entries of any layer. */
@@ -236,8 +241,7 @@ export class Sequence {
         while (list.length > 0 && list.position(list.last) >= seen) remove(head, list.last);
         list.seen = seen;
       });
-      const unequal = this.#method.heads === 'unequal' && lists.length <= MOST_UNEQUAL_HEADS;
-      if (unequal) return moved;
+      if (headsMayDiffer(this.#method, lists.length)) return moved;
       const fewest = Math.min(...lists.map(({ length }) => length));
       lists.forEach((list, head) => {
         while (list.length > fewest) remove(head, leastOf(list));

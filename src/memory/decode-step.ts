@@ -88,8 +88,7 @@ export function newestSketch(
 ): Float32Array {
   const key = new Float32Array(blocks[0]!.shape.headDim);
   return sketcher.sketch((layer, head) => {
-    const lists = sequence.lists[layer]!;
-    blocks[layer]!.read('keys', lane, head, lists[lists.length > 1 ? head : 0]!.length - 1, key);
+    blocks[layer]!.read('keys', lane, head, sequence.listOf(layer, head).length - 1, key);
     return key;
   });
 }

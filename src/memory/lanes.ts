@@ -3,7 +3,7 @@ import type { Allowance, CachePolicy } from '../cache/policy.js';
 import { Sequence, type SequenceState } from '../cache/sequence.js';
 import { appendStep, evict, newestSketch, observe } from './decode-step.js';
 import { roomFor } from './rows/capacity.js';
-import { gathered, isWasteful, type LaneRows } from './rows/gathered.js';
+import { gathered, isPacked, isWasteful, type LaneRows } from './rows/gathered.js';
 import type { Layout } from './rows/layout.js';
 import { type PastRows, RowBlock, type StoredRows } from './rows/row-block.js';
 import { bytesPerEntry, type EntryRows, invalidShape, type LayerRows, type ModelShape } from './shape.js';
@@ -114,7 +114,7 @@ export class Lanes {
       const lanes = this.#lanes(layer);
       const all = this.blocks[layer]!;
       lanes[lane] = { ...lanes[lane]!, block, lane: 0 };
-      if (all.layout.ends || block.layout.ends) return gathered(all.shape, lanes, this.settings.roomFor);
+      if (isPacked(lanes)) return gathered(all.shape, lanes, this.settings.roomFor);
       if (block.capacity > all.capacity) all.grow(block.capacity);
       all.copyLane(lane, block, 0, lanes[lane].held);
       return this.#fitted(all, layer);

@@ -1,5 +1,5 @@
-import type { PolicyState, SequencePolicy, TurnEdit, TurnView } from '../cache/policy.js';
-import { keepAll, MOST_UNEQUAL_HEADS } from '../cache/policy.js';
+import type { CachePolicy, PolicyState, SequencePolicy, TurnEdit, TurnView } from '../cache/policy.js';
+import { headsMayDiffer, keepAll } from '../cache/policy.js';
 import type { Evictor } from './evictors.js';
 import { LayerBudgets } from './layer-budgets.js';
 import type { RankedTurn } from './ranked-tokens.js';
@@ -10,8 +10,8 @@ export interface Method {
   readonly minimum: number;
   /** [layers] of [heads], or of one where they share their choice */
   rank(layers: readonly (readonly TurnView[])[]): RankedTurn[][];
-  /** Whether the heads of a layer hold different numbers of entries, where there are not too many of them. */
-  readonly unequalHeads?: boolean;
+  /** How the policy says that heads choose. */
+  readonly heads?: CachePolicy['heads'];
   /**
    * [parts] how many entries of a turn that does not fit each part holds, in each of its heads; their mean is what is allowed.
    * @param parts of [heads]: the layers, or each head of each layer by itself
@@ -49,14 +49,13 @@ export function compressedTurn(make: (saved?: PolicyState) => Method, saved?: Po
   /** The part of what is held whose number of entries a head has. */
   const partOf = (layer: number, head: number) => {
     const heads = evictors[layer]!.length;
-    return isApart(heads) ? layer * heads + head : layer;
+    return headsMayDiffer(method, heads) ? layer * heads + head : layer;
   };
-  const isApart = (heads: number) => method.unequalHeads === true && heads <= MOST_UNEQUAL_HEADS;
   return {
     compress(views) {
       const { allowed } = views[0]![0]!;
       const layers = method.rank(views);
-      const apart = isApart(layers[0]!.length);
+      const apart = headsMayDiffer(method, layers[0]!.length);
       const parts = apart ? layers.flat().map((turn) => [turn]) : layers;
       const candidates = parts.map(([first]) => first!.tokens);
       const whole = candidates.reduce((sum, count) => sum + count) <= parts.length * allowed.entries;

@@ -99,7 +99,7 @@ function methodOf(options: ReturnType<typeof checkOptions>, saved?: PolicyState)
   const { restart, ...evicting } = evictionOf(options, saved);
   const method: Method = {
     minimum,
-    unequalHeads: options.heads === 'unequal',
+    heads: options.heads,
     rank(layers) {
       restart(layers);
       return rank(layers, options);

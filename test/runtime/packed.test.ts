@@ -10,7 +10,8 @@ import { LanePool } from '../../src/memory/lane-pool.js';
 import { RowBlock } from '../../src/memory/rows/row-block.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
 import { openDecoder } from '../../src/runtime/open-decoder.js';
-import { buildGqaDecoder, gaussian } from '../graph/gqa-decoder.js';
+import { buildGqaDecoder } from '../graph/gqa-decoder.js';
+import { tokenInput } from './token-input.js';
 
 const HIDDEN = 64;
 const HEADS = 4;
@@ -37,15 +38,7 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
-function input(tokens: number, start: number, seed: number) {
-  const embeds = Float32Array.from({ length: tokens * HIDDEN }, gaussian(seed));
-  const positions = BigInt64Array.from({ length: tokens }, (_, i) => BigInt(start + i));
-  return {
-    newTokens: new Tensor('float32', embeds, [1, tokens, HIDDEN]),
-    positionIds: new Tensor('int64', positions, [1, tokens]),
-    logits: 'last' as const,
-  };
-}
+const input = (tokens: number, start: number, seed: number) => tokenInput(HIDDEN, tokens, start, seed);
 
 /** Head h keeps 10 + 25 h entries, not the same ones in any two heads, and lets the oldest but the first go. */
 const unequal: CachePolicy = {

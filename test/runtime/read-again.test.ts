@@ -9,7 +9,8 @@ import { KVCache } from '../../src/memory/kv-cache.js';
 import { createPolicy } from '../../src/policies/registry.js';
 import type { Decoder } from '../../src/runtime/decoder.js';
 import { openDecoder } from '../../src/runtime/open-decoder.js';
-import { buildGqaDecoder, gaussian } from '../graph/gqa-decoder.js';
+import { buildGqaDecoder } from '../graph/gqa-decoder.js';
+import { tokenInput } from './token-input.js';
 
 const HIDDEN = 64;
 const LONGEST = 160;
@@ -37,15 +38,7 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
-function input(tokens: number, start = 0, seed = tokens) {
-  const embeds = Float32Array.from({ length: tokens * HIDDEN }, gaussian(seed));
-  const positions = BigInt64Array.from({ length: tokens }, (_, i) => BigInt(start + i));
-  return {
-    newTokens: new Tensor('float32', embeds, [1, tokens, HIDDEN]),
-    positionIds: new Tensor('int64', positions, [1, tokens]),
-    logits: 'last' as const,
-  };
-}
+const input = (tokens: number, start = 0, seed = tokens) => tokenInput(HIDDEN, tokens, start, seed);
 
 /** Keeps everything, and tells what the candidates of each turn received: [turns] of [layers x heads] of [tokens]. */
 function watching(options: Pick<CachePolicy, 'reread' | 'window'>) {

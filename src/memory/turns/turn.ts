@@ -267,11 +267,10 @@ export class Turn {
     const key = new Float32Array(this.held.settings.shape.headDim);
     const known = new Map<number, Float32Array>();
     const read = (position: number) => (layer: number, head: number) => {
-      const lists = sequence.lists[layer]!;
-      const row = lists[lists.length > 1 ? head : 0]!.rowOf(position);
+      const list = sequence.listOf(layer, head);
+      const row = list.rowOf(position);
       if (position >= sequence.seen) {
-        const held = lists[lists.length > 1 ? head : 0]!.length;
-        candidates[layer]!.read('keys', head, held + position - sequence.seen, key);
+        candidates[layer]!.read('keys', head, list.length + position - sequence.seen, key);
       } else if (row >= 0) {
         const [block, lane] = this.#staged
           ? [this.#staged[layer]!, 0]
