@@ -16,6 +16,7 @@ import { checkSettings, checkTokens } from './generation/checked-inputs.js';
 import { contextLength, untilFull } from './generation/context-end.js';
 import { endedBy } from './generation/ended-generation.js';
 import { withSampling } from './generation/sampling.js';
+import { leavingOne } from './generation/token-left.js';
 import type { ElasticModel, GenerateOptions } from './loaded-model.js';
 
 type Inputs = Record<string, unknown>;
@@ -134,13 +135,17 @@ export function withElasticCache(
     const { signal, stop_strings, ...given } = asked;
     refuseAborted(signal);
     const stopping_criteria = endedBy({ signal, stop_strings }, tokenizer, given.stopping_criteria);
-    const options = { ...withSampling(model, given), stopping_criteria };
+    const logits_processor = leavingOne(given.logits_processor);
+    const options = { ...withSampling(model, { ...given, logits_processor }), stopping_criteria };
     const own = cacheIn(session, options);
     const cache = own ?? keepingAll();
     if (longest !== undefined) {
       const mask = given.attention_mask as Tensor | undefined;
       stopping_criteria.push(untilFull(longest, cache, idsOf(options), mask));
     }
+    const ids = idsOf(options);
+    // Before the prompts are compared: to a cache of another model none goes on.
+    if (ids) session.claim(cache, ids.dims[0]!);
     const inputs = cache.seen > 0 ? await onlyNew(cache, options) : options;
     try {
       const output = await on(cache, inputs, (bound, translated) => generate.call(bound, translated), signal);

@@ -129,6 +129,13 @@ describe('engine', () => {
     expect(first!.token).toEqual(told[0]!.top[1]);
     const { error } = await heard(engine.add(asking('w1', { logprobs: 30 })));
     expect(error).toMatchObject({ code: 'invalid-option' });
+    // With nothing left to say it says so, however the next token would be drawn.
+    const all = Object.fromEntries(Array.from({ length: 1000 }, (_, id) => [id, -100]));
+    for (const drawn of [{}, { temperature: 1 }, { temperature: 1, seed: 1 }]) {
+      const { error, text } = await heard(engine.add(asking('w1', { logitBias: all, ...drawn })));
+      expect(error).toMatchObject({ message: expect.stringMatching(/^Every token .* is banned/) });
+      expect(text).toBe('');
+    }
     await engine.close();
   });
 
