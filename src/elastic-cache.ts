@@ -75,7 +75,7 @@ export class ElasticCache extends KVCache {
   }
 
   /**
-   * A cache as it was when {@link save} wrote it. The model that it was made with is the only one that takes it.
+   * A cache as it was when {@link save} wrote it. The model that it was made with is the only one that takes it; others refuse it with the code `model-mismatch`.
    * @param policy the policy, where it is one of your own
    * @throws ElasticCacheError 'invalid-data' for bytes that are no saved cache, 'invalid-policy' for a policy of your own that is not given
    */

@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'invalid-prompt'
   | 'invalid-shape'
   | 'missing-file'
+  | 'model-mismatch'
   | 'non-finite'
   | 'out-of-memory'
   | 'out-of-space'

@@ -6,6 +6,7 @@ import { kindOf, roomPromised } from '../memory/lane-pool.js';
 import { bytesPerEntry, checkShape } from '../memory/shape.js';
 import { type Inputs, plainInputs } from '../models/conversation/prepare-inputs.js';
 import { longestOf, replyTo } from '../models/conversation/reply.js';
+import { decoderSession } from '../models/decoder-session.js';
 import { checkTokens } from '../models/generation/checked-inputs.js';
 import { contextLength, refuseLonger } from '../models/generation/context-end.js';
 import { formOf } from '../models/generation/formatted/response-format.js';
@@ -13,7 +14,7 @@ import type { TokenLogprobs } from '../models/generation/log-probabilities.js';
 import type { LoadedModel } from '../models/loaded-model.js';
 import { checkWhole, refuseUnknown } from '../options.js';
 import { DEFAULT_POLICY } from '../policies/registry.js';
-import { ElasticSession } from '../runtime/elastic-session.js';
+import type { ElasticSession } from '../runtime/elastic-session.js';
 import { Admission, type Need } from './admission.js';
 import { answered } from './answered.js';
 import { messageInputs } from './messages.js';
@@ -282,8 +283,7 @@ export class LocalEngine implements Engine {
 
 /** The session of a loaded model's decoder. */
 function sessionOf(loaded: LoadedModel): ElasticSession {
-  const sessions: unknown = Object(Object(loaded).model).sessions;
-  const session = Object.values<unknown>(Object(sessions)).find((each) => each instanceof ElasticSession);
+  const session = decoderSession(Object(loaded).model);
   if (session) return session;
   throw new ElasticCacheError(
     'invalid-model',

@@ -48,7 +48,7 @@ export class KVCache {
   /**
    * Gives the cache the shape of a model; binding the same shape again does nothing.
    * @param windows [layers] how many tokens a query of that layer sees, itself and those before it; undefined for all
-   * @throws ElasticCacheError 'invalid-shape' when it was made for another model, or holds another batch
+   * @throws ElasticCacheError 'model-mismatch' when it was made for another model, 'invalid-shape' when it holds another batch
    */
   bind(shape: CacheShape, windows: readonly (number | undefined)[] = []): void {
     const wanted = checkShape(shape);

@@ -105,15 +105,15 @@ export function checkShape(shape: CacheShape): ModelShape {
 
 /**
  * @param holds whether the cache holds tokens, which mean nothing to another model, whatever its shape
- * @throws ElasticCacheError 'invalid-shape' when a cache of one shape or model is given to another, or holds another batch
+ * @throws ElasticCacheError 'model-mismatch' when a cache of one shape or model is given to another, 'invalid-shape' when it holds another batch
  */
 export function checkSameModel(cache: ModelShape, model: ModelShape, holds: boolean): void {
   for (const name of ['layers', 'kvHeads', 'headDim', 'format'] as const) {
     if (cache[name] === model[name] || (name === 'format' && !holds)) continue;
-    throw invalidShape(`this cache was made for ${cache[name]} ${name}, the model has ${model[name]}.`);
+    throw otherModel(`this cache was made for ${cache[name]} ${name}, the model has ${model[name]}`);
   }
   if (holds && cache.model !== model.model) {
-    throw invalidShape('this cache holds tokens of another model; reset() it or use a new one.');
+    throw otherModel('this cache holds tokens of another model');
   }
   if (holds && cache.batch !== model.batch) {
     throw invalidShape(
@@ -168,6 +168,10 @@ export function checkRows(
 /** What one entry costs over all layers and sequences. */
 export function bytesPerEntry({ layers, kvHeads, headDim, batch, format }: ModelShape): number {
   return layers * batch * kvHeads * bytesPerHead(format, headDim);
+}
+
+function otherModel(what: string): ElasticCacheError {
+  return new ElasticCacheError('model-mismatch', `${what}; reset() it or use a new one.`);
 }
 
 export function invalidShape(message: string): ElasticCacheError {

@@ -88,7 +88,7 @@ export class ElasticSession {
 
   /**
    * Runs `task`, a generation or a forward pass of `batch` prompts, with the session that goes on from `cache`, until `signal` ends it.
-   * Throws `invalid-prompt` when the cache is in use, `invalid-shape` when it is of another model or batch.
+   * Throws `invalid-prompt` when the cache is in use, and what `claim` throws.
    */
   async using<T>(
     cache: KVCache,
@@ -156,8 +156,11 @@ export class ElasticSession {
     );
   }
 
-  /** Binds the cache to this model: keys and values of one mean nothing to another, whatever their shape. */
-  private claim(cache: KVCache, batch: number): void {
+  /**
+   * Binds the cache to this model: keys and values of one mean nothing to another, whatever their shape.
+   * Throws `model-mismatch` when it is another's, `invalid-shape` when it holds another batch.
+   */
+  claim(cache: KVCache, batch: number): void {
     cache.bind({ ...this.decoder.shape, batch }, this.decoder.windows);
   }
 
@@ -172,7 +175,7 @@ export class ElasticSession {
       );
     }
     throw new ElasticCacheError(
-      'invalid-shape',
+      'model-mismatch',
       `past_key_values holds ${seen} tokens of another model; pass an ElasticCache, or what this model's generate() returned.`,
     );
   }

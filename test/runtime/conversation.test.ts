@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { cat, type DynamicCache, Tensor } from '@huggingface/transformers';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ElasticCache } from '../../src/elastic-cache.js';
+import { answer } from '../../src/models/conversation/answer.js';
 import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
 import { picture } from '../picture.js';
@@ -149,9 +150,15 @@ describe('what does not go on from the cache is refused', () => {
     const beside = await mkdtemp(join(tmpdir(), 'tiny-llava-'));
     await writeTinyLlava(beside, { seed: 2 });
     const other = await loadElastic(beside);
-    await expect(other.model.generate({ ...second, past_key_values: cache })).rejects.toThrow(
-      'this cache holds tokens of another model; reset() it or use a new one.',
-    );
+    const message = 'this cache holds tokens of another model; reset() it or use a new one.';
+    const refusal = { code: 'model-mismatch', message };
+    const saved = ElasticCache.load(cache.save());
+    // Whatever it is asked: that its prompt does not go on is no news.
+    for (const each of [second, first]) {
+      await expect(other.model.generate({ ...each, past_key_values: saved })).rejects.toMatchObject(refusal);
+      await expect(other.model.generate({ ...each, past_key_values: cache })).rejects.toMatchObject(refusal);
+    }
+    await expect(answer(other, { prompt: 'w7' }, { cache: saved })).rejects.toMatchObject(refusal);
     await other.model.dispose();
     await rm(beside, { recursive: true });
   });

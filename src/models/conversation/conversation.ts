@@ -1,5 +1,6 @@
 import { ElasticCacheError } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
+import { decoderSession } from '../decoder-session.js';
 import type { LoadedModel } from '../loaded-model.js';
 import { nextInputs } from './next-inputs.js';
 import { type Inputs, prepareInputs, type Question } from './prepare-inputs.js';
@@ -76,7 +77,7 @@ export class Conversation {
   /**
    * Asks and lets the model answer. A turn that fails, or is aborted before the first token of its answer, leaves the conversation as it was; one that is aborted later
    * becomes a part of it as far as it came.
-   * @throws ElasticCacheError 'invalid-prompt', 'prompt-mismatch', 'context-full', 'invalid-option' and what the cache's policy throws
+   * @throws ElasticCacheError 'invalid-prompt', 'prompt-mismatch', 'model-mismatch', 'context-full', 'invalid-option' and what the cache's policy throws
    */
   async turn(
     question: Question,
@@ -146,6 +147,8 @@ export class Conversation {
       this.past = undefined;
       return;
     }
+    // Of another model's nothing else matters.
+    decoderSession(this.loaded.model)?.claim(this.cache, 1);
     throw new ElasticCacheError(
       'prompt-mismatch',
       `This cache has seen ${seen} tokens, of which this conversation knows ${expected}; give it a cache of its own, or reset() this one to begin another.`,

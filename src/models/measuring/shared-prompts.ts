@@ -1,8 +1,8 @@
 import { ElasticCacheError } from '../../errors.js';
 import type { KVCache } from '../../memory/kv-cache.js';
 import type { Decoder } from '../../runtime/decoder.js';
-import { ElasticSession } from '../../runtime/elastic-session.js';
 import type { DecoderInput } from '../../runtime/passes/new-tokens.js';
+import { decoderSession } from '../decoder-session.js';
 import type { LoadedModel } from '../loaded-model.js';
 
 type Logits = Awaited<ReturnType<Decoder['run']>>;
@@ -40,7 +40,7 @@ export class SharedPrompts {
   private reading: Reading | undefined;
 
   constructor({ model }: LoadedModel) {
-    const session = Object.values<unknown>(model.sessions).find((each) => each instanceof ElasticSession);
+    const session = decoderSession(model);
     if (!session) {
       throw new ElasticCacheError('invalid-model', 'only a model from loadElastic() shares its prompts.');
     }
