@@ -80,6 +80,11 @@ export function shown(value: unknown): string {
   return typeof name === 'string' && name !== 'Object' ? `an object of class ${name}` : 'an object';
 }
 
+/** What the file system says, without the path: `EACCES: permission denied`. */
+export function diskReason(error: unknown): string {
+  return reasonOf(error).split(',', 1)[0]!;
+}
+
 /** Whether an error of the file system is that there is no room left for what is written. */
 export function isDiskFull(error: unknown): boolean {
   const { code = '' } = Object(error) as { code?: string };

@@ -69,7 +69,15 @@ export const ROOMS: Readonly<Record<string, Room>> = {
 };
 
 /** Files that every room may import. */
-export const FOR_ALL = ['errors.ts', 'half-floats.ts', 'options.ts', 'random.ts', 'size-name.ts', 'svg.ts'];
+export const FOR_ALL = [
+  'errors.ts',
+  'half-floats.ts',
+  'make-folder.ts',
+  'options.ts',
+  'random.ts',
+  'size-name.ts',
+  'svg.ts',
+];
 
 /** The room of a file of src/: the longest path of a room that it lies under. Undefined in a folder that no room names. */
 export function roomOf(file: string): string | undefined {

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import { debuglog, format } from 'node:util';
 import { CommanderError } from 'commander';
-import { ElasticCacheError, reasonOf } from '../errors.js';
+import { ElasticCacheError, type ErrorCode, reasonOf } from '../errors.js';
 import { refuseIdle } from './options/idle-options.js';
+import { refuseEmpty } from './options/subcommand.js';
 import { createProgram } from './program.js';
 
 const debug = debuglog('elastic-cache');
@@ -23,12 +24,16 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 process.once('SIGINT', () => process.exit(130));
 process.once('SIGTERM', () => process.exit(143));
 
+/** What is wrong with what was typed, whenever that is found. */
+const TYPED: readonly ErrorCode[] = ['invalid-option', 'invalid-budget', 'unknown-policy'];
+
 /** Whether the command line was understood, and its command runs. */
 let begun = false;
 
 try {
   const program = createProgram();
   program.hook('preAction', (_program, command) => {
+    refuseEmpty(command);
     refuseIdle(command.opts());
     begun = true;
   });
@@ -49,5 +54,6 @@ function report(error: unknown): void {
   const sentence =
     error instanceof ElasticCacheError ? message : `unexpected: ${message.replaceAll(/\s*\n\s*/g, ' ')}`;
   process.stderr.write(`error: ${sentence}\n`);
-  process.exitCode = begun ? 1 : 2;
+  const typed = error instanceof ElasticCacheError && TYPED.includes(error.code);
+  process.exitCode = begun && !typed ? 1 : 2;
 }

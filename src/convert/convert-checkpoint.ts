@@ -1,7 +1,7 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ElasticCacheError, shown } from '../errors.js';
+import { makeFolder } from '../make-folder.js';
 import { refuseUnknown } from '../options.js';
 import type { Architecture } from './architectures/architecture.js';
 import { idefics3Model } from './architectures/idefics3.js';
@@ -101,7 +101,7 @@ export async function convertCheckpoint(options: ConvertOptions): Promise<void> 
       await refuseLarger(measured.bytes);
       const progress = new ProgressMeter(measured.bytes, onProgress);
       const folder = join(directory, 'onnx');
-      await mkdir(folder, { recursive: true });
+      await makeFolder(folder);
       await through(new WritingPass(folder, journal, progress.of('writing')));
       await writeJsonFiles(directory, architecture.files({ dtype: chosen[0], dataFiles }));
       await through(new VerifyingPass(folder, journal, progress.of('verifying')));

@@ -1,5 +1,5 @@
 import { appendFileSync } from 'node:fs';
-import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { access, constants, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
 import { readIfThere, refused } from '../eval/disk.js';
@@ -52,6 +52,7 @@ export class CaptionsFile {
         `${path} was begun with other settings, which ${beside} says; run the same command again to go on with it, or give another --out.`,
       );
     }
+    if (there) await access(path, constants.W_OK).catch(refused(path, 'written'));
     await writeFile(beside, wanted).catch(refused(beside, 'written'));
     if (whole < bytes.length) await truncate(path, whole).catch(refused(path, 'written'));
     return new CaptionsFile(path, new Set(images));

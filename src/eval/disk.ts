@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { ElasticCacheError, isDiskFull } from '../errors.js';
+import { diskReason, ElasticCacheError, isDiskFull } from '../errors.js';
 
 /**
  * For `.catch()`: throws what the disk will not do in one sentence, and any other error as it is.
@@ -8,12 +8,12 @@ import { ElasticCacheError, isDiskFull } from '../errors.js';
  */
 export function refused(path: string, done: string): (cause: unknown) => never {
   return (cause) => {
-    const { code = '', syscall } = cause as NodeJS.ErrnoException;
+    const { syscall } = cause as NodeJS.ErrnoException;
     if (syscall === undefined) throw cause;
     const full = isDiskFull(cause);
     throw new ElasticCacheError(
       full ? 'out-of-space' : 'invalid-option',
-      `${path} cannot be ${done} (${code}); ${full ? 'make room' : 'mend that'} and run the same command again, which goes on from what is there, or choose another place.`,
+      `${path} cannot be ${done} (${diskReason(cause)}); ${full ? 'make room' : 'mend that'} and run the same command again, which goes on from what is there, or choose another place.`,
       { cause },
     );
   };

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { open, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ElasticCacheError } from '../errors.js';
+import { makeFolder } from '../make-folder.js';
 import { ANSWERS, FIRST_TOKENS, IMAGE_PLACES, LAST_TOKENS, QUESTIONS } from './data/protocol.js';
 import { orUndefined, readIfThere, refused } from './disk.js';
 
@@ -74,7 +75,7 @@ export async function claimFolder(folder: string, manifest: Manifest): Promise<v
   const path = join(folder, 'run.json');
   const known = await readIfThere(path);
   if (known !== undefined) return checkSame(folder, known.toString('utf8'), manifest);
-  await mkdir(folder, { recursive: true }).catch(refused(`--out ${folder}`, 'made a folder'));
+  await makeFolder(folder).catch(refused(`--out ${folder}`, 'made a folder'));
   const files = await readdir(folder).catch(refused(`--out ${folder}`, 'read'));
   if (files.some((file) => file !== 'run.json.part')) {
     throw new ElasticCacheError(

@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import sharp from 'sharp';
-import { ElasticCacheError } from '../errors.js';
+import { diskReason, ElasticCacheError } from '../errors.js';
 
 /** Pixels of a PNG for each unit of the SVG. */
 const SHARPNESS = 2;
 
 /**
  * Checks where a picture is to go before a model is asked for it.
- * @throws ElasticCacheError 'invalid-option' for another extension than .svg and .png, a directory that does not exist, a directory in the way, or one
+ * @throws ElasticCacheError 'invalid-option' for another extension than .svg and .png, a directory that does not exist or cannot be written to, a directory in the way, or one
  * of the `images` in its place
  */
 export async function checkPicturePath(path: string, images: readonly string[]): Promise<void> {
@@ -27,6 +27,11 @@ export async function checkPicturePath(path: string, images: readonly string[]):
   }
   const taken = await stat(path).catch(() => undefined);
   if (taken?.isDirectory()) throw invalid(`the picture ${path} is a directory; name a file in it.`);
+  const trial = temporaryFor(path);
+  await writeFile(trial, '').catch((cause: unknown) => {
+    throw unwritable(path, cause);
+  });
+  await rm(trial);
 }
 
 /**
@@ -40,16 +45,27 @@ export async function writePicture(path: string, svg: string): Promise<void> {
           .png()
           .toBuffer()
       : svg;
-  const target = resolve(path);
-  const temporary = join(dirname(target), `.${basename(target)}-${randomUUID()}`);
+  const temporary = temporaryFor(path);
   try {
     await writeFile(temporary, bytes);
-    await rename(temporary, target);
+    await rename(temporary, resolve(path));
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => undefined);
-    const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
-    throw invalid(`the picture ${path} cannot be written (${reason}); choose another place.`, cause);
+    throw unwritable(path, cause);
   }
+}
+
+/** Beside the picture, under a name that nobody has. */
+function temporaryFor(path: string): string {
+  const target = resolve(path);
+  return join(dirname(target), `.${basename(target)}-${randomUUID()}`);
+}
+
+function unwritable(path: string, cause: unknown): ElasticCacheError {
+  return invalid(
+    `the picture ${path} cannot be written (${diskReason(cause)}); choose another place.`,
+    cause,
+  );
 }
 
 function invalid(message: string, cause?: unknown): ElasticCacheError {

@@ -206,6 +206,6 @@ describe('demo', () => {
   it('knows which scenes there are', async () => {
     const { stderr, code } = await run('demo', '--model', model, '--scene', '11');
     expect(stderr).toBe('error: there is no scene 11; choose one from 1 to 10.\n');
-    expect(code).toBe(1);
+    expect(code).toBe(2);
   });
 });

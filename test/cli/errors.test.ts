@@ -30,15 +30,14 @@ beforeAll(async () => {
 
 afterAll(() => rm(directory, { recursive: true }));
 
-/** One sentence on stderr that says what is wrong, nothing on stdout, exit status 1. */
-async function expectError(args: string[], message: RegExp | string): Promise<void> {
+/** One sentence on stderr that says what is wrong, nothing on stdout; exit status 2 where an option is wrong, however late that is found, else 1. */
+async function expectError(args: string[], message: RegExp | string, status = 1): Promise<void> {
   const { stdout, stderr, code } = await run(...args);
   expect(stderr).toMatch(message);
   expect(stderr).toMatch(/^error: [^\n]+\.\n$/);
   expect(stderr).not.toMatch(/^\s+at |unexpected/m);
   expect(stdout).toBe('');
-  // What is wrong with the command line itself shows before anything is done.
-  expect(code).toBe(/^error: (budget|policy|the prompt is|--)/.test(stderr) ? 2 : 1);
+  expect(code).toBe(status);
 }
 
 const generate = (change: Record<string, string> = {}) => {
@@ -63,7 +62,7 @@ describe('options', () => {
   it.each(['0', '1.5', '-0.2', 'NaN', 'much', '2.5tokens', '0mb', ''])(
     'budget "%s" is refused',
     async (budget) => {
-      await expectError(generate({ budget }), `budget "${budget}" is none`);
+      await expectError(generate({ budget }), `budget "${budget}" is none`, 2);
     },
   );
 
@@ -71,6 +70,7 @@ describe('options', () => {
     await expectError(
       generate({ policy: 'best' }),
       `policy "best" is unknown; choose one of ${policyNames.join(', ')}`,
+      2,
     );
   });
 
@@ -82,7 +82,16 @@ describe('options', () => {
     [{ dtype: 'q5' }, /dtype "q5" does not exist; use one of/],
     [{ device: 'abacus' }, /abacus/],
   ])('%j is refused', async (change, message) => {
-    await expectError(generate(change as Record<string, string>), message);
+    await expectError(generate(change as Record<string, string>), message, 2);
+  });
+
+  it.each([
+    [['describe', 'photos', '--prompt', 'w1', '--out', ''], /--out is empty/],
+    [['describe', '', '--prompt', 'w1', '--out', 'a.jsonl'], /an argument of describe is empty/],
+    [['convert', '--from', 'a', '--to', ''], /--to is empty/],
+    [['generate', '--prompt', 'w1', '--model', ''], /--model is empty/],
+  ])('what is there and empty is refused: %j', async (args, message) => {
+    await expectError(args, message, 2);
   });
 
   it('a command or an option that does not exist is refused with where to find them', async () => {
@@ -116,7 +125,7 @@ describe('models', () => {
       generate({ model: 'package.json' }),
       /"package\.json" is a file and no model directory/,
     );
-    await expectError(['playground', '--out', 'package.json'], /package\.json cannot be made a folder/);
+    await expectError(['playground', '--out', 'package.json'], /package\.json cannot be made a folder/, 2);
     await expectError(['inspect', at('nowhere.onnx')], /nowhere\.onnx cannot be opened/);
   });
 
@@ -162,6 +171,7 @@ describe('checkpoints', () => {
     await expectError(
       ['convert', '--from', checkpoint, '--to', at('x'), '--dtype', 'int3'],
       /choose one or several of fp32, fp16, q8, q4, q4f16/,
+      2,
     );
   });
 });

@@ -128,6 +128,7 @@ it.each<[string, Partial<ConvertOptions>, RegExp]>([
   ['no dtype', { dtype: [] }, /dtype \[\] is unknown/],
   ['an unknown block size', { blockSize: 48 as 32 }, /blockSize 48/],
   ['an occupied target', { to: tiny }, /is not empty/],
+  ['a target where nothing can be made', { to: '/proc/a/b' }, /b cannot be made \(ENOENT/],
 ])('%s is refused', async (_, options, message) => {
   const error = await refusal({ from: tiny, to: place.path('option'), dtype: 'fp32', ...options });
   expect(error.code).toBe('invalid-option');

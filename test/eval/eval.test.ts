@@ -105,7 +105,7 @@ describe('eval on the embedded model', () => {
     expect(await lines('killed')).toEqual(after);
     const { stderr, code } = await run(...sweep('killed'), '--max-new-tokens', '7');
     expect(stderr).toMatch(/^skipped.*\nerror: --out .* another --max-new-tokens \(6 there, 7 now\); /);
-    expect(code).toBe(1);
+    expect(code).toBe(2);
   });
 
   it('takes MM-Vet and scenes, and gives JSON', async () => {
@@ -223,12 +223,14 @@ describe('a record that is too long for the model', () => {
     await rm(at('failing/results.jsonl'));
     await symlink(at('failing/nowhere/file'), at('failing/results.jsonl'));
     const disk = await run(...options('failing', '--samples', '1', '--on-error', 'skip'));
-    expect(disk.stderr).toMatch(/\nerror: .*results\.jsonl cannot be written \(ENOENT\); [^\n]*\n$/);
-    expect(disk.code).toBe(1);
+    expect(disk.stderr).toMatch(
+      /\nerror: .*results\.jsonl cannot be written \(ENOENT: no such file or directory\); [^\n]*\n$/,
+    );
+    expect(disk.code).toBe(2);
     const timed = ['--metrics', 'latency', '--lengths', '3000+2', '--on-error', 'skip'];
     const lengths = await run(...options('lengths', ...timed));
     expect(lengths.stderr).toMatch(/\nerror: 3000\+2 cannot be timed: .*; give shorter --lengths\.\n$/);
-    expect(lengths.code).toBe(1);
+    expect(lengths.code).toBe(2);
   });
 
   it('when there is no other, ends the run: an empty table is no result', async () => {
@@ -276,7 +278,7 @@ describe('what cannot be measured is said in one sentence', () => {
     expect(only.stderr).toBe(
       `error: accuracy needs short answers, which no record of ${at('llava.json')} has (1 read); choose other --metrics (ppl, rouge, rouge-l-union, rouge-true, accuracy, latency), other data, or more --samples.\n`,
     );
-    expect(only).toMatchObject({ stdout: '', code: 1 });
+    expect(only).toMatchObject({ stdout: '', code: 2 });
     await expect(readFile(at('never/run.json'))).rejects.toThrow('ENOENT');
     const both = await run('eval', '--out', at('both'), ...data, '--metrics', 'ppl,accuracy');
     expect(both.stderr).toMatch(/^not measured: accuracy needs short answers, which no record of .* has /);

@@ -105,7 +105,7 @@ describe('explain', () => {
     const { stdout, stderr, code } = await explain(out === undefined ? {} : { out: at(out) });
     expect(stderr).toMatch(message);
     expect(stderr).toMatch(/^error: [^\n]+\.\n$/);
-    expect({ stdout, code }).toEqual({ stdout: '', code: 1 });
+    expect({ stdout, code }).toEqual({ stdout: '', code: 2 });
   });
 
   it.each([
@@ -114,7 +114,7 @@ describe('explain', () => {
   ])('layer %s is refused, and nothing is written', async (layer, message) => {
     const { stdout, stderr, code } = await explain({ layer, out: at('refused.svg') });
     expect(stderr).toMatch(message);
-    expect({ stdout, code }).toEqual({ stdout: '', code: layer === 'first' ? 2 : 1 });
+    expect({ stdout, code }).toEqual({ stdout: '', code: 2 });
     expect((await readdir(directory)).filter((name) => name.includes('refused'))).toEqual([]);
   });
 });

@@ -157,8 +157,11 @@ describe('the file', () => {
   it('that cannot be written is refused, and nothing is left', async () => {
     const folder = await mkdtemp(join(directory, 'none-'));
     await expect(writePicture(join(folder, 'gone', 'page.svg'), '<svg/>')).rejects.toThrow(
-      /page\.svg cannot be written \(ENOENT\)/,
+      /page\.svg cannot be written \(ENOENT: no such file or directory\)/,
     );
     expect(await readdir(folder)).toEqual([]);
+    // It is a folder, and takes no file.
+    if (process.platform === 'linux')
+      await expect(checkPicturePath('/proc/page.svg', [])).rejects.toThrow('page.svg cannot be written (');
   });
 });

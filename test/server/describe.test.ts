@@ -56,7 +56,7 @@ describe('elastic-cache describe', () => {
     expect((await run(...asked(out))).code).toBe(0);
     expect(await readFile(out, 'utf8')).toBe(text);
     const other = await run(...asked(out, '--budget', '0.5'));
-    expect([other.code, other.stderr]).toEqual([1, expect.stringContaining('begun with other settings')]);
+    expect([other.code, other.stderr]).toEqual([2, expect.stringContaining('begun with other settings')]);
     expect(await readFile(out, 'utf8')).toBe(text);
   });
 
@@ -64,9 +64,10 @@ describe('elastic-cache describe', () => {
     ['photoz', ['--out', 'none/a.jsonl'], 'photoz is not there'],
     ['photos', ['--out', '-'], '--out - is no file'],
     ['photos', ['--out', tmpdir()], 'is no file'],
+    ['photos', ['--out', '/nowhere/a.jsonl'], 'cannot be written (ENOENT: no such file or directory)'],
   ])('is refused before a model is loaded: %s %j', async (named, args, message) => {
     const { code, stderr } = await run('describe', join(folder, named), '--prompt', 'What?', ...args);
-    expect([code, stderr]).toEqual([1, expect.stringMatching(/^error: [^\n]*\n$/)]);
+    expect([code, stderr]).toEqual([named === 'photoz' ? 1 : 2, expect.stringMatching(/^error: [^\n]*\n$/)]);
     expect(stderr).toContain(message);
   });
 

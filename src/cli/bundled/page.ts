@@ -1,7 +1,8 @@
-import { cp, mkdir, readdir, readFile } from 'node:fs/promises';
+import { cp, readdir, readFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ElasticCacheError } from '../../errors.js';
+import { diskReason, ElasticCacheError } from '../../errors.js';
+import { makeFolder } from '../../make-folder.js';
 import { embeddedImage, embeddedModel } from '../../models/embedded.js';
 
 /** The page to try models on: static files, with the embedded model and its pictures beside them. */
@@ -118,10 +119,10 @@ function decoded(path: string): string | undefined {
 /** Writes the page as a folder that any server of static files can give out. @throws ElasticCacheError 'missing-file', 'invalid-option' */
 export async function writePage(target: string): Promise<void> {
   await filesOfPage();
-  await mkdir(target, { recursive: true }).catch((cause: NodeJS.ErrnoException) => {
+  await makeFolder(target).catch((cause: unknown) => {
     throw new ElasticCacheError(
       'invalid-option',
-      `${target} cannot be made a folder (${cause.code}); name another.`,
+      `${target} cannot be made a folder (${diskReason(cause)}); name another.`,
       { cause },
     );
   });

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { ElasticCacheError } from '../../errors.js';
 import { closest } from '../../options.js';
 
 const HELP = ['-h', '--help'];
@@ -13,6 +14,20 @@ export class Subcommand extends Command {
     const known = this.options.flatMap(({ long }) => long ?? []);
     this.error(`error: unknown option '${option}'${meant(option, known)}`);
   }
+}
+
+/** Options of which nothing is something. */
+const MAY_BE_EMPTY = ['system'];
+
+/** Refuses options and arguments that are there and empty: a variable of a script that is not set. @throws ElasticCacheError 'invalid-option' */
+export function refuseEmpty(command: Command): void {
+  const empty = command.options.find(
+    (option) =>
+      command.getOptionValue(option.attributeName()) === '' && !MAY_BE_EMPTY.includes(option.attributeName()),
+  );
+  const name = empty?.long ?? (command.args.includes('') ? `an argument of ${command.name()}` : undefined);
+  if (name === undefined) return;
+  throw new ElasticCacheError('invalid-option', `${name} is empty; say what it is, or leave it out.`);
 }
 
 /** Adds `help [command]`, which says so where there is no such command. */

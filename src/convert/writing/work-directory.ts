@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, rename, rm, rmdir, statfs, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, rmdir, statfs, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { ElasticCacheError, isDiskFull } from '../../errors.js';
+import { diskReason, ElasticCacheError, isDiskFull } from '../../errors.js';
+import { makeFolder } from '../../make-folder.js';
 import { sizeName } from '../../size-name.js';
 import { Journal } from './journal.js';
 
@@ -21,7 +22,7 @@ const filling = new Set<string>();
  * Fills a directory completely or not at all: `fill` works in a hidden sibling, `.<name>.converting`, which becomes `to` at the end. An error takes it
  * away; a run that is interrupted leaves it, and the next with the same `plan` goes on from there.
  * @param plan what the result depends on, in one line.
- * @throws ElasticCacheError 'invalid-option' when `to` holds something already or is being filled, 'out-of-space' when the disk is full.
+ * @throws ElasticCacheError 'invalid-option' when `to` holds something already, is being filled or cannot be made, 'out-of-space' when the disk is full.
  */
 export async function fillDirectory(
   to: string,
@@ -31,11 +32,11 @@ export async function fillDirectory(
   const target = resolve(to);
   await refuseOccupied(target);
   const parent = dirname(target);
-  await mkdir(parent, { recursive: true });
   const place = join(parent, `.${basename(target)}.converting`);
-  await claim(target, place);
+  await makeFolder(parent).catch(unmade(target));
+  await claim(target, place).catch(unmade(target));
   try {
-    const work = await begin(place, plan);
+    const work = await begin(place, plan).catch(unmade(target));
     try {
       await fill(work);
     } finally {
@@ -47,15 +48,34 @@ export async function fillDirectory(
     await rm(place, { recursive: true, force: true });
   } catch (error) {
     await rm(place, { recursive: true, force: true, maxRetries: 5 });
-    if (!isDiskFull(error)) throw error;
-    throw new ElasticCacheError(
-      'out-of-space',
-      `The disk of ${parent} is full: free some space or convert to another disk; nothing was left there.`,
-      { cause: error },
-    );
+    throw fullDisk(target, error) ?? error;
   } finally {
     filling.delete(target);
   }
+}
+
+function fullDisk(target: string, cause: unknown): ElasticCacheError | undefined {
+  if (!isDiskFull(cause)) return undefined;
+  return new ElasticCacheError(
+    'out-of-space',
+    `The disk of ${dirname(target)} is full: free some space or convert to another disk; nothing was left there.`,
+    { cause },
+  );
+}
+
+/** For `.catch()`: throws what the disk will not do in one sentence, and what is refused already as it is. */
+function unmade(target: string): (cause: unknown) => never {
+  return (cause) => {
+    if (cause instanceof ElasticCacheError) throw cause;
+    throw (
+      fullDisk(target, cause) ??
+      new ElasticCacheError(
+        'invalid-option',
+        `${target} cannot be made (${diskReason(cause)}): choose another place to convert to.`,
+        { cause },
+      )
+    );
+  };
 }
 
 /** What an earlier run has left, if it had the same in mind, else nothing. */
@@ -66,7 +86,7 @@ async function begin(place: string, plan: string): Promise<Work> {
     for (const name of ['model', 'journal']) await rm(join(place, name), { recursive: true, force: true });
     await writeFile(planned, plan);
   }
-  await mkdir(directory, { recursive: true });
+  await makeFolder(directory);
   const journal = await Journal.open(join(place, 'journal'));
   const refuseLarger = async (bytes: number) => {
     const { bavail, bsize } = await statfs(place);
@@ -93,8 +113,13 @@ async function claim(target: string, place: string): Promise<void> {
     );
   }
   filling.add(target);
-  await mkdir(place, { recursive: true });
-  await writeFile(owner, `${hostname()} ${process.pid}`);
+  try {
+    await makeFolder(place);
+    await writeFile(owner, `${hostname()} ${process.pid}`);
+  } catch (cause) {
+    filling.delete(target);
+    throw cause;
+  }
 }
 
 function isRunning(pid: number): boolean {

@@ -1,8 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { type BigIntStats, constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { ElasticCacheError, isDiskFull } from '../../errors.js';
+import { makeFolder } from '../../make-folder.js';
 import { sizeName } from '../../size-name.js';
 import { networkReason, refuse, request } from '../hub-file.js';
 import type { ModelSource, RemoteFile } from '../model-source.js';
@@ -76,7 +77,7 @@ export function partPath(target: string, { etag }: RemoteFile): string {
 }
 
 async function opened(part: string): Promise<FileHandle> {
-  await mkdir(dirname(part), { recursive: true });
+  await makeFolder(dirname(part));
   return open(part, constants.O_CREAT | constants.O_RDWR);
 }
 

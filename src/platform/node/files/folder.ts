@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ElasticCacheError, reasonOf } from '../../../errors.js';
+import { makeFolder } from '../../../make-folder.js';
 import type { Folder } from '../../folder.js';
 
 /**
@@ -16,7 +17,7 @@ export async function openFolder(path: string): Promise<Folder> {
       { cause },
     );
   };
-  await mkdir(path, { recursive: true, mode: 0o700 }).catch(refused);
+  await makeFolder(path, 0o700).catch(refused);
   // Whether it can be written to is better known now than at the first conversation.
   const trial = join(path, `.${randomUUID()}`);
   await writeFile(trial, '', { mode: 0o600 }).catch(refused);
