@@ -92,7 +92,8 @@ const TEXT_CONFIG = {
   num_attention_heads: SHAPE.hidden / SHAPE.headDim,
   num_key_value_heads: SHAPE.kvHeads,
   vocab_size: 256,
-  max_position_embeddings: 4096,
+  // Twice those of LLaVA-1.5-7B: a step behind 4,096 has a position, too.
+  max_position_embeddings: 8192,
 };
 
 function specOf() {

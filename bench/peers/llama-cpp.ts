@@ -14,10 +14,14 @@ interface Sequence {
   evaluate(tokens: readonly number[]): AsyncGenerator<number, void>;
   evaluateWithoutGeneratingNewTokens(tokens: readonly number[]): Promise<void>;
 }
+interface Context {
+  getSequence(): Sequence;
+  dispose(): Promise<void>;
+}
 interface Library {
   getLlama(options: object): Promise<{
     loadModel(options: object): Promise<{
-      createContext(options: object): Promise<{ getSequence(): Sequence; dispose(): Promise<void> }>;
+      createContext(options: object): Promise<Context>;
       dispose(): Promise<void>;
     }>;
   }>;
@@ -51,8 +55,10 @@ export async function llamaCpp(weights: Weights): Promise<LlamaCpp | undefined> 
   });
   const model = await llama.loadModel({ modelPath: path });
   const ids = (count: number) => Array.from({ length: count }, (_, i) => 3 + ((i * 7919) % 256));
+  const contexts: Context[] = [];
   const sequences = async (tokens: number, count = 1) => {
     const context = await model.createContext({ contextSize: tokens, batchSize: 512, sequences: count });
+    contexts.push(context);
     return Array.from({ length: count }, () => context.getSequence());
   };
   return {
@@ -84,6 +90,8 @@ export async function llamaCpp(weights: Weights): Promise<LlamaCpp | undefined> 
       };
     },
     async remove() {
+      // A model that has several waits for ever.
+      for (const context of contexts) await context.dispose();
       await model.dispose();
       await rm(directory, { recursive: true });
     },

@@ -22,6 +22,8 @@ export interface DecoderLayer {
   window?: number;
   /** Present when it can write a new row into the memory that its past lies in. Its new rows then come token by token, [B, S, kvHeads * headDim]. */
   inPlace?: true;
+  /** Present, with `inPlace`, when it can where its key heads hold different numbers of rows. */
+  packs?: true;
 }
 
 /** How past keys and values are fed: as floats of 32 or 16 bits, or as whole numbers of 8 bits with a scale for each row of each head. */
@@ -93,6 +95,11 @@ export const contractNames = {
    * is of the rows as they lie there then, [1, kvHeads, P].
    */
   inPlace: 'in_place',
+  /**
+   * int64 [1], with it, where one of these layers `packs`: 1 where the rows of all heads lie as one head's, [1, 1, P, headDim]. The new rows are then written to the last kvHeads of the P, one head's
+   * after the other's; biases [1, kvHeads, 1, P] show each head its own rows, the new one among them, and hide those of others; and attention is not to be asked for.
+   */
+  packed: 'packed',
   /** int64 [1], with it, where one of these layers has no window: 1 where rows in use have biases other than 0. */
   biased: 'biased',
   /** int32 [B], of a layer that writes in place: rows in use before. */

@@ -18,7 +18,7 @@ import type { AttentionDescription, AttentionLayer } from './patterns/attention-
 import { cacheNamed, findCaches } from './patterns/parts/caches.js';
 import { takeApart } from './patterns/take-apart.js';
 import { addAttention } from './rewriting/attention/add-attention.js';
-import { declareInPlace, inPlaceTakes } from './rewriting/attention/in-place.js';
+import { declareInPlace, inPlaceTakes, packedTakes } from './rewriting/attention/in-place.js';
 import { Masks } from './rewriting/attention/masks.js';
 import { type Trial, trialsOf } from './rewriting/attention/trial.js';
 import { replaceCacheShapes } from './rewriting/cache-lengths.js';
@@ -122,7 +122,7 @@ function rewriteGraph(
   replaceCacheShapes(builder, layers);
   const masks = new Masks(builder);
   const inPlace = new Set(layers.filter((layer) => inPlaceTakes(layer, target, past)));
-  const asked = inPlace.size > 0 ? declareInPlace(builder) : undefined;
+  const asked = inPlace.size > 0 ? declareInPlace(builder, inPlace) : undefined;
   for (const layer of layers) addAttention(builder, layer, masks, target, past, asked);
   removeDead(graph);
   chooseByTextLength(builder, kept);
@@ -186,6 +186,7 @@ function contractTensors(layers: readonly AttentionLayer[]): string[] {
     contractNames.newPosition,
     contractNames.textLength,
     contractNames.inPlace,
+    contractNames.packed,
     contractNames.biased,
     ...layers.flatMap(({ index }) => perLayer.map((name) => name(index))),
   ];
@@ -262,6 +263,7 @@ function signature(
       headDim: layer.headDim,
       ...(layer.window === undefined ? {} : { window: layer.window }),
       ...(inPlace.has(layer) ? { inPlace: true } : {}),
+      ...(inPlace.has(layer) && packedTakes(layer) ? { packs: true } : {}),
     })),
     tokenInput,
     positionIds: positions ? (rank === 3 ? 'three-batch-sequence' : 'batch-sequence') : 'absent',

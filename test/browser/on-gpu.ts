@@ -6,6 +6,7 @@ import { RowBlock } from '../../src/memory/rows/row-block.js';
 import { DeviceRows } from '../../src/memory/webgpu/device-rows.js';
 import { Downloads } from '../../src/platform/browser/downloads.js';
 import { full } from '../../src/policies/full.js';
+import type { PolicyName } from '../../src/policies/registry.js';
 import { openDecoder } from '../../src/runtime/open-decoder.js';
 import type { Given } from './conversations.js';
 import { type GpuCounts, gpuCounts } from './gpu-counts.js';
@@ -23,8 +24,9 @@ export async function stepCounts(
   { loaded }: Given,
   budget: number,
   newTokens: number,
+  policy: PolicyName,
 ): Promise<GpuCounts[]> {
-  const cache = new ElasticCache({ policy: 'snapkv', budget });
+  const cache = new ElasticCache({ policy, budget });
   const counts: GpuCounts[] = [];
   gpuCounts();
   const question = { prompt: 'w1 w2 w3', maxNewTokens: newTokens, temperature: 0 };
@@ -74,7 +76,7 @@ const change = fc.oneof(
     head: fc.nat(3),
   }),
   fc.record({ type: fc.constant('grow' as const), by: fc.integer({ min: 1, max: 20 }) }),
-  fc.record({ type: fc.constant('update' as const) }),
+  fc.record({ type: fc.constantFrom('update' as const, 'packed' as const) }),
   fc.record({
     type: fc.constant('step' as const),
     value: fc.float({ noNaN: true }),
@@ -92,77 +94,92 @@ export async function copiesAreEqual(runs: number): Promise<void> {
     lanes: fc.integer({ min: 1, max: 2 }),
     kvHeads: fc.integer({ min: 1, max: 3 }),
     headDim: fc.constantFrom(2, 8),
+    each: fc.boolean(),
     format: fc.constantFrom('float32' as const, 'float16' as const),
   });
-  const property = fc.asyncProperty(shapes, fc.array(change, { maxLength: 40 }), async (shape, changes) => {
-    const made = () => new RowBlock({ ...shape, biases: 1 }, 16);
-    const blocks = [made(), made()];
-    const words = (shape.headDim * (shape.format === 'float32' ? 4 : 2)) / 4;
-    const rows = new DeviceRows(device, blocks.length, words);
-    let held = 0;
-    for (const each of [...changes, { type: 'update' as const }]) {
-      const at = held % blocks.length;
-      const block = blocks[at]!;
-      const row = (number: number) => number % block.capacity;
-      if (each.type === 'append') {
-        const own = new Float32Array(shape.kvHeads * shape.headDim).fill(each.value);
-        const lane = each.lane % shape.lanes;
-        block.append(
-          lane,
-          Array(shape.kvHeads).fill(row(held)),
-          { keys: own, values: own.map((x, i) => x + i), capacity: 1 },
-          0,
-        );
-        held++;
-      } else if (each.type === 'move') {
-        const head = each.head < shape.kvHeads ? each.head : undefined;
-        // As one of several caches in one block does it.
-        block.view(each.lane % shape.lanes).move(0, row(each.from), row(each.to), head);
-        block.clear(each.lane % shape.lanes, Array(shape.kvHeads).fill(row(each.from)));
-      } else if (each.type === 'step') {
-        // A pass writes a row there. The host appends that, or, where the pass failed, what another pass gives it; and puts it in the place of another.
-        if (shape.lanes !== 1 || held >= Math.min(...blocks.map(({ capacity }) => capacity))) continue;
-        const copies = rows.update(
-          blocks,
-          blocks.map(() => held),
-        );
-        for (const [layer, { keys, values }] of copies.entries()) {
-          const written = new RowBlock(blocks[layer]!.shape, blocks[layer]!.capacity);
+  const property = fc.asyncProperty(
+    shapes,
+    fc.array(change, { maxLength: 40 }),
+    async ({ each: own, ...sizes }, changes) => {
+      const shape = { ...sizes, biases: own ? sizes.kvHeads : 1 };
+      const made = () => new RowBlock(shape, 16);
+      const blocks = [made(), made()];
+      const words = (shape.headDim * (shape.format === 'float32' ? 4 : 2)) / 4;
+      const rows = new DeviceRows(device, blocks.length, words);
+      let held = 0;
+      for (const each of [...changes, { type: 'update' as const }]) {
+        const at = held % blocks.length;
+        const block = blocks[at]!;
+        const row = (number: number) => number % block.capacity;
+        if (each.type === 'append') {
           const own = new Float32Array(shape.kvHeads * shape.headDim).fill(each.value);
-          const last = Array(shape.kvHeads).fill(held);
-          written.append(0, last, { keys: own, values: own, capacity: 1 }, 0);
-          for (let head = 0; head < shape.kvHeads; head++) {
-            const start = (head * written.capacity + held) * shape.headDim;
-            const part = (numbers: typeof written.keys.numbers) =>
-              numbers.slice(start, start + shape.headDim) as Float32Array<ArrayBuffer>;
-            const at = start * written.keys.numbers.BYTES_PER_ELEMENT;
-            device.queue.writeBuffer(keys, at, part(written.keys.numbers));
-            device.queue.writeBuffer(values, at, part(written.values.numbers));
+          const lane = each.lane % shape.lanes;
+          block.append(
+            lane,
+            Array(shape.kvHeads).fill(row(held)),
+            { keys: own, values: own.map((x, i) => x + i), capacity: 1 },
+            0,
+          );
+          held++;
+        } else if (each.type === 'move') {
+          const head = each.head < shape.kvHeads ? each.head : undefined;
+          // As one of several caches in one block does it.
+          block.view(each.lane % shape.lanes).move(0, row(each.from), row(each.to), head);
+          block.clear(each.lane % shape.lanes, Array(shape.kvHeads).fill(row(each.from)));
+        } else if (each.type === 'step') {
+          // A pass writes a row there. The host appends that, or, where the pass failed, what another pass gives it; and puts it in the place of another.
+          if (shape.lanes !== 1 || held >= Math.min(...blocks.map(({ capacity }) => capacity))) continue;
+          const copies = rows.update(
+            blocks,
+            blocks.map(() => held),
+          );
+          for (const [layer, { keys, values }] of copies.entries()) {
+            const written = new RowBlock(blocks[layer]!.shape, blocks[layer]!.capacity);
+            const own = new Float32Array(shape.kvHeads * shape.headDim).fill(each.value);
+            const last = Array(shape.kvHeads).fill(held);
+            written.append(0, last, { keys: own, values: own, capacity: 1 }, 0);
+            for (let head = 0; head < shape.kvHeads; head++) {
+              const start = (head * written.capacity + held) * shape.headDim;
+              const part = (numbers: typeof written.keys.numbers) =>
+                numbers.slice(start, start + shape.headDim) as Float32Array<ArrayBuffer>;
+              const at = start * written.keys.numbers.BYTES_PER_ELEMENT;
+              device.queue.writeBuffer(keys, at, part(written.keys.numbers));
+              device.queue.writeBuffer(values, at, part(written.values.numbers));
+            }
+            const given = each.fails ? own.map((_, i) => i) : own;
+            blocks[layer]!.append(0, last, { keys: given, values: given, capacity: 1 }, 0);
+            blocks[layer]!.move(0, held, each.to % (held + 1));
           }
-          const given = each.fails ? own.map((_, i) => i) : own;
-          blocks[layer]!.append(0, last, { keys: given, values: given, capacity: 1 }, 0);
-          blocks[layer]!.move(0, held, each.to % (held + 1));
-        }
-        if (!each.fails) rows.appended();
-        held++;
-      } else if (each.type === 'grow') block.grow(block.capacity + each.by);
-      else if (each.type === 'another') blocks[at] = made();
-      else await compare(device, rows, blocks);
-    }
-    rows.release();
-  });
+          if (!each.fails) rows.appended();
+          held++;
+        } else if (each.type === 'grow') block.grow(block.capacity + each.by);
+        else if (each.type === 'another') blocks[at] = made();
+        else if (each.type === 'update') await compare(device, rows, blocks, undefined);
+        else if (shape.lanes === 1 && own) await compare(device, rows, blocks, 'packed');
+      }
+      rows.release();
+    },
+  );
   await fc.assert(property, { numRuns: runs });
   device.destroy();
 }
 
-async function compare(device: GPUDevice, rows: DeviceRows, blocks: readonly RowBlock[]): Promise<void> {
-  const copies = rows.update(blocks);
+async function compare(
+  device: GPUDevice,
+  rows: DeviceRows,
+  blocks: readonly RowBlock[],
+  next: 'packed' | undefined,
+): Promise<void> {
+  const copies = rows.update(
+    blocks,
+    blocks.map(() => next),
+  );
   for (const [layer, block] of blocks.entries()) {
     const { keys, values, bias } = copies[layer]!;
     const pairs = [
       [keys, block.keys.numbers],
       [values, block.values.numbers],
-      [bias, block.bias],
+      [bias, next === 'packed' ? asOneHead(block) : block.bias],
     ] as const;
     for (const [buffer, { buffer: from, byteOffset, byteLength }] of pairs) {
       const here = new Uint32Array(from, byteOffset, byteLength / 4);
@@ -172,6 +189,18 @@ async function compare(device: GPUDevice, rows: DeviceRows, blocks: readonly Row
         throw new Error(`Word ${wrong} of layer ${layer} is ${there[wrong]}, not ${here[wrong]}.`);
     }
   }
+}
+
+/** Biases of an even block's rows, all of them shown to each head with a new one of each behind them: hidden but for its own. */
+function asOneHead({ bias, capacity, shape: { kvHeads } }: RowBlock): Float32Array<ArrayBuffer> {
+  const rows = kvHeads * capacity;
+  return Float32Array.from({ length: kvHeads * (rows + kvHeads) }, (_, i) => {
+    const [head, row] = [Math.floor(i / (rows + kvHeads)), i % (rows + kvHeads)];
+    if (row >= rows) return row - rows === head ? 0 : Number.NEGATIVE_INFINITY;
+    return Math.floor(row / capacity) === head
+      ? bias[head * capacity + (row % capacity)]!
+      : Number.NEGATIVE_INFINITY;
+  });
 }
 
 async function wordsOf(device: GPUDevice, buffer: GPUBuffer, bytes: number): Promise<Uint32Array> {

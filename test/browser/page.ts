@@ -1,5 +1,6 @@
 import { env, RawImage } from '@huggingface/transformers';
 import * as library from '../../src/browser.js';
+import type { PolicyName } from '../../src/policies/registry.js';
 import { openDecoder } from '../../src/runtime/open-decoder.js';
 import { type Given, plays, type Script, type Told } from './conversations.js';
 import { faults, spoilAttention, watchGpu } from './gpu-counts.js';
@@ -33,7 +34,8 @@ const bridge = {
   openDecoder: (path: string) => openDecoder(new URL(path, location.href).href, { device: 'webgpu' }),
   runFixture: (path: string, device: string, passes: readonly number[]) =>
     runFixture(new URL(path, location.href).href, device, passes),
-  stepCounts: (budget: number, tokens: number) => stepCounts(library, given, budget, tokens),
+  stepCounts: (budget: number, tokens: number, policy: PolicyName) =>
+    stepCounts(library, given, budget, tokens, policy),
   bytesAfter: (end: 'reset' | 'left', answers: number) => bytesAfter(library, given, end, answers),
   afterLoss: (prompts: readonly number[][]) => afterLoss(library, 'llava-scenes', prompts),
   library,

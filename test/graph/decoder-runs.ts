@@ -113,15 +113,17 @@ export class RewrittenRun {
     private readonly decoder: DecoderSignature,
     private readonly hidden: number,
     private readonly half = false,
-    /** Whether layers that can write in place do, one token at a time. */
-    private readonly inPlace = false,
+    /** How layers that can write in place do, one token at a time, if they do: the rows of each head by themselves, or of all as one head's. */
+    private readonly inPlace: 'even' | 'packed' | undefined = undefined,
   ) {
     this.keys = decoder.layers.map(() => new Float32Array(0));
     this.values = decoder.layers.map(() => new Float32Array(0));
   }
 
-  async step(embeds: Float32Array, observed = embeds.length / this.hidden): Promise<Step> {
+  async step(embeds: Float32Array, wanted = embeds.length / this.hidden): Promise<Step> {
     const tokens = embeds.length / this.hidden;
+    const writes = this.inPlace !== undefined && tokens === 1;
+    const observed = writes && this.inPlace === 'packed' ? 0 : wanted;
     const feeds: Record<string, Tensor> = {
       [this.decoder.tokenInput]: floats(embeds, [1, tokens, this.hidden], this.half),
       [contractNames.newBias]: new Tensor('float32', causal(tokens), [1, 1, tokens, tokens]),
@@ -141,10 +143,17 @@ export class RewrittenRun {
     if (this.decoder.layers.some(({ window }) => window !== undefined))
       feeds[contractNames.newPosition] = places(this.seen, tokens);
     Object.assign(feeds, notInPlace(this.decoder.layers, 1));
-    const writes = this.inPlace && tokens === 1;
     // No bias is other than 0, and both ways come to the same.
-    if (writes) Object.assign(feeds, inPlaceFeeds(this.decoder.layers, true, this.seen % 2 === 1));
+    if (writes)
+      Object.assign(
+        feeds,
+        inPlaceFeeds(this.decoder.layers, { packed: this.inPlace === 'packed', biased: this.seen % 2 === 1 }),
+      );
     this.decoder.layers.forEach(({ index, kvHeads, headDim, window, inPlace }, i) => {
+      if (writes && this.inPlace === 'packed') {
+        this.feedPacked(feeds, i);
+        return;
+      }
       const room = writes && inPlace ? ROOM : 0;
       const rows = this.seen + room;
       const dims = [1, kvHeads, rows, headDim];
@@ -171,13 +180,14 @@ export class RewrittenRun {
       this.keys[i] = joined(this.keys[i]!, outputs[contractNames.newKey(index)]!);
       this.values[i] = joined(this.values[i]!, outputs[contractNames.newValue(index)]!);
     });
-    if (writes) this.refuseOtherMemory(outputs);
+    if (writes && this.inPlace === 'even') this.refuseOtherMemory(outputs);
+    if (writes && this.inPlace === 'packed') this.refuseOtherEnd(outputs);
     this.seen += tokens;
     return {
       logits: numbers(outputs[contractNames.logits]!),
       attention: this.decoder.layers.map(({ index, kvHeads, inPlace }) => {
         const given = numbers(outputs[contractNames.attention(index)]!);
-        return writes && inPlace ? firstOf(given, kvHeads, this.seen) : given;
+        return writes && inPlace && this.inPlace === 'even' ? firstOf(given, kvHeads, this.seen) : given;
       }),
       peak: this.decoder.layers.map(({ index }) => numbers(outputs[contractNames.peak(index)]!)),
     };
@@ -197,6 +207,43 @@ export class RewrittenRun {
         if (given.some((value, at) => value !== rows[at])) throw new Error(`${name} has other rows`);
       }
     });
+  }
+
+  /** The past of a layer as one head's, with room for a row of each head behind it. */
+  private feedPacked(feeds: Record<string, Tensor>, layer: number): void {
+    const { index, kvHeads, headDim } = this.decoder.layers[layer]!;
+    const held = kvHeads * this.seen;
+    const rows = held + kvHeads;
+    const { pastKey, pastValue, pastKeyScale, pastValueScale, pastBias } = contractNames;
+    const roomy = (past: Float32Array) => {
+      const all = new Float32Array(rows * headDim);
+      all.set(past);
+      return all;
+    };
+    const dims = [1, 1, rows, headDim];
+    this.feed(feeds, pastKey(index), pastKeyScale(index), roomy(this.keys[layer]!), dims);
+    this.feed(feeds, pastValue(index), pastValueScale(index), roomy(this.values[layer]!), dims);
+    const bias = new Float32Array(kvHeads * rows).fill(Number.NEGATIVE_INFINITY);
+    for (let head = 0; head < kvHeads; head++) {
+      bias.fill(0, head * rows + head * this.seen, head * rows + (head + 1) * this.seen);
+      bias[head * rows + held + head] = 0;
+    }
+    feeds[pastBias(index)] = new Tensor('float32', bias, [1, kvHeads, 1, rows]);
+    feeds[contractNames.held(index)] = new Tensor('int32', [rows - 1], [1]);
+    feeds[contractNames.total(index)] = new Tensor('int64', [BigInt(rows)], [1]);
+  }
+
+  /** Where the rows of all heads lie as one head's, the new ones are the last of them. */
+  private refuseOtherEnd(outputs: Record<string, Tensor>): void {
+    for (const { index, kvHeads, headDim } of this.decoder.layers) {
+      for (const [present, added] of [
+        [contractNames.presentKey(index), contractNames.newKey(index)],
+        [contractNames.presentValue(index), contractNames.newValue(index)],
+      ] as const) {
+        const given = numbers(outputs[present]!).slice(-kvHeads * headDim);
+        if (given.join() !== numbers(outputs[added]!).join()) throw new Error(`${present} has other rows`);
+      }
+    }
   }
 
   /** Past rows in the format that the decoder takes them in; int8 as whole numbers and, for each row, what they are times. */

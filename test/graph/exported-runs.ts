@@ -34,8 +34,8 @@ export class BothDecoders {
     private readonly half: boolean,
   ) {}
 
-  /** Whether layers that can write in place do. */
-  inPlace = false;
+  /** How layers that can write in place do, if they do. */
+  inPlace: 'even' | 'packed' | undefined;
 
   /** @param half whether the graph's inputs and outputs are float16 */
   static async open(model: Model, half = false, target: Target = 'host'): Promise<BothDecoders> {

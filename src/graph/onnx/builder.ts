@@ -42,6 +42,8 @@ export class GraphBuilder {
   readonly graph: Graph;
   /** Shared with the branches: a value of theirs may have no name that the outer graph uses before or after. */
   private taken: Set<string>;
+  /** The number of the latest name that a hint was given. */
+  private latest = new Map<string, number>();
 
   /** @param model the model to add to; it is changed in place. */
   constructor(readonly model: Model) {
@@ -68,6 +70,7 @@ export class GraphBuilder {
   branch(name: string): GraphBuilder {
     const inner = GraphBuilder.create(this.fresh(name), {});
     inner.taken = this.taken;
+    inner.latest = this.latest;
     inner.model.opsetImport.push(...this.model.opsetImport);
     return inner;
   }
@@ -75,7 +78,9 @@ export class GraphBuilder {
   /** A name that nothing in the graph has: `hint`, or `hint` with a number. */
   fresh(hint: string): string {
     let name = hint;
-    for (let i = 1; this.taken.has(name); i++) name = `${hint}_${i}`;
+    let number = this.latest.get(hint) ?? 0;
+    while (this.taken.has(name)) name = `${hint}_${++number}`;
+    this.latest.set(hint, number);
     this.taken.add(name);
     return name;
   }

@@ -7,21 +7,32 @@ const WASTEFUL = 2;
 /** The fewest bytes of a binding that holds a number. */
 const LEAST = 16;
 
-/** A layer's rows on the GPU, as its block has them. */
+/**
+ * Where a pass of one lane writes the rows of its token: behind so many of each head, or, where heads hold different numbers, 'packed': all rows of a block lie as one head's, and the new ones, one of each head, behind
+ * them.
+ */
+export type Next = number | 'packed';
+
+/** A layer's rows on the GPU, [lanes, heads, capacity, headDim]: as its block has them, or packed. */
 export interface DeviceLayer extends LayerBuffers {
+  readonly heads: number;
+  readonly capacity: number;
   /** float32 [lanes, biases, capacity] */
   readonly bias: GPUBuffer;
-  /** int32 [1], rows in use, where a pass is to write the next */
+  /** int32 [1], rows in use after a pass that writes there, the last left out */
   readonly held: GPUBuffer;
+  /** Rows in use after a pass that writes there. */
+  readonly used: number | undefined;
 }
 
 interface Copy extends DeviceLayer {
+  used: number | undefined;
   readonly block: RowBlock;
   readonly numbers: { readonly keys: object; readonly values: object };
   /** What the block noted since. */
   readonly written: Set<number>;
-  /** Biases as they are there. */
-  readonly known: Float32Array;
+  /** [lanes, biases] of [capacity], biases as they are there. */
+  readonly known: readonly Float32Array[];
   /** What {@link DeviceLayer.held} is. */
   rows: number | undefined;
   /** Places of the row that a pass writes. */
@@ -54,18 +65,20 @@ export class DeviceRows {
   /**
    * Brings the copy up to date.
    * @param blocks [layers] with a row at least; the same each time while they are what the cache holds
-   * @param held [layers] rows in use, where a pass of one lane is to write one more behind them, which has no bias
+   * @param next [layers] where a pass of one lane is to write rows, which have no bias; undefined where it does not
    */
-  update(blocks: readonly RowBlock[], held: readonly (number | undefined)[] = []): readonly DeviceLayer[] {
+  update(blocks: readonly RowBlock[], next: readonly (Next | undefined)[] = []): readonly DeviceLayer[] {
     const placed: Placed[] = [];
     this.#copies = blocks.map((block, layer) => {
       const known = this.#copies[layer];
-      const places = known && changedIn(known, block);
-      const copy = places ? known : this.#whole(block, known);
+      const own = next[layer];
+      const frame = frameOf(block, own === 'packed');
+      const places = known && changedIn(known, block, frame);
+      const copy = places ? known : this.#whole(block, frame, known);
       placed[layer] = this.#placed(block, places ?? []);
       copy.written.clear();
-      this.#writeBias(copy, biasesOf(block, held[layer]));
-      this.#writeHeld(copy, block, held[layer]);
+      this.#writeBiases(copy, own === 'packed' ? biasesPacked(block, frame) : biasesOf(block, own));
+      this.#writeHeld(copy, own);
       return copy;
     });
     this.#placer.write(placed, this.#copies);
@@ -89,20 +102,27 @@ export class DeviceRows {
     this.#placer.release();
   }
 
-  #whole(block: RowBlock, before: Copy | undefined): Copy {
+  #whole(block: RowBlock, frame: Frame, before: Copy | undefined): Copy {
     if (before && before.block !== block && before.block.written === before.written)
       before.block.written = undefined;
-    const [keys, values, bias] = (['keys', 'values', 'bias'] as const).map((name) => {
-      const numbers = name === 'bias' ? block.bias : block[name].numbers;
-      const buffer = this.#bufferFor(numbers.byteLength, before?.[name]);
+    const { lanes, biases, headDim } = block.shape;
+    const places = lanes * frame.heads * frame.capacity;
+    const [keys, values] = (['keys', 'values'] as const).map((name) => {
+      const { numbers } = block[name];
+      const bytes = places * headDim * numbers.BYTES_PER_ELEMENT;
+      const buffer = this.#bufferFor(bytes, before?.[name]);
       this.device.queue.writeBuffer(buffer, 0, numbers);
       return buffer;
-    }) as [GPUBuffer, GPUBuffer, GPUBuffer];
+    }) as [GPUBuffer, GPUBuffer];
+    const count = lanes * biases;
+    const bias = this.#bufferFor(count * frame.capacity * Float32Array.BYTES_PER_ELEMENT, before?.bias);
+    // What is in the buffer is no bias yet.
+    const known = Array.from({ length: count }, () => new Float32Array(frame.capacity).fill(Number.NaN));
     block.written = new Set();
     const numbers = { keys: block.keys.numbers, values: block.values.numbers };
     const held = before?.held ?? this.#buffer(Int32Array.BYTES_PER_ELEMENT);
-    const own = { block, numbers, written: block.written, known: block.bias.slice() };
-    return { ...own, keys, values, bias, held, rows: before?.rows, next: [] };
+    const own = { block, numbers, written: block.written, known };
+    return { ...own, ...frame, keys, values, bias, held, rows: before?.rows, used: undefined, next: [] };
   }
 
   /** The memory that is there, where it is large enough and not much too large. */
@@ -117,21 +137,28 @@ export class DeviceRows {
     return this.device.createBuffer({ size: Math.max(LEAST, bytes), usage });
   }
 
-  /** Writes the biases from the first that is another to the last. */
-  #writeBias({ known, bias }: Copy, wanted: Float32Array<ArrayBuffer>): void {
-    let start = 0;
-    let end = known.length;
-    while (start < end && known[start] === wanted[start]) start++;
-    while (end > start && known[end - 1] === wanted[end - 1]) end--;
-    if (start === end) return;
-    const part = wanted.subarray(start, end);
-    known.set(part, start);
-    this.device.queue.writeBuffer(bias, start * part.BYTES_PER_ELEMENT, part);
+  /** Writes the biases of each head from the first that is another to the last. @param wanted [lanes, biases] of [capacity] */
+  #writeBiases({ known, bias, capacity }: Copy, wanted: readonly Float32Array<ArrayBuffer>[]): void {
+    known.forEach((there, head) => {
+      const own = wanted[head]!;
+      let start = 0;
+      let end = capacity;
+      while (start < end && there[start] === own[start]) start++;
+      while (end > start && there[end - 1] === own[end - 1]) end--;
+      if (start === end) return;
+      const part = own.subarray(start, end);
+      there.set(part, start);
+      this.device.queue.writeBuffer(bias, (head * capacity + start) * part.BYTES_PER_ELEMENT, part);
+    });
   }
 
-  #writeHeld(copy: Copy, { shape, capacity }: RowBlock, held: number | undefined): void {
+  #writeHeld(copy: Copy, next: Next | undefined): void {
+    const { block, capacity } = copy;
+    const { kvHeads } = block.shape;
+    copy.used = next === 'packed' ? capacity : next === undefined ? undefined : next + 1;
     copy.next =
-      held === undefined ? [] : Array.from({ length: shape.kvHeads }, (_, head) => head * capacity + held);
+      typeof next === 'number' ? Array.from({ length: kvHeads }, (_, head) => head * capacity + next) : [];
+    const held = copy.used === undefined ? undefined : copy.used - 1;
     if (held === undefined || held === copy.rows) return;
     copy.rows = held;
     this.device.queue.writeBuffer(copy.held, 0, Int32Array.of(held));
@@ -153,23 +180,46 @@ function buffersOf({ keys, values, bias, held }: DeviceLayer): GPUBuffer[] {
   return [keys, values, bias, held];
 }
 
-/** Biases of a block, where that of the row behind those held is none. */
-function biasesOf({ bias, capacity }: RowBlock, held: number | undefined): Float32Array<ArrayBuffer> {
-  if (held === undefined) return bias;
-  const open = bias.slice();
-  for (let row = held; row < open.length; row += capacity) open[row] = 0;
-  return open;
+/** How the rows of a layer lie on the GPU. */
+type Frame = Pick<DeviceLayer, 'heads' | 'capacity'>;
+
+function frameOf({ layout, shape }: RowBlock, packed: boolean): Frame {
+  if (!packed) return { heads: layout.heads, capacity: layout.capacity };
+  return { heads: 1, capacity: layout.rows + shape.kvHeads };
+}
+
+/** [lanes, biases] of [capacity], biases of a block, where that of the row behind those held is none. */
+function biasesOf(
+  { bias, capacity, shape }: RowBlock,
+  held: number | undefined,
+): readonly Float32Array<ArrayBuffer>[] {
+  return Array.from({ length: shape.lanes * shape.biases }, (_, at) => {
+    const own = bias.subarray(at * capacity, (at + 1) * capacity);
+    return held === undefined ? own : own.slice().fill(0, held, held + 1);
+  });
+}
+
+/** [biases] of [capacity], those of a block of one lane whose heads all lie as one: each is shown its own rows, and the last of them behind the others'. */
+function biasesPacked(block: RowBlock, { capacity }: Frame): readonly Float32Array<ArrayBuffer>[] {
+  const { layout, shape } = block;
+  return Array.from({ length: shape.kvHeads }, (_, head) => {
+    const shown = new Float32Array(capacity).fill(Number.NEGATIVE_INFINITY);
+    shown.set(block.biasOf(0, head), layout.start(0, head));
+    shown[layout.rows + head] = 0;
+    return shown;
+  });
 }
 
 /** The places of a block that are not as they were copied; undefined where it is to be copied whole. */
-function changedIn(copy: Copy, block: RowBlock): readonly number[] | undefined {
-  const { numbers, written, known } = copy;
+function changedIn(copy: Copy, block: RowBlock, { heads, capacity }: Frame): readonly number[] | undefined {
+  const { numbers, written } = copy;
   const same =
     copy.block === block &&
     block.written === written &&
     block.keys.numbers === numbers.keys &&
     block.values.numbers === numbers.values &&
-    block.bias.length === known.length;
+    copy.heads === heads &&
+    copy.capacity === capacity;
   if (!same || 2 * written.size > block.shape.lanes * block.layout.rows) return undefined;
   return Array.from(written);
 }

@@ -1,10 +1,11 @@
 import { Tensor } from '#platform/ort.js';
+import { headsMayDiffer } from '../../cache/policy.js';
 import type { DecoderLayer, DecoderSignature } from '../../graph/decoder.js';
 import { contractNames as names } from '../../graph/decoder.js';
 import type { Batch } from '../../memory/lane-pool.js';
 import { formatOf } from '../../memory/rows/formats.js';
 import type { RowBlock } from '../../memory/rows/row-block.js';
-import { DeviceRows } from '../../memory/webgpu/device-rows.js';
+import { DeviceRows, type Next } from '../../memory/webgpu/device-rows.js';
 import type { Gpu } from '../../platform/ort.js';
 import { inPlaceFeeds } from './in-place.js';
 
@@ -38,25 +39,25 @@ export class DevicePast {
       if (!whole || capacity === 0) return undefined;
       blocks.push(whole);
     }
-    const held = mayWrite ? nextRows(cache, blocks, layers) : undefined;
-    const feeds: Record<string, Tensor> = held ? inPlaceFeeds(layers, true, blocks.some(isBiased)) : {};
+    const next = mayWrite ? nextRows(cache, blocks, layers) : undefined;
+    const pass = next && { packed: next.includes('packed'), biased: blocks.some(isBiased) };
+    const feeds: Record<string, Tensor> = pass ? inPlaceFeeds(layers, pass) : {};
     const bound: Record<string, Tensor> = {};
-    const rows = this.rowsOf(cache).update(blocks, held);
+    const rows = this.rowsOf(cache).update(blocks, next);
     rows.forEach((own, layer) => {
-      const { lanes, headDim, biases } = blocks[layer]!.shape;
-      const { capacity, heads } = blocks[layer]!.layout;
+      const { lanes, biases, headDim } = blocks[layer]!.shape;
       const { index, inPlace } = layers[layer]!;
+      const { heads, capacity, used } = own;
       const dims = [lanes, heads, capacity, headDim];
       const [keys, values] = [own.keys, own.values].map((buffer) => this.gpu.tensorOf(buffer, type, dims));
       feeds[names.pastKey(index)] = keys!;
       feeds[names.pastValue(index)] = values!;
       feeds[names.pastBias(index)] = this.gpu.tensorOf(own.bias, 'float32', [lanes, biases, 1, capacity]);
-      const room = held?.[layer];
-      if (!inPlace || room === undefined) return;
+      if (!inPlace || used === undefined) return;
       bound[names.presentKey(index)] = this.gpu.tensorOf(own.keys, type, dims);
       bound[names.presentValue(index)] = this.gpu.tensorOf(own.values, type, dims);
       feeds[names.held(index)] = this.gpu.tensorOf(own.held, 'int32', [1]);
-      feeds[names.total(index)] = new Tensor('int64', [BigInt(room + 1)], [1]);
+      feeds[names.total(index)] = new Tensor('int64', [BigInt(used)], [1]);
     });
     return { feeds, bound };
   }
@@ -94,16 +95,27 @@ export class DevicePast {
   }
 }
 
-/** [layers] where a layer that writes in place puts the row of one new token; undefined where one has no room for it, for several sequences, and where heads hold different numbers of rows. */
+/** [layers] where a layer that writes in place puts the rows of one new token, undefined for one that does not; undefined for several sequences, and where one cannot, or has no room. */
 function nextRows(
   cache: Batch,
   blocks: readonly RowBlock[],
   layers: readonly DecoderLayer[],
-): (number | undefined)[] | undefined {
-  const held = layers.map(({ index }) => cache.held(index));
-  const fits = blocks.every(({ capacity, layout }, layer) => !layout.ends && held[layer]! < capacity);
-  if (cache.batch !== 1 || cache.policy.heads === 'unequal' || !fits) return undefined;
-  return held.map((rows, layer) => (layers[layer]!.inPlace ? rows : undefined));
+): (Next | undefined)[] | undefined {
+  if (cache.batch !== 1) return undefined;
+  const { heads, attention } = cache.policy;
+  const differ = (layer: number) => {
+    const { kvHeads } = blocks[layer]!.shape;
+    return kvHeads > 1 && headsMayDiffer({ heads }, kvHeads);
+  };
+  const takes = layers.every(({ index, inPlace, packs }, layer) => {
+    if (!inPlace) return true;
+    return differ(layer) ? packs && attention !== 'always' : cache.held(index) < blocks[layer]!.capacity;
+  });
+  if (!takes) return undefined;
+  return layers.map(({ index, inPlace }, layer) => {
+    if (!inPlace) return undefined;
+    return differ(layer) ? 'packed' : cache.held(index);
+  });
 }
 
 function isBiased({ bias }: RowBlock): boolean {

@@ -19,7 +19,7 @@ export function addInPlace(
   layer: AttentionLayer,
   masks: Masks,
   format: PastFormat,
-  { asked, biased }: InPlace,
+  asked: InPlace,
 ): void {
   const { index, kvHeads, headDim } = layer;
   const elemType = format === 'float16' ? DataType.FLOAT16 : DataType.FLOAT;
@@ -35,7 +35,7 @@ export function addInPlace(
   const sink = layer.sink?.(builder);
   const asHeld = (each: TokenRows) => cast(builder, each.flat, layer.elemType, elemType);
   const rows: InPlaceRows = {
-    ...{ elemType, past, sink, masks, held, total, biased },
+    ...{ elemType, past, sink, masks, held, total, asked },
     query: asHeld(made.query),
     key: asHeld(made.key),
     value: asHeld(made.value),
@@ -44,7 +44,7 @@ export function addInPlace(
   const outputs = [context, names.attention(index), names.peak(index)];
   const present = [names.presentKey(index), names.presentValue(index)];
   let written: readonly string[] = [];
-  builder.ops('If', [asked], {
+  builder.ops('If', [asked.asked], {
     attributes: {
       then_branch: branch(
         builder,
@@ -96,12 +96,12 @@ function rowsApart(
 
 function give(
   inner: GraphBuilder,
-  { index, kvHeads, headDim }: AttentionLayer,
+  { index, headDim }: AttentionLayer,
   memory: readonly string[],
   elemType: DataType,
 ): void {
   for (const name of memory)
-    inner.output(name, elemType, ['batch_size', kvHeads, `memory.${index}`, headDim]);
+    inner.output(name, elemType, ['batch_size', `memory_heads.${index}`, `memory.${index}`, headDim]);
 }
 
 function nothing(inner: GraphBuilder, dims: readonly number[], type: DataType): string {

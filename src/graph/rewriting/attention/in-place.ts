@@ -27,8 +27,7 @@ export interface InPlaceRows {
   readonly held: string;
   /** int32 [1], on the host, the most rows in use afterwards */
   readonly total: string;
-  /** bool [1], whether rows in use have biases */
-  readonly biased: string;
+  readonly asked: InPlace;
 }
 
 /** What a pass in place gives: context [B, S, queryHeads * headDim], what each row received, and the memory that it wrote to. */
@@ -44,20 +43,28 @@ export function inPlaceTakes(layer: AttentionLayer, target: Target, format: Past
   return target === 'gpu' && format !== 'int8' && wholeTakes(layer) && layer.softcap === 0;
 }
 
-/** Whether a pass is in place, and whether it has biases: bool [1]. */
+/** Whether a layer has a form in place for heads that hold different numbers of rows. The operator is then told of one group of query heads, which has no sinks of its own. */
+export function packedTakes({ kvHeads, window, sink }: AttentionLayer): boolean {
+  return kvHeads > 1 && window === undefined && sink === undefined;
+}
+
+/** Whether a pass is in place, and whether rows in use have biases; of which kind it is, where there are layers of both: bool [1]. */
 export interface InPlace {
   readonly asked: string;
   readonly biased: string;
+  readonly packed: string | undefined;
 }
 
 /**
  * Declares whether a pass is in place, once for all layers. ONNX Runtime takes inputs of the graph to the GPU where a branch reads them, and waits for them there if they are wanted on the host; what a
  * node on the host makes of them stays.
  */
-export function declareInPlace(builder: GraphBuilder): InPlace {
+export function declareInPlace(builder: GraphBuilder, layers: Iterable<AttentionLayer>): InPlace {
   const asked = builder.input(names.inPlace, DataType.BOOL, [1]);
-  const biased = builder.input(names.biased, DataType.INT64, [1]);
-  return { asked, biased: builder.op('Greater', [biased, builder.int64('unbiased', [1], [0])]) };
+  const flag = (name: string) =>
+    builder.op('Greater', [builder.input(name, DataType.INT64, [1]), builder.int64('no', [1], [0])]);
+  const packed = Array.from(layers).some(packedTakes) ? flag(names.packed) : undefined;
+  return { asked, packed, biased: flag(names.biased) };
 }
 
 /** Declares the lengths of a layer, and gives them as the operator takes them. */
@@ -79,8 +86,8 @@ export function attendInPlace(
   layer: AttentionLayer,
   rows: InPlaceRows,
 ): AttendedInPlace {
-  const { index, kvHeads, queryHeads, headDim } = layer;
-  const { query, key, value, past, masks } = rows;
+  const { index, queryHeads, headDim } = layer;
+  const { query, key, value, past, masks, asked } = rows;
   const operands: Operands = {
     rows: [query, key, value, past.key, past.value],
     lengths: [rows.held, rows.total],
@@ -89,25 +96,32 @@ export function attendInPlace(
   const attended = (inner: GraphBuilder, bias?: string) =>
     groupQueryAttention(inner, layer, { ...operands, bias }, 3);
   const biased = (inner: GraphBuilder) => attended(inner, biasInPlace(inner, layer, rows));
-  const branch = (name: string, make: (inner: GraphBuilder) => readonly string[]) => {
-    const inner = builder.branch(`${name}.${index}`);
+  const branch = (outer: GraphBuilder, name: string, make: Way[1]) => {
+    const inner = outer.branch(`${name}.${index}`);
     const [context = '', ...present] = make(inner);
     inner.output(context, rows.elemType, contextShape(layer));
     for (const each of present)
-      inner.output(each, rows.elemType, ['batch_size', kvHeads, `present.${index}`, headDim]);
+      inner.output(each, rows.elemType, ['batch_size', `memory_heads.${index}`, `present.${index}`, headDim]);
     return { graph: inner.graph };
   };
-  const given =
+  const either = (
+    outer: GraphBuilder,
+    condition: string,
+    [yes, then]: Way,
+    [no, otherwise]: Way,
+  ): readonly string[] =>
+    outer.ops('If', [condition], {
+      attributes: { then_branch: branch(outer, yes, then), else_branch: branch(outer, no, otherwise) },
+      outputs: 3,
+    });
+  const even = (inner: GraphBuilder) =>
     layer.window === undefined
-      ? builder.ops('If', [rows.biased], {
-          attributes: {
-            then_branch: branch('biased', biased),
-            else_branch: branch('unbiased', attended),
-          },
-          outputs: 3,
-        })
-      : biased(builder);
-  const [context = '', presentKey = '', presentValue = ''] = given;
+      ? either(inner, asked.biased, ['biased', biased], ['unbiased', attended])
+      : biased(inner);
+  const [context = '', presentKey = '', presentValue = ''] =
+    asked.packed !== undefined && packedTakes(layer)
+      ? either(builder, asked.packed, ['packed', (inner) => attendPacked(inner, layer, rows)], ['even', even])
+      : even(builder);
   const { newTokens: queries, askedQueries } = masks;
   const [attention = ''] = whereAsked(builder, layer, askedQueries, (inner) => {
     // With one token the order of heads and tokens is the same.
@@ -122,6 +136,35 @@ export function attendInPlace(
     return receivedFrom(inner, layer, { masks, past }, weights, queries, { queries, as: 'sum' });
   });
   return { context: floats(builder, context, rows), attention, presentKey, presentValue };
+}
+
+/** A branch, and what it gives: context, present keys, present values. */
+type Way = readonly [name: string, make: (inner: GraphBuilder) => readonly string[]];
+
+/**
+ * The same where key heads hold different numbers of rows, which lie as one head's: the operator takes each key head for a token, whose query heads are those that share it. What a query head is not shown, its bias hides.
+ */
+function attendPacked(builder: GraphBuilder, layer: AttentionLayer, rows: InPlaceRows): readonly string[] {
+  const { index, queryHeads, kvHeads, headDim } = layer;
+  const { query, key, value, past, masks, elemType } = rows;
+  const group = queryHeads / kvHeads;
+  const shaped = (name: string, hint: string, shape: readonly number[]) =>
+    reshape(builder, name, `${hint}.${index}`, shape);
+  const byHead = (name: string, heads: number) =>
+    shaped(name, 'heads_as_tokens', [-1, kvHeads, heads * headDim]);
+  const hidden = shaped(masks.inPlace(builder, layer), 'biases_as_tokens', [-1, 1, kvHeads, 0]);
+  const [context = '', ...present] = groupQueryAttention(
+    builder,
+    { ...layer, queryHeads: group, kvHeads: 1 },
+    {
+      rows: [byHead(query, group), byHead(key, 1), byHead(value, 1), past.key, past.value],
+      lengths: [rows.held, rows.total],
+      sink: undefined,
+      bias: cast(builder, hidden, DataType.FLOAT, elemType),
+    },
+    3,
+  );
+  return [shaped(context, 'tokens_as_heads', [-1, 1, queryHeads * headDim]), ...present];
 }
 
 /** Biases of the rows in use afterwards, [1, 1 or queryHeads, 1, total], in the type of the rows. */

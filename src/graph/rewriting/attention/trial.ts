@@ -4,7 +4,7 @@ import { DataType, MICROSOFT, type Model } from '../../onnx/onnx.js';
 import { removeDead } from '../../onnx/queries.js';
 import type { AttentionLayer } from '../../patterns/attention-layer.js';
 import { addAttention } from './add-attention.js';
-import { declareInPlace } from './in-place.js';
+import { declareInPlace, packedTakes } from './in-place.js';
 import { Masks } from './masks.js';
 
 /** A decoder that is nothing but the attention of one layer, to see whether a device gets it right: its embeddings are queries, keys and values of all heads, its logits what they attend to. */
@@ -65,7 +65,7 @@ function trialOf(
   // Those of the layer itself are weights that lie elsewhere.
   const sinks = original.sink && Float32Array.from({ length: queryHeads }, (_, head) => head / queryHeads);
   if (sinks) layer.sink = () => builder.float32('sinks', [1, queryHeads, 1, 1], sinks);
-  addAttention(builder, layer, new Masks(builder), 'gpu', past, declareInPlace(builder));
+  addAttention(builder, layer, new Masks(builder), 'gpu', past, declareInPlace(builder, [layer]));
   builder.output(contractNames.logits, DataType.FLOAT, ['batch_size', 'sequence_length', sizes[0]!]);
   removeDead(builder.graph);
   return {
@@ -81,6 +81,7 @@ function trialOf(
           headDim,
           ...(window === undefined ? {} : { window }),
           inPlace: true,
+          ...(packedTakes(layer) ? { packs: true } : {}),
         },
       ],
       tokenInput: 'inputs_embeds',
