@@ -239,7 +239,7 @@ export class LocalEngine implements Engine {
 
   async #inputsOf(
     messages: EngineRequest['messages'],
-    prompt: string | undefined,
+    prompt: EngineRequest['prompt'],
     given: Inputs | undefined,
   ): Promise<Inputs> {
     if ([messages, prompt, given].filter((each) => each !== undefined).length !== 1) {

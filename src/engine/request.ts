@@ -9,8 +9,8 @@ import type { Message } from './messages.js';
 /** What an engine is asked: a conversation that ends with a user's turn, a text to go on with, or a model's inputs. */
 export interface EngineRequest extends ReplySettings {
   readonly messages?: readonly Message[] | undefined;
-  /** Instead of messages: a text that the model goes on with as it stands, without a chat template. */
-  readonly prompt?: string | undefined;
+  /** Instead of messages: a text that the model goes on with as it stands, without a chat template, or the ids of its tokens. */
+  readonly prompt?: string | readonly number[] | undefined;
   /** Instead of messages: what `prepareInputs()` makes. */
   readonly inputs?: Inputs | undefined;
   /** Tells how likely each new token was, and so many of the likeliest instead: 0 to 20. Nothing is told without it. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import sharp from 'sharp';
-import { diskReason, ElasticCacheError } from '../errors.js';
+import { diskReason, ElasticCacheError, isDiskFull } from '../errors.js';
 
 /** Pixels of a PNG for each unit of the SVG. */
 const SHARPNESS = 2;
@@ -36,7 +36,7 @@ export async function checkPicturePath(path: string, images: readonly string[]):
 
 /**
  * Writes a page of SVG as it is, or as PNG where the path ends in .png; in place at the end, or not at all.
- * @throws ElasticCacheError 'invalid-option' when the file cannot be written
+ * @throws ElasticCacheError 'invalid-option' when the file cannot be written, 'out-of-space'
  */
 export async function writePicture(path: string, svg: string): Promise<void> {
   const bytes =
@@ -62,12 +62,11 @@ function temporaryFor(path: string): string {
 }
 
 function unwritable(path: string, cause: unknown): ElasticCacheError {
-  return invalid(
-    `the picture ${path} cannot be written (${diskReason(cause)}); choose another place.`,
-    cause,
-  );
+  const code = isDiskFull(cause) ? 'out-of-space' : 'invalid-option';
+  const message = `the picture ${path} cannot be written (${diskReason(cause)}); choose another place.`;
+  return new ElasticCacheError(code, message, { cause });
 }
 
-function invalid(message: string, cause?: unknown): ElasticCacheError {
-  return new ElasticCacheError('invalid-option', message, { cause });
+function invalid(message: string): ElasticCacheError {
+  return new ElasticCacheError('invalid-option', message);
 }

@@ -56,11 +56,14 @@ export function completionJob(body: unknown, headers: CacheHeaders, settings: Se
   const asked = parseBody(CompletionRequest, body);
   refuseOtherModel(asked.model, settings.model);
   const prompts = promptsOf(asked);
-  refuseLongText(prompts, settings.engine.model.contextLength);
+  refuseLongText(
+    prompts.filter((prompt) => typeof prompt === 'string'),
+    settings.engine.model.contextLength,
+  );
   const { n = 1, echo = false, logprobs } = asked;
   const own = engineSettings(asked, settings.longest, headers);
   const requests = prompts.flatMap((prompt) => own.map((each) => ({ ...each, prompt, logprobs })));
-  const echoed = echo ? requests.map(({ prompt }) => prompt) : [];
+  const echoed = echo ? requests.map(({ prompt }) => String(prompt)) : [];
   const head = headOf('cmpl', settings);
   const includeUsage = asked.stream_options?.include_usage ?? false;
   const job: Job = {

@@ -152,6 +152,14 @@ describe('engine', () => {
     const engine = await createEngine(loaded);
     const inputs = await prepareInputs(loaded, { images: [picture(3)], prompt: words(9, 2) });
     const request = { inputs, maxNewTokens: 10 };
+    const text = 'w3 w4 w5';
+    const prompt = loaded.tokenizer.encode(text);
+    const [written, numbered] = await Promise.all(
+      [text, prompt].map((each) => heard(engine.add({ prompt: each, maxNewTokens: 10 }))),
+    );
+    expect(numbered).toEqual({ ...written!, events: expect.anything() });
+    for (const wrong of [[], [-1], [1.5], [1e6], [3n as unknown as number]])
+      expect((await heard(engine.add({ prompt: wrong }))).error).toMatchObject({ code: 'invalid-prompt' });
     const messages = [{ role: 'user' as const, content: words(9, 2), images: [picture(3)] }];
     const [first, same] = await Promise.all([
       heard(engine.add(request)),

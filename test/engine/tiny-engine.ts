@@ -56,7 +56,15 @@ export async function heard(
 
 /** What a request with one message gets when nothing else runs, and no engine is there. */
 export async function alone(loaded: LoadedModel, request: EngineRequest): Promise<string> {
-  const { messages, policy, budget, inputs: _inputs, priority: _priority, ...settings } = request;
+  const {
+    messages,
+    policy,
+    budget,
+    inputs: _inputs,
+    prompt: _prompt,
+    priority: _priority,
+    ...settings
+  } = request;
   const cache = new ElasticCache({
     ...(policy !== undefined && { policy: policy as PolicySpec }),
     ...(budget !== undefined && { budget }),

@@ -84,6 +84,8 @@ const body = fc.record(
         text,
         fc.array(words, { minLength: 1, maxLength: 3 }),
         fc.array(text, { maxLength: 3 }),
+        fc.array(fc.integer({ min: -1, max: 800 }), { maxLength: 3 }),
+        fc.array(fc.array(fc.integer({ min: 0, max: 720 }), { maxLength: 3 }), { maxLength: 3 }),
       ),
     ),
     model: or(fc.constant(MODEL)),

@@ -124,6 +124,27 @@ describe("OpenAI's client", () => {
     expect(usage).toMatchObject({ prompt_tokens: expect.any(Number), completion_tokens: expect.any(Number) });
   });
 
+  it('writes on from the ids of tokens, of one prompt or several', async () => {
+    const after = (prompt: number[] | number[][], more = {}) =>
+      client.completions.create({ model: MODEL, prompt, max_tokens: 2, ...more });
+    const [one, several] = await Promise.all([after([5, 6, 7]), after([[5, 6, 7], [8]], { n: 2 })]);
+    expect(one.usage!.prompt_tokens).toBe(3);
+    expect(several.usage!.prompt_tokens).toBe(4);
+    expect(several.choices).toHaveLength(4);
+    expect(several.choices[1]!.text).toBe(one.choices[0]!.text);
+    for (const [wrong, code] of [
+      [[5, 1e6], 'invalid_prompt'],
+      [[5, 1.5], 'invalid_value'],
+      [[[5], 'a'], 'invalid_value'],
+      [[[5], []], 'invalid_value'],
+    ] as const)
+      expect(await after(wrong as never).catch((cause: unknown) => cause)).toMatchObject({
+        status: 400,
+        code,
+      });
+    expect(await after([5], { echo: true }).catch((cause: unknown) => cause)).toMatchObject({ status: 400 });
+  });
+
   it('lists the model', async () => {
     const { data } = await client.models.list();
     expect(data.map(({ id }) => id)).toEqual([MODEL]);

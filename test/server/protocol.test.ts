@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import type { z } from 'zod';
 import type { EngineEvent } from '../../src/engine/request.js';
 import { ChatChunks, chatCompletion } from '../../src/server/openai/chat-answer.js';
 import { ChatRequest, conversationOf, likelihoodsAsked } from '../../src/server/openai/chat-request.js';
@@ -53,7 +54,7 @@ function converted({ path, body, told }: Recorded) {
   const requests = promptsOf(asked).flatMap((prompt) =>
     engineSettings(asked, 1024).map((each) => ({ ...each, prompt, logprobs: asked.logprobs })),
   );
-  const echoed = asked.echo ? requests.map(({ prompt }) => prompt) : [];
+  const echoed = asked.echo ? requests.map(({ prompt }) => String(prompt)) : [];
   const { n = 1 } = asked;
   const whole = completion(head, fill(heard(requests.length)), n, echoed);
   return plain({
@@ -64,6 +65,19 @@ function converted({ path, body, told }: Recorded) {
 }
 
 describe('the protocol', () => {
+  it('keeps no record of each of a million parts that are wrong', () => {
+    const many = new Array(5000).fill(0.5);
+    const issues = (schema: z.ZodType, body: object) => {
+      const count = (all: readonly z.core.$ZodIssue[]): number =>
+        all.reduce((sum, issue) => sum + 1 + ('errors' in issue ? count(issue.errors.flat()) : 0), 0);
+      return count(schema.safeParse(body).error!.issues);
+    };
+    const user = { messages: [{ role: 'user', content: many }] };
+    for (const body of [{ messages: many }, user, { stop: many }, { logit_bias: { ...many } }])
+      expect(issues(ChatRequest, body)).toBeLessThan(10);
+    for (const prompt of [many, [many, many]]) expect(issues(CompletionRequest, { prompt })).toBeLessThan(20);
+  });
+
   it.each(names)('is as it was recorded: %s', (name) => {
     const file = join(folder, name);
     const recorded = JSON.parse(readFileSync(file, 'utf8')) as Recorded;

@@ -1,3 +1,4 @@
+import { Tensor } from '@huggingface/transformers';
 import { ElasticCacheError, shown } from '../../errors.js';
 import { encode, type Inputs } from '../families/family.js';
 import { familyOf, imageTokensOf } from '../families/registry.js';
@@ -29,12 +30,11 @@ export async function prepareInputs(loaded: LoadedModel, question: Question): Pr
 }
 
 /**
- * Makes a model's inputs of a text as it stands, without a chat template: what the model is to go on with.
- * @throws ElasticCacheError `invalid-prompt` for one without tokens, or with a place for an image
+ * Makes a model's inputs of what it is to go on with as it stands, without a chat template: a text, or the ids of its tokens.
+ * @throws ElasticCacheError `invalid-prompt` for one without tokens, with ids that the model has not, or with a place for an image
  */
-export function plainInputs(loaded: LoadedModel, text: string): Inputs {
-  if (typeof text !== 'string') throw new ElasticCacheError('invalid-prompt', 'The prompt is no text.');
-  const inputs = encode(loaded, text);
+export function plainInputs(loaded: LoadedModel, prompt: string | readonly number[]): Inputs {
+  const inputs = typeof prompt === 'string' ? encode(loaded, prompt) : tokenInputs(loaded, prompt);
   const ids = inputs.input_ids.data as BigInt64Array;
   if (ids.length === 0) throw new ElasticCacheError('invalid-prompt', 'The prompt is empty; give some text.');
   const isImage = imageTokensOf(loaded.model);
@@ -43,6 +43,34 @@ export function plainInputs(loaded: LoadedModel, text: string): Inputs {
     'invalid-prompt',
     'The prompt has a token that stands for an image, and comes without one; ask with messages.',
   );
+}
+
+function tokenInputs({ model, tokenizer }: LoadedModel, ids: readonly number[]): Inputs {
+  if (!Array.isArray(ids))
+    throw new ElasticCacheError('invalid-prompt', 'The prompt is no text, and no list of token ids.');
+  const tokens = vocabularyOf(model.config) ?? tokenizer.get_vocab().size;
+  const wrong = ids.find((id) => !(Number.isSafeInteger(id) && id >= 0 && id < tokens));
+  if (wrong !== undefined) {
+    throw new ElasticCacheError(
+      'invalid-prompt',
+      `The prompt has ${shown(wrong)} for a token; ids of this model are whole numbers from 0 to ${tokens - 1}.`,
+    );
+  }
+  const data = BigInt64Array.from(ids, BigInt);
+  const dims = [1, ids.length];
+  return {
+    input_ids: new Tensor('int64', data, dims),
+    attention_mask: new Tensor('int64', new BigInt64Array(ids.length).fill(1n), dims),
+  };
+}
+
+/** Tokens that a model has, as its config says. */
+function vocabularyOf(config: object): number | undefined {
+  const { vocab_size, text_config } = config as {
+    vocab_size?: number;
+    text_config?: { vocab_size?: number };
+  };
+  return text_config?.vocab_size ?? vocab_size;
 }
 
 /** The same model, which reads images. @throws ElasticCacheError `invalid-prompt` for one of text alone */

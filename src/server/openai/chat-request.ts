@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import { ElasticCacheError } from '../../errors.js';
-import { SHARED_FIELDS } from './request-fields.js';
+import { listOf, SHARED_FIELDS } from './request-fields.js';
+
+/** Parts of one message at most. */
+const MOST_PARTS = 1000;
 
 const TextPart = z.object({ type: z.literal('text'), text: z.string() });
 const ImagePart = z.object({
@@ -15,7 +18,7 @@ const ImagePart = z.object({
 });
 const Part = z.discriminatedUnion('type', [TextPart, ImagePart], 'a part is of type "text" or "image_url"');
 const Text = z.union(
-  [z.string(), z.array(TextPart).min(1)],
+  [z.string(), listOf(TextPart, 1, MOST_PARTS)],
   'give a text, or a list of parts of type "text"',
 );
 
@@ -26,7 +29,7 @@ const ChatMessage = z.discriminatedUnion(
     z.object({
       role: z.literal('user'),
       content: z.union(
-        [z.string(), z.array(Part).min(1)],
+        [z.string(), listOf(Part, 1, MOST_PARTS)],
         'give a text, or a list of parts of type "text" and "image_url"',
       ),
       images: none('images are parts of content, of type "image_url"'),
@@ -49,13 +52,9 @@ function none(wayOut: string) {
 const MOST_MESSAGES = 1000;
 
 export const ChatRequest = z.object({
-  messages: z
-    .array(ChatMessage)
-    .min(1)
-    .max(MOST_MESSAGES)
-    .describe(
-      'One of the `system` or none, then `user` and `assistant` in turn, the last of a user. `content` is a text, or a list of parts: `{"type": "text", "text"}` and, of a user, `{"type": "image_url", "image_url": {"url"}}` with a data URL, or an address of the web where the server allows it.',
-    ),
+  messages: listOf(ChatMessage, 1, MOST_MESSAGES).describe(
+    'One of the `system` or none, then `user` and `assistant` in turn, the last of a user. `content` is a text, or a list of parts: `{"type": "text", "text"}` and, of a user, `{"type": "image_url", "image_url": {"url"}}` with a data URL, or an address of the web where the server allows it.',
+  ),
   ...SHARED_FIELDS,
   max_completion_tokens: z.int().min(1).optional().describe('The newer name of max_tokens.'),
   logprobs: z.boolean().optional().describe("Tells how likely each token was, by the model's own scores."),

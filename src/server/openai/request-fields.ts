@@ -3,6 +3,14 @@ import { ElasticCacheError } from '../../errors.js';
 import { refuseUnknown } from '../../options.js';
 import { RequestError } from './errors.js';
 
+/**
+ * A list of so many parts, counted before any of them is looked at: of each that is wrong there would be a record, and a body may have millions.
+ * @param wanted what it is, where it is no such list
+ */
+export function listOf<T extends z.ZodType>(part: T, least: number, most: number, wanted?: string) {
+  return z.array(z.unknown(), wanted).min(least, wanted).max(most, wanted).pipe(z.array(part));
+}
+
 /** Answers to one request at most. */
 export const MOST_CHOICES = 16;
 
@@ -27,14 +35,17 @@ export const SHARED_FIELDS = {
   presence_penalty: z.number().min(-2).max(2).optional(),
   frequency_penalty: z.number().min(-2).max(2).optional(),
   logit_bias: z
-    .record(z.string().regex(/^\d{1,9}$/, 'its names are ids of tokens'), z.number().min(-100).max(100))
-    .refine((bias) => Object.keys(bias).length <= MOST_BIASED, `give ${MOST_BIASED} tokens at most`)
+    .unknown()
+    .refine((bias) => Object.keys(Object(bias)).length <= MOST_BIASED, `give ${MOST_BIASED} tokens at most`)
+    .pipe(
+      z.record(z.string().regex(/^\d{1,9}$/, 'its names are ids of tokens'), z.number().min(-100).max(100)),
+    )
     .optional()
     .describe('Added to the scores of tokens, by their ids; -100 bans one.'),
   seed: z.int().optional().describe('The same seed gives the same answer, whatever else runs.'),
   stop: z
     .union(
-      [StopText, z.array(StopText).max(16)],
+      [StopText, listOf(StopText, 0, 16)],
       'give a text of 1 to 1000 characters, or a list of 16 such at most',
     )
     .optional()
