@@ -178,7 +178,7 @@ export function createProgram(): Command {
 
   command(
     'convert',
-    'turn a PyTorch checkpoint (LLaVA, Qwen-VL, Qwen2-VL, SmolVLM, Idefics3, Llama, Qwen2, Gemma 3) into a directory for transformers.js',
+    'turn a PyTorch checkpoint (LLaVA, Qwen-VL, Qwen2-VL, SmolVLM, Idefics3, Llama, Mistral, Qwen2, Qwen3, Gemma 3) into a directory for transformers.js',
     examples(
       'convert --from llava-1.5-7b-hf --to llava-1.5-7b-onnx --dtype q4',
       'convert --from checkpoint --to model --dtype fp32,q8,q4',

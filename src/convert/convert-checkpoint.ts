@@ -135,7 +135,9 @@ const architectures: Readonly<Record<string, (files: CheckpointFiles) => Archite
   idefics3: idefics3Model,
   smolvlm: idefics3Model,
   llama: textModel,
+  mistral: textModel,
   qwen2: textModel,
+  qwen3: textModel,
   gemma3_text: textModel,
 };
 

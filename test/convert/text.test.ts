@@ -37,72 +37,79 @@ function prompt({ data, shape }: Values) {
   return { input_ids: int64(Array.from(data, BigInt)), attention_mask: int64(Array.from(data, () => 1n)) };
 }
 
-// Llama: tied, with Llama 3.1's rotation. Qwen2: biases, and an output matrix of its own. Gemma 3: windows, norms of heads.
-describe.each(['tiny-llama', 'tiny-qwen2', 'tiny-gemma3'])('%s in unmodified transformers.js', (name) => {
-  let expected: Map<string, Values>;
-  beforeAll(async () => {
-    expected = await readTensors(join(fixture(name), 'expected.safetensors'));
-    await convertCheckpoint({
-      from: fixture(name),
-      to: place.path(name),
-      dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
-      blockSize: 32,
+// Llama: tied, with Llama 3.1's rotation. Qwen2: biases, and an output matrix of its own. Gemma 3: windows, norms of heads. Qwen3: norms of heads, YaRN. Mistral: a window in all layers.
+describe.each(['tiny-llama', 'tiny-qwen2', 'tiny-gemma3', 'tiny-qwen3', 'tiny-mistral'])(
+  '%s in unmodified transformers.js',
+  (name) => {
+    let expected: Map<string, Values>;
+    beforeAll(async () => {
+      expected = await readTensors(join(fixture(name), 'expected.safetensors'));
+      await convertCheckpoint({
+        from: fixture(name),
+        to: place.path(name),
+        dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
+        blockSize: 32,
+      });
     });
-  });
 
-  // Bounds, as a share of the logits' spread: float32 rounding; and what 8 and 4 bits of weights this small and random cost.
-  it.each([
-    ['fp32', 3e-6],
-    ['fp16', 0.004],
-    ['q8', 0.08],
-    ['q4', 0.6],
-    ['q4f16', 0.6],
-  ])('%s: logits are those of Hugging Face transformers', async (dtype, bound) => {
-    const model = await load(place.path(name), dtype);
-    const { logits } = await model(prompt(expected.get('input_ids')!));
-    expect(logits.dims).toEqual([1, 33, 96]);
-    expect(shareOff(logits.data, expected.get('logits')!.data)).toBeLessThan(bound);
-    await model.dispose();
-  });
-
-  it('fp32: generates the tokens of Hugging Face transformers', async () => {
-    const model = await load(place.path(name), 'fp32');
-    const ids = expected.get('input_ids')!;
-    const output = await model.generate({ ...prompt(ids), ...greedy });
-    expect(Array.from(output.data.slice(ids.shape[1]), Number)).toEqual([...expected.get('generated')!.data]);
-    await model.dispose();
-  });
-
-  it('budget 1 gives those tokens too', async () => {
-    const { model } = await loadElastic(place.path(name), { dtype: 'fp32' });
-    const ids = expected.get('input_ids')!;
-    const output = await (model as unknown as TextModel).generate({
-      ...prompt(ids),
-      ...greedy,
-      past_key_values: new ElasticCache({ budget: 1 }),
+    // Bounds, as a share of the logits' spread: float32 rounding; and what 8 and 4 bits of weights this small and random cost.
+    it.each([
+      ['fp32', 3e-6],
+      ['fp16', 0.004],
+      ['q8', 0.08],
+      ['q4', 0.6],
+      ['q4f16', 0.6],
+    ])('%s: logits are those of Hugging Face transformers', async (dtype, bound) => {
+      const model = await load(place.path(name), dtype);
+      const { logits } = await model(prompt(expected.get('input_ids')!));
+      expect(logits.dims).toEqual([1, 33, 96]);
+      expect(shareOff(logits.data, expected.get('logits')!.data)).toBeLessThan(bound);
+      await model.dispose();
     });
-    expect(Array.from(output.data.slice(ids.shape[1]), Number)).toEqual([...expected.get('generated')!.data]);
-    await model.dispose();
-  });
 
-  it('holds one graph for each precision, and no file of a processor', async () => {
-    expect((await readdir(place.path(name))).sort()).toEqual([
-      'config.json',
-      'generation_config.json',
-      'onnx',
-      'tokenizer.json',
-      'tokenizer_config.json',
-    ]);
-    const graphs = (await readdir(join(place.path(name), 'onnx'))).filter((file) => file.endsWith('.onnx'));
-    expect(graphs.sort()).toEqual([
-      'model.onnx',
-      'model_fp16.onnx',
-      'model_q4.onnx',
-      'model_q4f16.onnx',
-      'model_quantized.onnx',
-    ]);
-  });
-});
+    it('fp32: generates the tokens of Hugging Face transformers', async () => {
+      const model = await load(place.path(name), 'fp32');
+      const ids = expected.get('input_ids')!;
+      const output = await model.generate({ ...prompt(ids), ...greedy });
+      expect(Array.from(output.data.slice(ids.shape[1]), Number)).toEqual([
+        ...expected.get('generated')!.data,
+      ]);
+      await model.dispose();
+    });
+
+    it('budget 1 gives those tokens too', async () => {
+      const { model } = await loadElastic(place.path(name), { dtype: 'fp32' });
+      const ids = expected.get('input_ids')!;
+      const output = await (model as unknown as TextModel).generate({
+        ...prompt(ids),
+        ...greedy,
+        past_key_values: new ElasticCache({ budget: 1 }),
+      });
+      expect(Array.from(output.data.slice(ids.shape[1]), Number)).toEqual([
+        ...expected.get('generated')!.data,
+      ]);
+      await model.dispose();
+    });
+
+    it('holds one graph for each precision, and no file of a processor', async () => {
+      expect((await readdir(place.path(name))).sort()).toEqual([
+        'config.json',
+        'generation_config.json',
+        'onnx',
+        'tokenizer.json',
+        'tokenizer_config.json',
+      ]);
+      const graphs = (await readdir(join(place.path(name), 'onnx'))).filter((file) => file.endsWith('.onnx'));
+      expect(graphs.sort()).toEqual([
+        'model.onnx',
+        'model_fp16.onnx',
+        'model_q4.onnx',
+        'model_q4f16.onnx',
+        'model_quantized.onnx',
+      ]);
+    });
+  },
+);
 
 describe('a text model', () => {
   const copy = async (name: string) => {
@@ -122,7 +129,8 @@ describe('a text model', () => {
   });
 
   it.each([
-    ['yarn', { rope_type: 'yarn', factor: 2 }, 'config.json asks for "yarn" rotary scaling:'],
+    ['longrope', { rope_type: 'longrope', factor: 2 }, 'config.json asks for "longrope" rotary scaling:'],
+    ['half a yarn', { rope_type: 'yarn' }, '"yarn" rotary scaling but lacks'],
     ['half a llama3', { rope_type: 'llama3', factor: 8 }, '"llama3" rotary scaling but lacks'],
   ])('rotates by %s', async (name, rope, message) => {
     const from = await copy(name);

@@ -4,7 +4,9 @@ import {
   gemmaSchema,
   gemmaSpec,
   llamaSchema,
+  mistralSchema,
   qwen2Schema,
+  qwen3Schema,
   type TextSpec,
   textSpec,
 } from '../checkpoint/text/spec.js';
@@ -16,7 +18,9 @@ import type { Architecture } from './architecture.js';
 /** transformers.js's class by model_type. */
 const classes = {
   llama: 'LlamaForCausalLM',
+  mistral: 'MistralForCausalLM',
   qwen2: 'Qwen2ForCausalLM',
+  qwen3: 'Qwen3ForCausalLM',
   gemma3_text: 'Gemma3ForCausalLM',
 } as const;
 
@@ -58,7 +62,9 @@ function textSpecOf(config: Json): { type: keyof typeof classes; spec: TextSpec 
     if (!parsed.success) throw unsupported(config, parsed.error.issues[0]!);
     return { type: 'gemma3_text', spec: gemmaSpec(parsed.data) };
   }
-  const parsed = (config.model_type === 'qwen2' ? qwen2Schema : llamaSchema).safeParse(config);
+  const schemas = { mistral: mistralSchema, qwen2: qwen2Schema, qwen3: qwen3Schema };
+  const schema = schemas[config.model_type as keyof typeof schemas] ?? llamaSchema;
+  const parsed = schema.safeParse(config);
   if (!parsed.success) throw unsupported(config, parsed.error.issues[0]!);
   return { type: parsed.data.model_type, spec: textSpec(parsed.data, '', 'config.json') };
 }

@@ -20,6 +20,6 @@ export function unsupported(config: unknown, issue: z.core.$ZodIssue): ElasticCa
       : `which cannot be converted (${issue.message.charAt(0).toLowerCase()}${issue.message.slice(1)})`;
   return new ElasticCacheError(
     'unsupported-model',
-    `config.json has ${found}, ${expected}: the converter knows LLaVA 1.5 (llava: CLIP vision tower, GELU projector, Llama decoder), Qwen-VL of 2023 (qwen, with its vision tower), Qwen2-VL and Qwen2.5-VL (qwen2_vl, qwen2_5_vl), Idefics3 and SmolVLM (idefics3, smolvlm) and text models (llama, qwen2, gemma3_text).`,
+    `config.json has ${found}, ${expected}: the converter knows LLaVA 1.5 (llava: CLIP vision tower, GELU projector, Llama decoder), Qwen-VL of 2023 (qwen, with its vision tower), Qwen2-VL and Qwen2.5-VL (qwen2_vl, qwen2_5_vl), Idefics3 and SmolVLM (idefics3, smolvlm) and text models (llama, mistral, qwen2, qwen3, gemma3_text).`,
   );
 }

@@ -79,7 +79,7 @@ export async function buildDecoder(
     for (const part of ['key', 'value']) {
       builder.output(`present.${i}.${part}`, layers.real, cacheShape('total_sequence_length'));
     }
-    const rotate = spec.gemma?.windowed[i] ? near! : turns;
+    const rotate = near && spec.windows?.[i] !== undefined ? near : turns;
     x = await decoderLayer(layers, x, spec, { ...lengths, rotate }, i);
   }
   x = await rmsNorm(layers, x, `${layersOf(spec)}.norm`, spec.hidden, spec);

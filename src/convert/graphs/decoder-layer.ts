@@ -46,12 +46,13 @@ async function attention(
   inputs: LayerInputs,
   index: number,
 ): Promise<string> {
-  const { hidden, queryHeads, kvHeads, headDim, bias, gemma } = spec;
+  const { hidden, queryHeads, kvHeads, headDim, bias, headNorms, gemma } = spec;
+  const window = spec.windows?.[index];
   const prefix = `${layersOf(spec)}.layers.${index}.self_attn`;
   const project = (part: string, heads: number) =>
     layers.linear(x, `${prefix}.${part}_proj`, [heads * headDim, hidden], bias);
   const normed = async (value: string, part: string) => {
-    if (!gemma) return value;
+    if (!headNorms) return value;
     const heads = layers.op('Reshape', [value, layers.int64(0, 0, -1, headDim)]);
     const rows = await rmsNorm(layers, heads, `${prefix}.${part}_norm`, headDim, spec);
     return layers.op('Reshape', [rows, layers.int64(0, 0, -1)]);
@@ -68,7 +69,7 @@ async function attention(
       kv_num_heads: kvHeads,
       do_rotary: 0,
       ...(gemma && { scale: { float: gemma.scale } }),
-      ...(gemma?.windowed[index] && { local_window_size: gemma.window }),
+      ...(window !== undefined && { local_window_size: window }),
     },
     outputs: [attended, `present.${index}.key`, `present.${index}.value`],
   });

@@ -26,18 +26,21 @@ export function rotaryTables(positions: number, headDim: number, rotary: Rotary)
       `config.json has max_position_embeddings for ${positions} tokens, and ${Math.floor(MOST / half / bases.length)} are the most that this converter makes tables of angles for: make it smaller there.`,
     );
   }
+  const length = rotary.scaling?.kind === 'yarn' ? rotary.scaling.length : 1;
   const cosines = new Float32Array(rows * half);
   const sines = new Float32Array(rows * half);
   for (const [stage, theta] of bases.entries()) {
-    const frequencies = Float32Array.from({ length: half }, (_, j) =>
-      stretched(theta ** ((-2 * j) / headDim), rotary.stretch),
-    );
+    const kept = keptOf(theta, headDim, rotary.scaling);
+    const frequencies = Float32Array.from({ length: half }, (_, j) => {
+      const frequency = theta ** ((-2 * j) / headDim);
+      return kept(j) * frequency + ((1 - kept(j)) * frequency) / (rotary.scaling?.factor ?? 1);
+    });
     for (let position = 0; position < positions; position++) {
       const row = (stage * positions + position) * half;
       for (let j = 0; j < half; j++) {
         const angle = Math.fround(position * frequencies[j]!);
-        cosines[row + j] = Math.cos(angle);
-        sines[row + j] = Math.sin(angle);
+        cosines[row + j] = length * Math.cos(angle);
+        sines[row + j] = length * Math.sin(angle);
       }
     }
   }
@@ -68,11 +71,24 @@ function thetas(headDim: number, { theta, stages = [0] }: Rotary): number[] {
   return stages.map((_, stage) => theta * (2 ** (stage + 1) - 1) ** (headDim / (headDim - 2)));
 }
 
-/** Slow frequencies divided by the factor, fast ones as they are, and a blend of both in between (transformers' `llama3`). */
-function stretched(frequency: number, stretch: Rotary['stretch']): number {
-  if (!stretch) return frequency;
-  const { factor, lowFrequencyFactor: low, highFrequencyFactor: high, trained } = stretch;
-  const turns = (trained * frequency) / (2 * Math.PI);
-  const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)));
-  return kept * frequency + ((1 - kept) * frequency) / factor;
+/** How much of each frequency, by its place, is not divided by the factor: all of a fast one, nothing of a slow one, and a share in between. */
+function keptOf(theta: number, headDim: number, scaling: Rotary['scaling']): (place: number) => number {
+  if (!scaling) return () => 1;
+  if (scaling.kind === 'linear') return () => 0;
+  const share = (value: number) => Math.min(1, Math.max(0, value));
+  if (scaling.kind === 'llama3') {
+    const { lowFrequencyFactor: low, highFrequencyFactor: high, trained } = scaling;
+    const turns = (place: number) => (trained * theta ** ((-2 * place) / headDim)) / (2 * Math.PI);
+    return (place) => share((turns(place) - low) / (high - low));
+  }
+  const { fastTurns, slowTurns, rounded, trained } = scaling;
+  // Where a frequency makes so many turns within the trained positions.
+  const placeOf = (turns: number) =>
+    (headDim * Math.log(trained / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const [fast, slow] = [placeOf(fastTurns), placeOf(slowTurns)];
+  const first = Math.max(rounded ? Math.floor(fast) : fast, 0);
+  const last = Math.min(rounded ? Math.ceil(slow) : slow, headDim - 1);
+  // As transformers has it where both are one.
+  const width = last === first ? 0.001 : last - first;
+  return (place) => 1 - share((place - first) / width);
 }

@@ -19,35 +19,29 @@ export interface TextSpec {
   /** Whether queries, keys and values have a bias. */
   readonly bias: boolean;
   readonly tied: boolean;
+  /** Whether each query and each key goes through a norm of its own width. */
+  readonly headNorms?: boolean;
+  /** By layer: how many tokens it sees, itself included; undefined for all. */
+  readonly windows?: readonly (number | undefined)[];
   readonly gemma?: GemmaSpec;
 }
 
 /**
- * What Gemma 3 does otherwise: embeddings times the square root of their width, norms around every block and of every query
- * and key, all of weight + 1, GELU for SiLU, and layers that see a window only.
+ * What Gemma 3 does otherwise: embeddings times the square root of their width, norms around every block, all of weight + 1, GELU for SiLU,
+ * and another rotation in layers with a window.
  */
 export interface GemmaSpec {
   /** Attention's scores are multiplied by it. */
   readonly scale: number;
-  /** Tokens that a windowed layer sees, itself included. */
-  readonly window: number;
-  /** By layer. */
-  readonly windowed: readonly boolean[];
-  /** Of windowed layers; the others have the decoder's own. */
+  /** Of layers with a window; the others have the decoder's own. */
   readonly rotary: Rotary;
 }
 
 /** How positions become angles. */
 export interface Rotary {
   readonly theta: number;
-  /** Llama 3.1's stretching of the slow frequencies, as transformers' `llama3`. */
-  readonly stretch?: {
-    readonly factor: number;
-    readonly lowFrequencyFactor: number;
-    readonly highFrequencyFactor: number;
-    /** Positions that the model was first trained on. */
-    readonly trained: number;
-  };
+  /** How frequencies are lowered for texts that are longer than those that the model was first trained on. */
+  readonly scaling?: LinearScaling | LlamaScaling | YarnScaling;
   /** M-RoPE: how many of the frequencies turn by time, by row and by column. Positions are then [3, batch, tokens]. */
   readonly sections?: readonly number[];
   /** Qwen's first: positions that the model was first trained on, which what follows is measured by. */
@@ -61,16 +55,52 @@ export interface Rotary {
   readonly scalesQueries?: boolean;
 }
 
+/** All alike, by the factor: transformers' `linear`. */
+export interface LinearScaling {
+  readonly kind: 'linear';
+  readonly factor: number;
+}
+
+/** The slow ones, as Llama 3.1 does: transformers' `llama3`. */
+export interface LlamaScaling {
+  readonly kind: 'llama3';
+  readonly factor: number;
+  readonly lowFrequencyFactor: number;
+  readonly highFrequencyFactor: number;
+  /** Positions that the model was first trained on. */
+  readonly trained: number;
+}
+
+/** The slow ones, with queries and keys made longer (Peng et al. 2023, YaRN): transformers' `yarn`. */
+export interface YarnScaling {
+  readonly kind: 'yarn';
+  readonly factor: number;
+  /** Turns within the trained positions from which on a frequency stays, and up to which it is divided by all of the factor. */
+  readonly fastTurns: number;
+  readonly slowTurns: number;
+  /** Whether the places of these among the frequencies are rounded outwards. */
+  readonly rounded: boolean;
+  readonly trained: number;
+  /** By how much queries and keys are longer. */
+  readonly length: number;
+}
+
 const size = z.number().int().positive();
 const positive = z.number().positive();
 const rope = z.looseObject({
   rope_type: z.string().optional(),
   type: z.string().optional(),
   rope_theta: positive.optional(),
-  factor: positive.optional(),
+  factor: positive.nullish(),
   low_freq_factor: positive.optional(),
   high_freq_factor: positive.optional(),
   original_max_position_embeddings: size.optional(),
+  beta_fast: positive.nullish(),
+  beta_slow: positive.nullish(),
+  truncate: z.boolean().nullish(),
+  attention_factor: positive.nullish(),
+  mscale: z.number().nullish(),
+  mscale_all_dim: z.number().nullish(),
 });
 
 // The defaults are those of transformers' LlamaConfig and Qwen2Config: config.json leaves out what equals them.
@@ -99,6 +129,19 @@ export const qwen2Schema = llamaSchema.omit({ attention_bias: true, mlp_bias: tr
   vocab_size: size.default(151936),
   max_position_embeddings: size.default(32768),
   use_sliding_window: z.literal(false).default(false),
+});
+export const qwen3Schema = qwen2Schema.extend({
+  model_type: z.literal('qwen3'),
+  num_key_value_heads: size.nullable().default(32),
+  head_dim: size.default(128),
+  attention_bias: z.literal(false).default(false),
+});
+export const mistralSchema = llamaSchema.omit({ attention_bias: true, mlp_bias: true }).extend({
+  model_type: z.literal('mistral'),
+  intermediate_size: size.default(14336),
+  num_key_value_heads: size.nullable().default(8),
+  max_position_embeddings: size.default(131072),
+  sliding_window: size.nullable().default(4096),
 });
 
 const gemmaRope = z.looseObject({ rope_type: z.literal('default').default('default'), rope_theta: positive });
@@ -132,7 +175,7 @@ export const gemmaSchema = z.looseObject({
   tie_word_embeddings: z.boolean().default(true),
 });
 
-type Parsed = z.infer<typeof llamaSchema> | z.infer<typeof qwen2Schema>;
+type Parsed = z.infer<typeof llamaSchema | typeof qwen2Schema | typeof qwen3Schema | typeof mistralSchema>;
 
 /**
  * What a parsed text config says.
@@ -165,6 +208,10 @@ export function textSpec(text: Parsed, prefix: string, where: string): TextSpec 
     epsilon: text.rms_norm_eps,
     bias: text.model_type === 'qwen2',
     tied: text.tie_word_embeddings,
+    headNorms: text.model_type === 'qwen3',
+    ...(text.model_type === 'mistral' && {
+      windows: new Array(text.num_hidden_layers).fill(text.sliding_window ?? undefined),
+    }),
   };
 }
 
@@ -199,10 +246,10 @@ export function gemmaSpec(text: z.infer<typeof gemmaSchema>): TextSpec {
     epsilon: text.rms_norm_eps,
     bias: false,
     tied: text.tie_word_embeddings,
+    headNorms: true,
+    windows: windowed.map((isWindowed) => (isWindowed ? text.sliding_window : undefined)),
     gemma: {
       scale: text.query_pre_attn_scalar ** -0.5,
-      window: text.sliding_window,
-      windowed,
       rotary: { theta: ropes?.sliding_attention.rope_theta ?? text.rope_local_base_freq },
     },
   };
@@ -213,15 +260,37 @@ function rotaryOf(text: Parsed, where: string): Rotary {
   const theta = given?.rope_theta ?? text.rope_theta;
   const type = given?.rope_type ?? given?.type ?? 'default';
   if (type === 'default') return { theta };
-  const { factor, low_freq_factor: low, high_freq_factor: high } = given!;
-  const trained = given!.original_max_position_embeddings;
-  if (type === 'llama3' && factor && low && high && trained) {
-    return { theta, stretch: { factor, lowFrequencyFactor: low, highFrequencyFactor: high, trained } };
-  }
+  const scaling = scalingOf(type, given!, text.max_position_embeddings);
+  if (scaling) return { theta, scaling };
+  const lacks = type in { linear: 1, llama3: 1, yarn: 1 } ? ' but lacks some of its factors' : '';
   throw new ElasticCacheError(
     'unsupported-model',
-    `${where} asks for "${type}" rotary scaling${type === 'llama3' ? ' but lacks some of its factors' : ''}: only the unscaled kind ("default") and a complete "llama3" can be converted.`,
+    `${where} asks for "${type}" rotary scaling${lacks}: only the unscaled kind ("default") and complete ones of "linear", "llama3" and "yarn" can be converted.`,
   );
+}
+
+/** Undefined for a kind that there is no graph for, or one without what it needs. */
+function scalingOf(type: string, given: z.infer<typeof rope>, positions: number): Rotary['scaling'] {
+  const { low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: original } = given;
+  const { factor } = given;
+  if (type === 'linear' && factor) return { kind: type, factor };
+  if (type === 'llama3' && factor && low && high && original) {
+    return { kind: type, factor, lowFrequencyFactor: low, highFrequencyFactor: high, trained: original };
+  }
+  if (type !== 'yarn' || !(factor || original)) return undefined;
+  const trained = original ?? positions;
+  const by = factor ?? positions / trained;
+  const longer = (share: number) => (by <= 1 ? 1 : 0.1 * share * Math.log(by) + 1);
+  const { mscale, mscale_all_dim: whole } = given;
+  return {
+    kind: type,
+    factor: by,
+    fastTurns: given.beta_fast ?? 32,
+    slowTurns: given.beta_slow ?? 1,
+    rounded: given.truncate ?? true,
+    trained,
+    length: given.attention_factor ?? (mscale && whole ? longer(mscale) / longer(whole) : longer(1)),
+  };
 }
 
 /**

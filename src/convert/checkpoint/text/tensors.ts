@@ -37,12 +37,14 @@ export function decoderTensors(spec: TextSpec, headStored: boolean): DecoderTens
       { name: `${layer}.mlp.up_proj.weight`, shape: [intermediate, hidden] },
       { name: `${layer}.mlp.down_proj.weight`, shape: [hidden, intermediate] },
     );
+    if (spec.headNorms) {
+      for (const part of ['q', 'k'])
+        tensors.push({ name: `${layer}.self_attn.${part}_norm.weight`, shape: [spec.headDim] });
+    }
     if (!spec.gemma) continue;
     tensors.push(
       { name: `${layer}.pre_feedforward_layernorm.weight`, shape: [hidden] },
       { name: `${layer}.post_feedforward_layernorm.weight`, shape: [hidden] },
-      { name: `${layer}.self_attn.q_norm.weight`, shape: [spec.headDim] },
-      { name: `${layer}.self_attn.k_norm.weight`, shape: [spec.headDim] },
     );
   }
   const embedding = embeddingTensor(spec);
