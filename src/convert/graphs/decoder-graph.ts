@@ -1,5 +1,6 @@
 import { DataType, MICROSOFT } from '../../graph/onnx/onnx.js';
-import type { Rotary, TextSpec } from '../checkpoint/text/spec.js';
+import type { Rotary } from '../checkpoint/text/rotary.js';
+import type { TextSpec } from '../checkpoint/text/spec.js';
 import { embeddingTensor, layersOf } from '../checkpoint/text/tensors.js';
 import type { OnnxFile } from '../writing/onnx-file.js';
 import { decoderLayer, type LayerInputs, type Rotate, rmsNorm } from './decoder-layer.js';

@@ -1,5 +1,5 @@
 import { ElasticCacheError } from '../../errors.js';
-import type { Rotary } from '../checkpoint/text/spec.js';
+import type { Rotary } from '../checkpoint/text/rotary.js';
 
 /** Cosines and sines [rows, headDim / 2]. */
 export interface RotaryTables {
