@@ -3,37 +3,13 @@ import type { Sequence } from '../cache/sequence.js';
 import { receivedBy } from './received.js';
 import type { Layout } from './rows/layout.js';
 import type { RowBlock } from './rows/row-block.js';
-import type { LayerRows } from './shape.js';
+import type { LayerRows, ModelShape } from './shape.js';
 import type { KeySketcher } from './turns/key-sketch.js';
 
 /** A sequence that goes on by one token, and the lane that it lies in. */
 export interface Stepping {
   readonly sequence: Sequence;
   readonly lane: number;
-}
-
-/**
- * Writes the rows of one new token of each sequence behind those it holds.
- * @param layers [layers] keys, values [stepping, kvHeads, 1, headDim]
- */
-export function appendStep(
-  blocks: readonly RowBlock[],
-  stepping: readonly Stepping[],
-  layers: readonly LayerRows[],
-  roomFor: (rows: number) => number,
-): void {
-  blocks.forEach((block, layer) => {
-    const { kvHeads, headDim } = block.shape;
-    const size = kvHeads * headDim;
-    const { keys, values } = layers[layer]!;
-    stepping.forEach(({ sequence, lane }, index) => {
-      const held = sequence.heldBy(layer, kvHeads);
-      const needed = held.map((rows) => rows + 1);
-      block.ensure(lane, needed, roomFor);
-      const part = (array: Float32Array) => array.subarray(index * size, (index + 1) * size);
-      block.append(lane, held, { keys: part(keys), values: part(values), capacity: 1 }, 0);
-    });
-  });
 }
 
 /**
@@ -59,36 +35,63 @@ export function observe(
   sequence.policy.observe?.(sequence.lists, received);
 }
 
-/** Lets a policy bring one sequence down to what is allowed; the last row takes the place of each that goes. */
-export function evict(
+/** What stands for the place of a row that is not kept. */
+const NONE = -1;
+
+/**
+ * Lets a policy bring one sequence down to what is allowed, and puts its new token in: the last row takes the place of each that goes, and that is the new one, which is only written where it stays.
+ * @param index its place in `layers`
+ * @param layers [layers] keys, values [stepping, kvHeads, 1, headDim]
+ * @param roomFor rows to allocate for so many
+ */
+export function place(
   blocks: readonly RowBlock[],
-  sequence: Sequence,
-  lane: number,
+  { sequence, lane }: Stepping,
+  index: number,
+  layers: readonly LayerRows[],
   allowed: Allowance,
+  roomFor: (rows: number) => number,
 ): void {
   blocks.forEach((block, layer) => {
+    const { kvHeads, headDim } = block.shape;
     const lists = sequence.lists[layer]!;
-    lists.forEach((list, head) => {
+    let shrunk = false;
+    const places = lists.map((list, head) => {
+      const own = lists.length > 1 ? head : undefined;
+      const held = list.length - 1;
+      let added = held;
       const next = () => sequence.policy.evict(list, allowed, layer, head);
       for (let row = next(); row >= 0; row = next()) {
         list.remove(row);
-        block.move(lane, list.length, row, lists.length > 1 ? head : undefined);
+        const last = list.length;
+        const isAdded = row === added;
+        if (last === added) added = row;
+        else block.move(lane, last, row, own);
+        if (isAdded) added = NONE;
       }
+      shrunk ||= list.length < held;
+      return added;
     });
-    block.clear(lane, sequence.heldBy(layer, block.shape.kvHeads));
+    const after = sequence.heldBy(layer, kvHeads);
+    block.ensure(lane, after, roomFor);
+    const { keys, values } = layers[layer]!;
+    const size = kvHeads * headDim;
+    const part = (array: Float32Array) => array.subarray(index * size, (index + 1) * size);
+    const rows = after.map((_, head) => places[lists.length > 1 ? head : 0]!);
+    block.append(lane, rows, { keys: part(keys), values: part(values), capacity: 1 }, 0);
+    if (shrunk) block.clear(lane, after);
   });
 }
 
-/** The sketch of the newest token's key, [channels]. */
+/** The sketch of a new token's key, [channels]. @param index its place in `layers` */
 export function newestSketch(
   sketcher: KeySketcher,
-  blocks: readonly RowBlock[],
-  sequence: Sequence,
-  lane: number,
+  layers: readonly LayerRows[],
+  index: number,
+  { kvHeads, headDim }: Pick<ModelShape, 'kvHeads' | 'headDim'>,
 ): Float32Array {
-  const key = new Float32Array(blocks[0]!.shape.headDim);
   return sketcher.sketch((layer, head) => {
-    blocks[layer]!.read('keys', lane, head, sequence.listOf(layer, head).length - 1, key);
-    return key;
+    const start = (index * kvHeads + head) * headDim;
+    return layers[layer]!.keys.subarray(start, start + headDim);
   });
 }

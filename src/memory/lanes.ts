@@ -1,7 +1,7 @@
 import { type Budget, largestHeld } from '../cache/budget.js';
 import type { Allowance, CachePolicy } from '../cache/policy.js';
 import { Sequence, type SequenceState } from '../cache/sequence.js';
-import { appendStep, evict, newestSketch, observe } from './decode-step.js';
+import { newestSketch, observe, place } from './decode-step.js';
 import { roomFor } from './rows/capacity.js';
 import { gathered, isPacked, isWasteful, type LaneRows } from './rows/gathered.js';
 import type { Layout } from './rows/layout.js';
@@ -131,15 +131,13 @@ export class Lanes {
     const fed = this.blocks.map(({ layout }) => layout);
     const observed = policy.attention === 'always';
     const stepping = lanes.map((lane) => ({ lane, sequence: this.sequence(lane) }));
-    // 1. The new rows go behind those held.
-    appendStep(this.blocks, stepping, layers, roomFor);
-    stepping.forEach(({ sequence, lane }, index) => {
+    stepping.forEach((each, index) => {
+      const { sequence } = each;
       sequence.append(observed);
-      if (sketcher) sequence.policy.added?.(newestSketch(sketcher, this.blocks, sequence, lane));
-      // 2. Everything held learns what it received from the new query.
-      if (observed) observe({ sequence, lane }, index, layers, fed, shape.kvHeads);
-      // 3. The policy brings the layers down to the budget.
-      evict(this.blocks, sequence, lane, allowed(sequence.seen));
+      if (sketcher) sequence.policy.added?.(newestSketch(sketcher, layers, index, shape));
+      // Everything held learns what it received from the new query, before the policy brings the layers down to the budget.
+      if (observed) observe(each, index, layers, fed, shape.kvHeads);
+      place(this.blocks, each, index, layers, allowed(sequence.seen), roomFor);
     });
     this.blocks = this.blocks.map((block, layer) => this.#fitted(block, layer));
   }

@@ -181,10 +181,11 @@ export class RowBlock {
     this.layout = layout;
   }
 
-  /** Writes `count` computed rows of `source` from `index` into the rows of each head from `rows` on, [kvHeads], and marks these used. */
+  /** Writes `count` computed rows of `source` from `index` into the rows of each head from `rows` on, [kvHeads], none where that is negative, and marks these used. */
   append(lane: number, rows: readonly number[], source: FloatRows, index: number, count = 1): void {
     const { headDim } = this.shape;
     rows.forEach((row, head) => {
+      if (row < 0) return;
       const to = this.#index(lane, head, row);
       const from = (head * source.capacity + index) * headDim;
       encodeRows(source.keys, from, headDim, this.keys, to, count);
