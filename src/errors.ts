@@ -35,8 +35,13 @@ export class ElasticCacheError extends Error {
     message: string,
     options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(inOneLine(message), options);
   }
+}
+
+/** What others say has line breaks, and pieces of broken files have characters that a terminal obeys. */
+function inOneLine(text: string): string {
+  return text.replaceAll(/\s*[\r\n]\s*/g, ' ').replaceAll(/\p{Cc}/gu, '\uFFFD');
 }
 
 /** What to throw when a signal ends something. */

@@ -133,7 +133,7 @@ async function loadTokenizer(source: ModelSource): Promise<LoadedModel['tokenize
   } catch (cause) {
     throw new ElasticCacheError(
       'missing-file',
-      `The tokenizer of ${source.id} cannot be loaded; it needs tokenizer.json and tokenizer_config.json (${reasonOf(cause)})`,
+      `The tokenizer of ${source.id} cannot be loaded; it needs tokenizer.json and tokenizer_config.json, both of them whole (${reasonOf(cause)})`,
       { cause },
     );
   }
@@ -148,7 +148,7 @@ async function loadProcessor(source: ModelSource): Promise<Pick<LoadedModel, 'pr
   } catch (cause) {
     throw new ElasticCacheError(
       'missing-file',
-      `The processor of ${source.id} cannot be loaded; it needs preprocessor_config.json and tokenizer.json (${reasonOf(cause)})`,
+      `The processor of ${source.id} cannot be loaded; it needs preprocessor_config.json, tokenizer.json and tokenizer_config.json, each of them whole (${reasonOf(cause)})`,
       { cause },
     );
   }

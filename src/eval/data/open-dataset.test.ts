@@ -187,10 +187,17 @@ describe('splits', () => {
 describe('files', () => {
   it.each([
     ['[', /is no JSON/],
+    // Node quotes what it found.
+    ['\u001b[2J\n\n\u0007PNG', /^data [^\p{Cc}]+ is no JSON \([^\p{Cc}]+\)\.$/u],
     ['[]', /holds no records/],
     ['3', /holds no records/],
-  ])('with "%s" are refused', async (content, message) => {
+  ])('with %j are refused', async (content, message) => {
     await expect(open(content)).rejects.toThrow(message);
+  });
+
+  it('that never end are refused', async () => {
+    if (process.platform === 'win32') return;
+    await expect(openDataset('/dev/zero', { count: 1 })).rejects.toThrow('data /dev/zero is a device');
   });
 
   it('that are missing are refused, and folders of images too', async () => {

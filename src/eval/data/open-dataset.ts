@@ -15,7 +15,11 @@ import { openTexts } from './texts.js';
  */
 export async function openDataset(source: string, options: DataOptions): Promise<Dataset> {
   const { count, images, promptTokens, split } = options;
-  if ((await stat(source).catch(() => undefined))?.isDirectory()) return openTexts(source, options);
+  const there = await stat(source).catch(() => undefined);
+  if (there?.isDirectory()) return openTexts(source, options);
+  // A device need not end.
+  if (there?.isCharacterDevice() || there?.isBlockDevice())
+    throw new ElasticCacheError('missing-file', `data ${source} is a device; give a file.`);
   const bytes = await readFile(source).catch((cause: unknown) => {
     throw new ElasticCacheError(
       'missing-file',
