@@ -128,7 +128,7 @@ describe('memory', () => {
     ['a later turn', ofOne([50], 'step', 'step')],
   ])('is reserved once for %s in chunks, and holds the same', (_, events) => {
     const [cache, grown] = [0, 1].map(() => played(cacheWith({ policy: full(), budget: 1 }), ...events));
-    cache!.reserve(100, 20);
+    cache!.reserve(80, 2);
     const buffers = new Set<ArrayBuffer>();
     for (const part of [30, 50, 20]) {
       const numbers = Float32Array.from({ length: 4 * part }, (_, i) => part + i);
@@ -142,9 +142,19 @@ describe('memory', () => {
     );
   });
 
+  it('a single part that comes first is not copied', () => {
+    const cache = cacheWith({ policy: full(), budget: 1 });
+    cache.reserve(80, 1);
+    const rows = zeros(80, 0);
+    cache.appendTurn(rows, 80, { turnContinues: true });
+    expect(cache.past(1, 0).keys.numbers.buffer).toBe(rows[1]!.keys.buffer);
+    cache.appendTurn(zeros(20, 80), 20);
+    expect(cache.held(0)).toBe(100);
+  });
+
   it('has no empty row within a turn, where it would only cost attention', () => {
     const cache = cacheWith({ policy: full(), budget: 1 });
-    cache.reserve(100, 20);
+    cache.reserve(80, 2);
     cache.appendTurn(zeros(40, 0), 40, { turnContinues: true });
     expect(cache.past(0, 0).capacity).toBe(40);
     expect(cache.stats().bytesAllocated).toBeGreaterThanOrEqual(80 * bytesPerEntry);

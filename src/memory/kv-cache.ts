@@ -134,9 +134,9 @@ export class KVCache {
     this.#rotations = rotations;
   }
 
-  /** Allocates memory for the `tokens` of a turn of one sequence, the `last` of them in the part that completes it. */
-  reserve(tokens: number, last: number, row = 0): void {
-    this.#turn(row).reserve(tokens, last);
+  /** Allocates memory for the `tokens` of a turn of one sequence that come before the part that completes it, in so many parts. */
+  reserve(tokens: number, parts: number, row = 0): void {
+    this.#turn(row).reserve(tokens, parts);
   }
 
   /**

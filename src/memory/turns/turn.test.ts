@@ -67,7 +67,7 @@ describe('turns of several sequences in alternation', () => {
     both.appendTurn(numbers(9, 1000), 9, {}, 0);
     both.appendTurn(numbers(5, 2000), 5, {}, 1);
     // The first begins another turn and keeps nothing of it yet; the second has all blocks made anew.
-    both.reserve(3, 3, 0);
+    both.reserve(0, 0, 0);
     both.appendTurn(numbers(90, 3000), 90, {}, 1);
     both.appendStep(numbers(1, 4000), [1]);
     expect(both.past(0, 0).capacity).toBe(both.past(0).capacity);

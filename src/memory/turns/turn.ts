@@ -58,12 +58,12 @@ export class Turn {
     return this.#staged?.[layer]?.bytes ?? 0;
   }
 
-  /** Allocates memory for the parts to come, the `last` of their `tokens` left out; not anew for each part. */
-  reserve(tokens: number, last: number): void {
-    if (tokens === last) return;
+  /** Allocates memory for `tokens` that are to be kept for later parts and come in so many; not anew for each. A single part that nothing was held before stays where it comes. */
+  reserve(tokens: number, parts: number): void {
+    if (parts === 0 || (parts === 1 && this.sequence.most === 0)) return;
     this.#stage();
     this.#staged!.forEach((block, layer) => {
-      if (!block.layout.ends) block.reserve(this.sequence.held(layer) + tokens - last);
+      if (!block.layout.ends) block.reserve(this.sequence.held(layer) + tokens);
     });
   }
 
@@ -231,6 +231,11 @@ export class Turn {
   }
 
   #keep(layers: readonly LayerRows[], tokens: number): void {
+    if (!this.#staged && this.sequence.most === 0) {
+      this.#staged = layers.map((rows) => this.#block({ ...rows, capacity: tokens }));
+      this.#stagedTokens = tokens;
+      return;
+    }
     this.#stage();
     const { kvHeads } = this.held.settings.shape;
     this.#staged!.forEach((block, layer) => {

@@ -46,11 +46,16 @@ async function* readPiece(
   const length = newTokens.dims[1]!;
   const positions = shifted(positionIds, [cache.nextPosition(row) - cache.seenBy(row)]);
   const textLength = cache.nextPosition(row) + length;
-  const kept: Tensor[] = [];
+  const all: Tensor[] = [];
   const most = decoder.chunkFor(cache.past(0, row).capacity + length);
   const parts = cache.parts(length, most);
   const { reread = false } = cache.policy;
-  cache.reserve(length, reread ? 0 : parts.at(-1)!.tokens, row);
+  const kept = reread ? parts : parts.slice(0, -1);
+  cache.reserve(
+    kept.reduce((sum, { tokens }) => sum + tokens, 0),
+    kept.length,
+    row,
+  );
   const { find: similar } = decoder.similar;
   let start = 0;
   for (const { tokens, observed } of parts) {
@@ -67,13 +72,13 @@ async function* readPiece(
     });
     const turnContinues = !last || reread;
     await cache.appendTurn(layers, tokens, { turnContinues, ahead, observed, similar }, row);
-    if (logits) kept.push(logits);
+    if (logits) all.push(logits);
     start = end;
     if (!last) yield;
   }
   if (reread)
     yield* readAgain(decoder, cache, { newTokens, positionIds: positions, textLength, row, ahead, signal });
-  return kept;
+  return all;
 }
 
 /** What a generator returns at its end. */
