@@ -97,7 +97,7 @@ export const contractNames = {
   inPlace: 'in_place',
   /**
    * int64 [1], with it, where one of these layers `packs`: 1 where the rows of all heads lie as one head's, [1, 1, P, headDim]. The new rows are then written to the last kvHeads of the P, one head's
-   * after the other's; biases [1, kvHeads, 1, P] show each head its own rows, the new one among them, and hide those of others; and attention is not to be asked for.
+   * after the other's; biases [1, kvHeads, 1, P], and positions beside them, show each head its own rows, the new one among them, and hide those of others; and attention is not to be asked for.
    */
   packed: 'packed',
   /** int64 [1], with it, where one of these layers has no window: 1 where rows in use have biases other than 0. */

@@ -211,7 +211,7 @@ export class RewrittenRun {
 
   /** The past of a layer as one head's, with room for a row of each head behind it. */
   private feedPacked(feeds: Record<string, Tensor>, layer: number): void {
-    const { index, kvHeads, headDim } = this.decoder.layers[layer]!;
+    const { index, kvHeads, headDim, window } = this.decoder.layers[layer]!;
     const held = kvHeads * this.seen;
     const rows = held + kvHeads;
     const { pastKey, pastValue, pastKeyScale, pastValueScale, pastBias } = contractNames;
@@ -229,6 +229,12 @@ export class RewrittenRun {
       bias[head * rows + held + head] = 0;
     }
     feeds[pastBias(index)] = new Tensor('float32', bias, [1, kvHeads, 1, rows]);
+    if (window !== undefined) {
+      const at = Int32Array.from({ length: kvHeads * rows }, (_, i) =>
+        i % rows < held ? (i % rows) % this.seen : this.seen,
+      );
+      feeds[contractNames.pastPosition(index)] = new Tensor('int32', at, [1, kvHeads, rows]);
+    }
     feeds[contractNames.held(index)] = new Tensor('int32', [rows - 1], [1]);
     feeds[contractNames.total(index)] = new Tensor('int64', [BigInt(rows)], [1]);
   }

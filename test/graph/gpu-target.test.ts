@@ -10,11 +10,11 @@ const FIXTURES = {
   'genai-longrope': { packs: true },
   'torch-softcap-window': { apart: true },
   'torch-eager-grouped': { packs: true },
-  'dynamo-gemma3-attention': {},
+  'dynamo-gemma3-attention': { packs: true },
   'dynamo-half': { half: true, packs: true },
   'families-gpt2': { packs: true },
   // All of its layers have a window.
-  'heads-16x256': {},
+  'heads-16x256': { packs: true },
 } as const satisfies Record<string, { apart?: boolean; half?: boolean; packs?: boolean }>;
 
 /** What WebGPU has no kernel for, or none that is right everywhere. */
@@ -46,7 +46,10 @@ describe.each(Object.entries(FIXTURES))(
       expect(packed.length).toBe(packs ? 1 : 0);
       for (const inPlace of [undefined, 'even', ...packed] as const) {
         both.inPlace = inPlace;
-        const { expected, actual } = await both.run({ chunks: [19, 1, 1, 1] });
+        const { expected, actual } = await both.run({
+          // Behind the windows of 24, where the original is right there: docs/patterns.md says which is not.
+          chunks: [apart ? 19 : 27, 1, 1, 1],
+        });
         expect(largestDifference(actual.logits, expected.logits)).toBeLessThan(tolerance);
         if (inPlace === 'packed') continue;
         for (const [i, step] of expected.steps.entries()) {

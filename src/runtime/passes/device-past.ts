@@ -46,7 +46,7 @@ export class DevicePast {
     const rows = this.rowsOf(cache).update(blocks, next);
     rows.forEach((own, layer) => {
       const { lanes, biases, headDim } = blocks[layer]!.shape;
-      const { index, inPlace } = layers[layer]!;
+      const { index, inPlace, window } = layers[layer]!;
       const { heads, capacity, used } = own;
       const dims = [lanes, heads, capacity, headDim];
       const [keys, values] = [own.keys, own.values].map((buffer) => this.gpu.tensorOf(buffer, type, dims));
@@ -54,6 +54,8 @@ export class DevicePast {
       feeds[names.pastValue(index)] = values!;
       feeds[names.pastBias(index)] = this.gpu.tensorOf(own.bias, 'float32', [lanes, biases, 1, capacity]);
       if (!inPlace || used === undefined) return;
+      if (pass?.packed && window !== undefined)
+        feeds[names.pastPosition(index)] = positionsPacked(cache, index, blocks[layer]!, capacity);
       bound[names.presentKey(index)] = this.gpu.tensorOf(own.keys, type, dims);
       bound[names.presentValue(index)] = this.gpu.tensorOf(own.values, type, dims);
       feeds[names.held(index)] = this.gpu.tensorOf(own.held, 'int32', [1]);
@@ -116,6 +118,19 @@ function nextRows(
     if (!inPlace) return undefined;
     return differ(layer) ? 'packed' : cache.held(index);
   });
+}
+
+/** [1, kvHeads, capacity] where in the text the rows stand that a head is shown, where those of all lie as one's: what is hidden from it may stand anywhere, and new rows stand where the text goes on. */
+function positionsPacked(cache: Batch, index: number, { layout, shape }: RowBlock, capacity: number): Tensor {
+  const { kvHeads } = shape;
+  const own = cache.positions(index);
+  const shown = new Int32Array(kvHeads * capacity).fill(cache.seenBy(0));
+  for (let head = 0; head < kvHeads; head++) {
+    const start = head * layout.capacity + layout.offset(0, head);
+    const rows = own.subarray(start, start + layout.room(0, head));
+    shown.set(rows, head * capacity + layout.start(0, head));
+  }
+  return new Tensor('int32', shown, [1, kvHeads, capacity]);
 }
 
 function isBiased({ bias }: RowBlock): boolean {

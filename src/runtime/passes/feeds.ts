@@ -64,7 +64,7 @@ export class Feeder {
     for (const { index, window } of this.signature.layers) {
       const past = this.fed(cache.past(index, pass.row), index, batch, cache.biases);
       if (!onDevice) this.past(feeds, cache, index, batch, past);
-      if (window === undefined) continue;
+      if (window === undefined || feeds[names.pastPosition(index)]) continue;
       const positions = new Int32Array(batch * cache.biases * past.capacity);
       positions.set(cache.positions(index, pass.row));
       const dims = [batch, cache.biases, past.capacity];

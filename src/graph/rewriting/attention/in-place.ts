@@ -44,8 +44,8 @@ export function inPlaceTakes(layer: AttentionLayer, target: Target, format: Past
 }
 
 /** Whether a layer has a form in place for heads that hold different numbers of rows. The operator is then told of one group of query heads, which has no sinks of its own. */
-export function packedTakes({ kvHeads, window, sink }: AttentionLayer): boolean {
-  return kvHeads > 1 && window === undefined && sink === undefined;
+export function packedTakes({ kvHeads, sink }: AttentionLayer): boolean {
+  return kvHeads > 1 && sink === undefined;
 }
 
 /** Whether a pass is in place, and whether rows in use have biases; of which kind it is, where there are layers of both: bool [1]. */
