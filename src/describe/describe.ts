@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises';
+import { localImage } from '#platform/images.js';
 import type { ImageDecoder } from '../engine/images/image-process.js';
 import type { Engine, EngineRequest } from '../engine/request.js';
 import { ElasticCacheError, type ErrorCode } from '../errors.js';
@@ -91,15 +91,12 @@ export class Describer {
   }
 }
 
-async function bytesOf(path: string): Promise<Uint8Array> {
-  const unopened = (cause: unknown) => {
-    throw new ElasticCacheError('missing-file', `image ${path} cannot be opened; check the path.`, { cause });
-  };
-  const found = await stat(path).catch(unopened);
-  if (found!.size > MAX_BYTES)
+function bytesOf(path: string): Promise<Uint8Array> {
+  return localImage(path, `image ${path}`, (size) => {
+    if (size <= MAX_BYTES) return;
     throw new ElasticCacheError(
       'invalid-image',
-      `image ${path} has ${sizeName(found!.size)} and at most ${sizeName(MAX_BYTES)} are read; save it smaller.`,
+      `image ${path} has ${sizeName(size)} and at most ${sizeName(MAX_BYTES)} are read; save it smaller.`,
     );
-  return readFile(path).catch(unopened) as Promise<Uint8Array>;
+  });
 }

@@ -15,6 +15,8 @@ beforeAll(async () => {
   for (const scene of [1, 2, 3, 4]) await copyFile(embeddedImage(scene), join(photos, `${scene}.png`));
   await copyFile(embeddedImage(5), join(photos, 'more', '5.png'));
   await writeFile(join(photos, '2x.jpg'), 'no image');
+  // As a pipe is, which would be waited for.
+  await mkdir(join(photos, '2y.png'));
   await writeFile(join(photos, 'notes.txt'), 'none either');
 });
 afterAll(() => rm(folder, { recursive: true }));
@@ -31,14 +33,14 @@ const linesOf = async (out: string) =>
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line));
-const names = ['1.png', '2.png', '2x.jpg', '3.png', '4.png', 'more/5.png'];
+const names = ['1.png', '2.png', '2x.jpg', '2y.png', '3.png', '4.png', 'more/5.png'];
 
 describe('elastic-cache describe', () => {
   it('writes a line for each photo in their order, a broken one with its error, and goes on where it stopped', async () => {
     const out = join(folder, 'captions.jsonl');
     const { code, stderr, stdout } = await run(...asked(out));
     expect([code, stdout]).toEqual([0, '']);
-    expect(stderr).toContain('6 images described, 1 of them with an error in their line');
+    expect(stderr).toContain('7 images described, 2 of them with an error in their line');
     const whole = await linesOf(out);
     expect(whole.map(({ image }) => image)).toEqual(names.map((name) => join(photos, name)));
     expect(whole[0]).toEqual({
@@ -49,6 +51,10 @@ describe('elastic-cache describe', () => {
       new_tokens: expect.any(Number),
     });
     expect(whole[2].error).toEqual({ code: 'invalid-image', message: expect.stringContaining('2x.jpg') });
+    expect(whole[3].error).toEqual({
+      code: 'invalid-image',
+      message: expect.stringContaining('2y.png is not a file'),
+    });
     // As a kill leaves it: in the midst of the third line.
     const text = await readFile(out, 'utf8');
     await writeFile(out, text.split('\n').slice(0, 2).join('\n'));
