@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ElasticCacheError } from '../errors.js';
 
@@ -21,7 +21,7 @@ export async function photosOf(named: readonly string[]): Promise<string[]> {
       all.push(path);
       continue;
     }
-    const names = await readdir(path, { recursive: true });
+    const names = await namesIn(path);
     const inside = names.filter((name) => IMAGES.test(name) && !HIDDEN.test(name)).sort();
     if (inside.length === 0)
       throw new ElasticCacheError(
@@ -36,4 +36,16 @@ export async function photosOf(named: readonly string[]): Promise<string[]> {
       `${named.join(', ')} ${named.length === 1 ? 'is' : 'are'} not there; check what you named.`,
     );
   return [...new Set(all)];
+}
+
+/** All names in a folder and those in it, but for a link to a folder that it lies in: that has no end. @param above real paths of the folders on the way */
+async function namesIn(folder: string, above: readonly string[] = []): Promise<string[]> {
+  const real = await realpath(folder);
+  if (above.includes(real)) return [];
+  const inside = (await readdir(folder)).map(async (name) => {
+    const isFolder = (await stat(join(folder, name)).catch(() => undefined))?.isDirectory();
+    const names = isFolder ? await namesIn(join(folder, name), [...above, real]) : [];
+    return [name, ...names.map((each) => join(name, each))];
+  });
+  return (await Promise.all(inside)).flat();
 }

@@ -1,4 +1,4 @@
-import { appendFile, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -17,6 +17,7 @@ beforeAll(async () => {
   await writeFile(join(photos, '2x.jpg'), 'no image');
   // As a pipe is, which would be waited for.
   await mkdir(join(photos, '2y.png'));
+  await symlink(photos, join(photos, 'more', 'again'), 'junction');
   await writeFile(join(photos, 'notes.txt'), 'none either');
 });
 afterAll(() => rm(folder, { recursive: true }));
