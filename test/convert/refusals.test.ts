@@ -74,7 +74,7 @@ it.each<[string, Break, string, RegExp]>([
     'another architecture',
     config((c) => Object.assign(c, { model_type: 'qwen3_vl' })),
     'unsupported-model',
-    /model_type = "qwen3_vl", but only llava or qwen or qwen2_vl or qwen2_5_vl or idefics3 or smolvlm or llama or qwen2 or gemma3_text can be converted/,
+    /model_type = "qwen3_vl", but only llava or qwen or qwen2_vl or qwen2_5_vl or idefics3 or smolvlm or llama or mistral or qwen2 or qwen3 or gemma3_text can be converted/,
   ],
   [
     'another decoder',

@@ -121,7 +121,7 @@ describe('elastic-cache serve', () => {
     const { port } = new URL(server.url);
     const { code, stderr } = await run('serve', '--port', port);
     expect([code, stderr]).toEqual([
-      1,
+      2,
       expect.stringMatching(/^error: [^\n]*something listens there already; choose another --port\.\n$/),
     ]);
   });
@@ -180,7 +180,7 @@ describe('elastic-cache serve', () => {
     [['--cors', 'example'], 2, 'cors "example"'],
     [['--memory', '1tb'], 2, 'memory "1tb"'],
     [['--api-keys', 'none.txt'], 1, 'none.txt'],
-    [['--host', '192.0.2.1'], 1, '192.0.2.1'],
+    [['--host', '192.0.2.1'], 2, '192.0.2.1'],
   ])('refuses %j in one sentence', async (args, code, named) => {
     const { stderr, ...rest } = await run('serve', ...args);
     expect(rest).toMatchObject({ code, stdout: '' });

@@ -140,7 +140,7 @@ describe.skipIf(!hasPostgres)('a queue that machines share', () => {
     expect(one.stdout).toBe(alone.stdout);
     const timed = await sweep('timed', ...queued, '--metrics', 'latency');
     expect([timed.code, timed.stderr]).toEqual([
-      1,
+      2,
       expect.stringContaining('leave latency out of --metrics'),
     ]);
   });
@@ -148,7 +148,7 @@ describe.skipIf(!hasPostgres)('a queue that machines share', () => {
   it('is refused where there is none', async () => {
     const { code, stderr } = await run('worker', '--queue', 'postgres://postgres@127.0.0.1:1/none');
     expect([code, stderr]).toEqual([
-      1,
+      2,
       expect.stringMatching(/^error: The queue cannot be opened .*--queue postgres:[^\n]*\n$/),
     ]);
     const other = await run('worker', '--queue', 'localhost');
