@@ -4,7 +4,7 @@ import type { Sequence } from '../../cache/sequence.js';
 import type { Lanes } from '../lanes.js';
 import { type Fed, receivedBy, together } from '../received.js';
 import { Layout } from '../rows/layout.js';
-import { type FloatRows, type PastRows, RowBlock } from '../rows/row-block.js';
+import { type PastRows, RowBlock } from '../rows/row-block.js';
 import { checkRows, invalidShape, type LayerRows } from '../shape.js';
 import { Candidates, Scratch } from './candidates.js';
 import type { KeySketcher } from './key-sketch.js';
@@ -91,7 +91,7 @@ export class Turn {
     }
     this.tokens += tokens;
     if (continues) this.#keep(layers, tokens);
-    else this.#last = layers.map((rows) => this.#block({ ...rows, capacity: tokens }));
+    else this.#last = this.#asGiven(layers, tokens);
   }
 
   /**
@@ -232,7 +232,7 @@ export class Turn {
 
   #keep(layers: readonly LayerRows[], tokens: number): void {
     if (!this.#staged && this.sequence.most === 0) {
-      this.#staged = layers.map((rows) => this.#block({ ...rows, capacity: tokens }));
+      this.#staged = this.#asGiven(layers, tokens);
       this.#stagedTokens = tokens;
       return;
     }
@@ -261,9 +261,13 @@ export class Turn {
     });
   }
 
-  #block(rows: FloatRows): RowBlock {
-    const { kvHeads, headDim, format } = this.held.settings.shape;
-    return RowBlock.of(rows, { kvHeads, headDim, format, biases: this.held.settings.biases });
+  /** [layers] the rows of a part, where they lie. */
+  #asGiven(layers: readonly LayerRows[], tokens: number): RowBlock[] {
+    const { shape, biases } = this.held.settings;
+    const { kvHeads, headDim, format } = shape;
+    return layers.map((rows) =>
+      RowBlock.of({ ...rows, capacity: tokens }, { kvHeads, headDim, format, biases }),
+    );
   }
 
   /** The sketch of a token, by its position: of its keys in the layers that hold it. */
