@@ -10,6 +10,9 @@ import { TensorFile } from '../../src/convert/reading/tensor-file.js';
 export const tiny = fileURLToPath(new URL('fixtures/tiny-llava', import.meta.url));
 const expected = fileURLToPath(new URL('fixtures/expected.safetensors', import.meta.url));
 
+/** All that checkpoints are converted to. */
+export const DTYPES = ['fp32', 'fp16', 'q8', 'q4', 'q4f16'] as const;
+
 export interface Values {
   data: Float32Array;
   shape: readonly number[];

@@ -6,6 +6,7 @@ import { largestDifference } from '../graph/exported-runs.js';
 import {
   copyWithoutWeights,
   copyWithWeights,
+  DTYPES,
   edit,
   readExpected,
   readTensors,
@@ -24,7 +25,7 @@ beforeAll(async () => {
   await convertCheckpoint({
     from: tiny,
     to: place.path('all'),
-    dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
+    dtype: DTYPES,
     blockSize: 32,
     onProgress: (step) => progress.push(step),
   });

@@ -3,7 +3,7 @@ import { convertCheckpoint } from '../../src/convert/index.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { loadElastic } from '../../src/models/load.js';
 import { largestDifference } from '../graph/exported-runs.js';
-import { readExpected, scratch, tiny } from './checkpoints.js';
+import { DTYPES, readExpected, scratch, tiny } from './checkpoints.js';
 import { type LoadedLlava, loadConverted, promptInputs } from './transformers-js.js';
 
 let place: Awaited<ReturnType<typeof scratch>>;
@@ -12,7 +12,7 @@ beforeAll(async () => {
   await convertCheckpoint({
     from: tiny,
     to: place.path('model'),
-    dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
+    dtype: DTYPES,
   });
 });
 afterAll(() => place.remove());
@@ -40,19 +40,16 @@ it('q4 with zero points: budget 1 gives the tokens of unmodified transformers.js
   expect(tokens).toEqual(expected);
 });
 
-it.each(['fp32', 'fp16', 'q8', 'q4', 'q4f16'] as const)(
-  '%s: budget 1 gives the tokens of unmodified transformers.js',
-  async (dtype) => {
-    const { scalar: _, ...inputs } = await promptInputs();
-    const options = { ...inputs, max_new_tokens: 24, do_sample: false };
-    const stock = await loadConverted(place.path('model'), dtype);
-    const expected = [...(await stock.generate(options)).data];
-    await stock.dispose();
-    const loaded = await loadElastic(place.path('model'), { dtype });
-    const model = loaded.model as unknown as LoadedLlava;
-    const cache = new ElasticCache({ budget: 1 });
-    const tokens = [...(await model.generate({ ...options, past_key_values: cache })).data];
-    await model.dispose();
-    expect(tokens).toEqual(expected);
-  },
-);
+it.each(DTYPES)('%s: budget 1 gives the tokens of unmodified transformers.js', async (dtype) => {
+  const { scalar: _, ...inputs } = await promptInputs();
+  const options = { ...inputs, max_new_tokens: 24, do_sample: false };
+  const stock = await loadConverted(place.path('model'), dtype);
+  const expected = [...(await stock.generate(options)).data];
+  await stock.dispose();
+  const loaded = await loadElastic(place.path('model'), { dtype });
+  const model = loaded.model as unknown as LoadedLlava;
+  const cache = new ElasticCache({ budget: 1 });
+  const tokens = [...(await model.generate({ ...options, past_key_values: cache })).data];
+  await model.dispose();
+  expect(tokens).toEqual(expected);
+});

@@ -5,14 +5,14 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { convertCheckpoint } from '../../src/convert/index.js';
 import { finished, run, start } from '../cli/run-cli.js';
+import { DTYPES } from './checkpoints.js';
 
 const checkpoint = fileURLToPath(new URL('fixtures/tiny-llava', import.meta.url));
-const dtype = ['fp32', 'fp16', 'q8', 'q4', 'q4f16'] as const;
 
 let root: string;
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'elastic-cache-interrupted-'));
-  await convertCheckpoint({ from: checkpoint, to: join(root, 'whole'), dtype });
+  await convertCheckpoint({ from: checkpoint, to: join(root, 'whole'), dtype: DTYPES });
 });
 afterAll(() => rm(root, { recursive: true }));
 
@@ -23,7 +23,7 @@ const args = (to: string) => [
   '--to',
   join(root, to),
   '--dtype',
-  dtype.join(),
+  DTYPES.join(),
 ];
 const lines = async (name: string) =>
   (await readFile(join(root, `.${name}.converting/journal`), 'utf8').catch(() => '')).split('\n').length - 1;
@@ -76,6 +76,6 @@ it('what another checkpoint or another format left is not gone on with', async (
   await writeFile(join(place, 'process'), `${hostname()} 0`);
   await writeFile(join(place, 'journal'), 'written vision_encoder.onnx_data 0 6144\n');
   await writeFile(join(place, 'model/stray'), 'x');
-  await convertCheckpoint({ from: checkpoint, to: join(root, 'other'), dtype });
+  await convertCheckpoint({ from: checkpoint, to: join(root, 'other'), dtype: DTYPES });
   expect(await contents('other')).toEqual(await contents('whole'));
 });

@@ -13,7 +13,7 @@ import { loadElastic } from '../../src/models/load.js';
 import type { LoadedModel } from '../../src/models/loaded-model.js';
 import { run } from '../cli/run-cli.js';
 import { largestDifference } from '../graph/exported-runs.js';
-import { readTensors, scratch, type Values } from './checkpoints.js';
+import { DTYPES, readTensors, scratch, type Values } from './checkpoints.js';
 import { pictures, tinyQwenVl, writeQwenVl } from './qwen-vl-checkpoint.js';
 import { greedy, type LoadedLlava, loadConverted, shareOff } from './transformers-js.js';
 
@@ -26,7 +26,7 @@ beforeAll(async () => {
   await convertCheckpoint({
     from: place.path('source'),
     to: place.path('model'),
-    dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
+    dtype: DTYPES,
     blockSize: 32,
   });
 });

@@ -13,7 +13,7 @@ import { type ConvertDtype, convertCheckpoint } from '../../src/convert/index.js
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { loadElastic } from '../../src/models/load.js';
 import { largestDifference } from '../graph/exported-runs.js';
-import { edit, readTensors, scratch, type Values, writeSafetensors } from './checkpoints.js';
+import { DTYPES, edit, readTensors, scratch, type Values, writeSafetensors } from './checkpoints.js';
 import type { LoadedLlava } from './transformers-js.js';
 import { greedy } from './transformers-js.js';
 
@@ -77,7 +77,7 @@ describe.each<[string, string, Loadable]>([
     await convertCheckpoint({
       from,
       to: place.path(name),
-      dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
+      dtype: DTYPES,
       blockSize: 32,
     });
   });

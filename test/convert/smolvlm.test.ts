@@ -13,7 +13,7 @@ import { convertCheckpoint } from '../../src/convert/index.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { loadElastic } from '../../src/models/load.js';
 import { largestDifference } from '../graph/exported-runs.js';
-import { edit, readTensors, scratch, type Values } from './checkpoints.js';
+import { DTYPES, edit, readTensors, scratch, type Values } from './checkpoints.js';
 import { greedy, type LoadedLlava, promptInputs } from './transformers-js.js';
 
 /** A random checkpoint, and what Hugging Face transformers computes with it (fixtures/make_smolvlm.py). */
@@ -24,8 +24,7 @@ let expected: Map<string, Values>;
 beforeAll(async () => {
   place = await scratch();
   expected = await readTensors(join(checkpoint, 'expected.safetensors'));
-  const dtype = ['fp32', 'fp16', 'q8', 'q4', 'q4f16'] as const;
-  await convertCheckpoint({ from: checkpoint, to: place.path('model'), dtype, blockSize: 32 });
+  await convertCheckpoint({ from: checkpoint, to: place.path('model'), dtype: DTYPES, blockSize: 32 });
 });
 afterAll(() => place.remove());
 

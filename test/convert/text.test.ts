@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { convertCheckpoint } from '../../src/convert/index.js';
 import { ElasticCache } from '../../src/elastic-cache.js';
 import { loadElastic } from '../../src/models/load.js';
-import { edit, readTensors, scratch, type Values, writeSafetensors } from './checkpoints.js';
+import { DTYPES, edit, readTensors, scratch, type Values, writeSafetensors } from './checkpoints.js';
 import { greedy, shareOff } from './transformers-js.js';
 
 /** Random checkpoints, and what Hugging Face transformers computes with them (fixtures/make_text.py). */
@@ -47,7 +47,7 @@ describe.each(['tiny-llama', 'tiny-qwen2', 'tiny-gemma3', 'tiny-qwen3', 'tiny-mi
       await convertCheckpoint({
         from: fixture(name),
         to: place.path(name),
-        dtype: ['fp32', 'fp16', 'q8', 'q4', 'q4f16'],
+        dtype: DTYPES,
         blockSize: 32,
       });
     });
