@@ -1,14 +1,13 @@
-"""Teaches SmolLM2 to see drawn scenes: a projector, a LoRA in all layers, and the norms; the tower is the embedded model's, frozen.
+"""Teaches SmolLM2 to see drawn scenes: a projector, a LoRA in all layers, the norms, and (slowly) the tower, which is the embedded model's.
 
-  python train.py --data DIR --out DIR --checkpoint DIR --until 20:05 background-training
+  python train.py --data DIR [DIR ...] --checkpoint DIR --minutes 8
 
-Goes on from --out/latest.pt; stops at the time of day given, and lets the learning rate fall towards it. Most steps show a
-part of the 576 image tokens at their true positions, the last ones show all.
+Made for one GPU of the class of an H100; it is right on a CPU too, in float32, and far too slow there.
 """
 
 import argparse
-import datetime
-import json
+import itertools
+import math
 import random
 import time
 from pathlib import Path
@@ -16,42 +15,66 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import nn
+from torch.utils.data import DataLoader, Subset
 
 from language_model import Llama
-from rows import IMAGE_TOKENS, Rows, Scenes, batch_of, patches_of  # puts demo-model/train on the path
+from rows import IMAGE_TOKENS, SIDE, Rows, Scenes, patches_of  # puts demo-model/train on the path
 from model import CONFIG, VisionTower, normalise  # noqa: E402
 
 GROUNDED = (9, 13, 17)
+HELD_OUT = 64
+TOWER = Path(__file__).parents[2] / "train" / "checkpoint.safetensors"
 
 
 class Model(nn.Module):
-    def __init__(self, a):
+    def __init__(self, checkpoint: Path, rows: Rows, rank: int, precision: torch.dtype):
         super().__init__()
         self.tower = VisionTower(CONFIG)
-        with safe_open(Path(__file__).parents[2] / "train" / "checkpoint.safetensors", "pt") as file:
-            names = [n for n in file.keys() if n.startswith("vision_tower.")]
-            self.tower.load_state_dict({n.removeprefix("vision_tower."): file.get_tensor(n).float() for n in names})
-        self.tower.requires_grad_(False)
-        self.llama = Llama(a.checkpoint, a.out / "calibration.safetensors", a.rank, GROUNDED)
+        tensors = load_file(TOWER)
+        self.tower.load_state_dict({n.removeprefix("vision_tower."): t.float() for n, t in tensors.items() if n.startswith("vision_tower.")})
+        self.llama = Llama(checkpoint, rank, GROUNDED, precision)
         hidden = self.llama.embedding.shape[1]
         self.projector = nn.Sequential(nn.Linear(CONFIG["vision_hidden"], hidden), nn.GELU(), nn.Linear(hidden, hidden))
+        self.register_buffer("before", torch.tensor(rows.prefix), persistent=False)
 
-    def trained(self) -> dict[str, torch.Tensor]:
-        return {n: p for n, p in self.named_parameters() if p.requires_grad}
+    def forward(self, batch: dict[str, torch.Tensor]):
+        """-> normed states [B, T, H], grounding loss"""
+        image = self.projector(self.tower(normalise(batch["pixels"])))
+        start = torch.cat([self.llama.embedding[self.before].expand(len(image), -1, -1), image.float()], 1)
+        states, looks = self.llama(start, batch["ids"], batch["texts"], batch["positions"])
+        right = (batch["cells"][..., None] & batch["patches"][:, None]) != 0  # [B, T, 576]
+        told = right.any(-1)
+        losses = []
+        for scores in looks:
+            over = scores[..., len(self.before) :].transpose(1, 2)[told]  # [N, share, 576]
+            losses.append((over.logsumexp(-1) - over.masked_fill(~right[told][:, None], -1e9).logsumexp(-1)).mean())
+        return states, torch.stack(losses).mean()
 
-    @torch.no_grad()
-    def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.tower(normalise(pixels.to(self.llama.embedding.device)))
+
+class Vocabulary:
+    """The tokens that training compares: all that the data uses, and the commonest others."""
+
+    def __init__(self, embedding: torch.Tensor, scenes: Scenes, commonest: int = 8000):
+        used = set(range(commonest))
+        for i in range(min(2000, len(scenes))):
+            used.update(scenes[i]["ids"].tolist())
+        self.tokens = torch.tensor(sorted(used), device=embedding.device)
+        self.place = torch.full((len(embedding),), -100, device=embedding.device)
+        self.place[self.tokens] = torch.arange(len(self.tokens), device=embedding.device)
+        self.head = embedding[self.tokens]
+
+    def targets(self, ids: torch.Tensor) -> torch.Tensor:
+        return torch.where(ids >= 0, self.place[ids.clamp_min(0)], -100)
 
 
 def words_of(record: dict, embedding: torch.Tensor, encode) -> torch.Tensor:
     """[576, H]: for each patch the words that describe what is there, added up: what the projector starts from."""
     mean = lambda text: embedding[torch.tensor(encode(" " + text))].mean(0)
     target = torch.zeros(IMAGE_TOKENS, embedding.shape[1])
-    rows, columns = np.divmod(np.arange(IMAGE_TOKENS), 24)
+    rows, columns = np.divmod(np.arange(IMAGE_TOKENS), SIDE)
     for i, word in enumerate(["top", "middle", "bottom"]):
         target[rows // 8 == i] += 0.7 * mean(word)
     for i, word in enumerate(["left", "center", "right"]):
@@ -67,179 +90,130 @@ def words_of(record: dict, embedding: torch.Tensor, encode) -> torch.Tensor:
     return ground
 
 
-def begin(model: Model, rows: Rows, scenes: Scenes, count: int = 320, steps: int = 900) -> None:
-    """A projector that says roughly what is in a patch in the words of the language model; a minute instead of an hour of steps."""
+def begin(model: Model, rows: Rows, scenes: Scenes, device: str, count: int = 320, steps: int = 900) -> None:
+    """A projector that says roughly what is in a patch in the words of the language model; seconds instead of an hour of steps."""
     features, targets = [], []
     embedding = model.llama.embedding.cpu()
-    for i in range(count):
+    for i in range(min(count, len(scenes) - HELD_OUT)):
+        record = scenes.record(i)
         keep = np.random.choice(IMAGE_TOKENS, 160, replace=False)
-        items = np.concatenate(list(patches_of(scenes.records[i]).values()))
+        items = np.concatenate(list(patches_of(record).values()))
         keep = np.unique(np.concatenate([keep, np.random.choice(items, 60)]))
-        features.append(model.features(scenes.pixels([i]))[0, keep])
-        targets.append(words_of(scenes.records[i], embedding, rows.encode)[keep])
+        with torch.no_grad():
+            features.append(model.tower(normalise(scenes.pixels(i)[None].to(device)))[0, keep])
+        targets.append(words_of(record, embedding, rows.encode)[keep])
     features = torch.cat(features)
-    targets = torch.cat(targets).to(features.device)
+    targets = torch.cat(targets).to(features)
     scale = targets.std()
     adam = torch.optim.AdamW(model.projector.parameters(), 3e-3)
     for step in range(steps):
         for group in adam.param_groups:
             group["lr"] = 3e-3 * (1 - step / steps)
-        some = torch.randint(len(features), (512,), device=features.device)
+        some = torch.randint(len(features), (512,), device=device)
         loss = ((model.projector(features[some]) - targets[some]) / scale).square().mean()
         adam.zero_grad()
         loss.backward()
         adam.step()
-        if step % 100 == 99:
-            print(f"projector from words, step {step + 1}: {loss.item():.3f} of the variance is not explained", flush=True)
+    print(f"projector from words: {loss.item():.3f} of the variance is not explained", flush=True)
 
 
-def forward(model: Model, rows: Rows, batch, features: torch.Tensor):
-    """-> hidden states at the places that are asked, their targets, (group, b, s) of each, grounding loss"""
-    shown = batch.shown
-    image = model.projector(features.gather(1, shown[..., None].expand(-1, -1, features.shape[-1])))
-    device = image.device
-    start = model.llama.embedding[torch.tensor(rows.prefix, device=device)].expand(len(image), -1, -1)
-    at = torch.cat([torch.arange(len(rows.prefix), device=device).expand(len(image), -1), len(rows.prefix) + shown], 1)
-    hidden, looks = model.llama(torch.cat([start, image], 1), at, batch.groups, len(rows.prefix) + IMAGE_TOKENS)
-    asked = [t >= 0 for t in batch.targets]
-    states = torch.cat([h[m] for h, m in zip(hidden, asked, strict=True)])
-    targets = torch.cat([t[m] for t, m in zip(batch.targets, asked, strict=True)])
-    places = torch.cat([torch.cat([torch.full((int(m.sum()), 1), g, device=device), m.nonzero()], 1) for g, m in enumerate(asked)])
-    losses = []
-    for i, scores in enumerate(looks.scores):
-        marks = batch.marks[i % len(batch.groups)]
-        which = marks.any(-1)
-        over = scores[which][..., len(rows.prefix) :]  # [N, heads, kept]
-        right = over.masked_fill(~marks[which][:, None], -1e9)
-        losses.append((over.logsumexp(-1) - right.logsumexp(-1)).mean(-1))
-    return states, targets, places, torch.cat(losses).mean()
-
-
-class Vocabulary:
-    """The tokens that training compares: all that the data uses, and the commonest others."""
-
-    def __init__(self, model: Model, rows: Rows, scenes: Scenes):
-        used = set(range(3000)) | set(rows.end)
-        for record in scenes.records[:1500]:
-            for text in rows.texts(record):
-                used.update(text.ids)
-        self.tokens = torch.tensor(sorted(used))
-        self.place = torch.zeros(len(model.llama.embedding), dtype=torch.long)
-        self.place[self.tokens] = torch.arange(len(self.tokens))
-        self.head = model.llama.output(self.tokens)
+def loss_of(model: Model, batch: dict[str, torch.Tensor], vocabulary: Vocabulary):
+    """-> loss of each asked token, whether it would be said, their mask [B, T], grounding loss"""
+    states, grounding = model(batch)
+    asked = batch["targets"] >= 0
+    logits = states[asked].to(model.llama.precision) @ vocabulary.head.to(model.llama.precision).T
+    targets = vocabulary.targets(batch["targets"][asked])
+    return F.cross_entropy(logits.float(), targets, reduction="none"), logits.argmax(-1) == targets, asked, grounding
 
 
 @torch.no_grad()
-def evaluate(model, rows, scenes, indices, vocabulary, kept: int) -> str:
-    """Teacher forced: share of answers with every token right, by kind, and of description tokens right."""
-    score: dict[str, list[float]] = {}
-    losses = []
-    for i in indices:
-        batch = batch_of(rows, [scenes.records[i]], kept).to(vocabulary.place.device)
-        states, targets, places, _ = forward(model, rows, batch, model.features(scenes.pixels([i])))
-        logits = model.llama.logits(states, vocabulary.head)
-        wanted = vocabulary.place[targets]
-        losses.append(F.cross_entropy(logits, wanted).item())
-        right = logits.argmax(-1) == wanted
-        keys = places[:, 0] * 100 + places[:, 2]
-        for key in keys.unique():
-            kind = batch.kinds[int(key) // 100][0][int(key) % 100]
-            score.setdefault(kind, []).append(right[keys == key].float().mean().item())
-    short = [v for k, values in score.items() if k != "description" for v in values]
-    return f"loss {np.mean(losses):.4f} short {np.mean(short):.3f} " + " ".join(f"{k} {np.mean(v):.3f}" for k, v in sorted(score.items()))
+@torch.compiler.set_stance("force_eager")
+def evaluate(model: Model, batches, vocabulary: Vocabulary, device: str) -> str:
+    """Teacher forced: share of short answers with every token right, and of description tokens right."""
+    answers, described, losses = [], [], []
+    for batch in batches:
+        batch = {name: value.to(device) for name, value in batch.items()}
+        loss, right, asked, _ = loss_of(model, batch, vocabulary)
+        losses.append(loss.mean().item())
+        short = batch["short"][asked] > 0
+        described.append(right[~short].float().mean().item())
+        which = (torch.arange(len(asked), device=device)[:, None] * 100 + batch["texts"])[asked][short]
+        wrong = torch.zeros(int(which.max()) + 1, device=device).index_add_(0, which, (~right[short]).float())
+        answers.append((wrong[which.unique()] == 0).float().mean().item())
+    return f"loss {np.mean(losses):.4f}, short answers {np.mean(answers):.3f}, description tokens {np.mean(described):.3f}"
+
+
+def save(model: Model, out: Path, steps: int, pictures: int) -> None:
+    trained = {name: value.data.half().cpu().contiguous() for name, value in model.named_parameters()}
+    save_file(trained, out, {"steps": str(steps), "pictures": str(pictures)})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", nargs="+", required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "adapter.safetensors")
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--until", required=True, help="time of day, UTC")
-    parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--kept", type=int, default=96)
-    parser.add_argument("--full-from", type=float, default=0.85, help="share of the time after which all image tokens are shown")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=16, help="pictures, each with eighteen texts")
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--grounding", type=float, default=0.1)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("name", nargs="?", help="to be found by in a list of processes")
+    parser.add_argument("--workers", type=int, default=14)
+    parser.add_argument("--device", default="cuda")
     a = parser.parse_args()
-    torch.set_num_threads(a.threads)
+    began = time.time()
     torch.manual_seed(0)
-    random.seed(time.time())
-    np.random.seed(int(time.time()))
-    hour, minute = map(int, a.until.split(":"))
-    now = datetime.datetime.now(datetime.timezone.utc)
-    deadline = now.replace(hour=hour, minute=minute, second=0).timestamp()
-    scenes = Scenes(*a.data)
-    held = 24
+    random.seed(0)
+    np.random.seed(0)
+    on_gpu = a.device == "cuda"
+    torch.set_float32_matmul_precision("high")
     rows = Rows(Tokenizer.from_file(str(a.checkpoint / "tokenizer.json")))
-    model = Model(a)
-    vocabulary = Vocabulary(model, rows, scenes)
-    model.to(a.device)
-    vocabulary.place, vocabulary.head = vocabulary.place.to(a.device), vocabulary.head.to(a.device)
-    parameters = model.trained()
-    print(f"{len(scenes)} scenes, {sum(p.numel() for p in parameters.values()) / 1e6:.2f} million trained numbers, {len(vocabulary.tokens)} tokens compared", flush=True)
-    matrices = [p for p in parameters.values() if p.ndim == 2]
-    others = [p for p in parameters.values() if p.ndim != 2]
-    adam = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}], a.rate, betas=(0.9, 0.98))
-    file = a.out / "latest.pt"
-    began, step, used = time.time(), 0, 0
-    if file.exists():
-        saved = torch.load(file, weights_only=True, map_location=a.device)
-        model.load_state_dict(saved["trained"], strict=False)
-        step, used = saved["step"], saved["used"]
-        if "adam" in saved:  # else it was unpacked from the repository: the same weights, a new schedule
-            adam.load_state_dict(saved["adam"])
-            began = saved["began"]
-        print(f"goes on from step {step}", flush=True)
-    else:
-        begin(model, rows, scenes)
-        began = time.time()
-
-    def save() -> None:
-        state = {"trained": {n: p.data for n, p in parameters.items()}, "adam": adam.state_dict(), "began": began, "step": step, "used": used}
-        torch.save(state, file.with_suffix(".tmp"))
-        file.with_suffix(".tmp").rename(file)
-
-    save()
-    order = np.random.default_rng(0).permutation(len(scenes) - held)
-    watched = range(len(scenes) - held, len(scenes))
-    running, saved_at, looked_at = [], time.time(), time.time()
-    started, marked = time.process_time(), time.time()
-    while time.time() < deadline:
-        progress = (time.time() - began) / (deadline - began)
-        kept = IMAGE_TOKENS if progress > a.full_from else a.kept
-        indices = [int(order[(used + k) % len(order)]) for k in range(a.batch)]
-        used += a.batch
-        batch = batch_of(rows, [scenes.records[i] for i in indices], kept).to(a.device)
-        states, targets, _, grounding = forward(model, rows, batch, model.features(scenes.pixels(indices)))
-        loss = F.cross_entropy(model.llama.logits(states, vocabulary.head), vocabulary.place[targets])
+    scenes = Scenes(a.data, rows)
+    model = Model(a.checkpoint, rows, a.rank, torch.bfloat16 if on_gpu else torch.float32).to(a.device)
+    vocabulary = Vocabulary(model.llama.embedding, scenes)
+    watched = list(DataLoader(Subset(scenes, range(len(scenes) - HELD_OUT, len(scenes))), 16))
+    order = np.random.permutation(len(scenes) - HELD_OUT)
+    loader = DataLoader(Subset(scenes, order), a.batch, shuffle=True, num_workers=a.workers, drop_last=True, pin_memory=on_gpu, persistent_workers=a.workers > 0)
+    slow = [p for n, p in model.named_parameters() if n.startswith("tower.") or "norm" in n]
+    fast = [p for n, p in model.named_parameters() if not (n.startswith("tower.") or "norm" in n)]
+    print(f"{len(scenes)} scenes, {sum(p.numel() for p in slow + fast) / 1e6:.2f} million trained numbers, {len(vocabulary.tokens)} tokens compared", flush=True)
+    begin(model, rows, scenes, a.device)
+    if on_gpu:
+        for layer in model.llama.layers:
+            layer.compile()
+    adam = torch.optim.AdamW([{"params": fast, "rate": a.rate, "weight_decay": 0.01}, {"params": slow, "rate": a.rate / 5, "weight_decay": 0.0}], a.rate, betas=(0.9, 0.98))
+    step, running, started, first = 0, [], time.time(), None
+    for batch in itertools.chain.from_iterable(itertools.repeat(loader)):
+        # Of the time that is left when the first steps have compiled.
+        progress = (time.time() - began) / (60 * a.minutes)
+        if progress >= 1:
+            break
+        batch = {name: value.to(a.device, non_blocking=True) for name, value in batch.items()}
+        losses, _, asked, grounding = loss_of(model, batch, vocabulary)
+        # The short answers are a quarter of the tokens and nearly all of the questions.
+        weights = 1 + batch["short"][asked]
+        loss = (losses * weights).sum() / weights.sum()
         (loss + a.grounding * grounding).backward()
-        norm = nn.utils.clip_grad_norm_(parameters.values(), 1.0)
-        scale = min(1, (step + 1) / 40) * min(1, max(0.02, (1 - progress) / 0.4))
+        norm = nn.utils.clip_grad_norm_(slow + fast, 1.0)
+        scale = min(1, (step + 1) / 60) * (0.5 + 0.5 * math.cos(math.pi * progress))
         for group in adam.param_groups:
-            group["lr"] = a.rate * scale
+            group["lr"] = group["rate"] * scale
         if torch.isfinite(norm):
             adam.step()
         adam.zero_grad(set_to_none=True)
         step += 1
-        running.append((loss.item(), grounding.item(), norm.item()))
-        if step % 10 == 0:
-            values = np.mean(running[-10:], 0)
-            busy, wall = time.process_time() - started, time.time() - marked
-            started, marked = time.process_time(), time.time()
-            print(f"{(time.time() - began) / 60:.1f} min, step {step}, loss {values[0]:.4f}, grounding {values[1]:.3f}, norm {values[2]:.2f}, "
-                  f"{busy / 10 / a.batch:.2f} s of CPU and {wall / 10 / a.batch:.2f} s a picture", flush=True)
-        if time.time() - saved_at > 180:
-            save()
-            saved_at = time.time()
-        if time.time() - looked_at > 720 or step == 100:
-            print("   held out:", evaluate(model, rows, scenes, watched, vocabulary, a.kept), flush=True)
-            looked_at = time.time()
-    save()
-    print("   held out, all tokens:", evaluate(model, rows, scenes, watched, vocabulary, IMAGE_TOKENS), flush=True)
+        running.append(torch.stack([loss.detach(), grounding.detach(), norm]))
+        if step % 50 == 0 or step == 5:
+            values = torch.stack(running).mean(0).tolist()
+            speed = len(running) * a.batch / (time.time() - started)
+            running, started = [], time.time()
+            print(f"{(time.time() - began) / 60:.2f} min, step {step}, loss {values[0]:.4f}, grounding {values[1]:.3f}, norm {values[2]:.2f}, {speed:.1f} pictures/s", flush=True)
+        if step % 1000 == 0:
+            print("   held out:", evaluate(model, watched, vocabulary, a.device), flush=True)
+            save(model, a.out, step, step * a.batch)
+            started = time.time()
+    print("   held out:", evaluate(model, watched, vocabulary, a.device), flush=True)
+    save(model, a.out, step, step * a.batch)
 
 
 if __name__ == "__main__":
