@@ -176,6 +176,9 @@ function anchorFaultOf(keep: Int32Array, similar: TurnEdit['similar'], tokens: n
   if (!(similar.anchors instanceof Int32Array)) {
     return `returns ${shown(similar.anchors)} for similar.anchors; return an Int32Array of tokens that it keeps`;
   }
+  const { start = 0 } = similar;
+  if (!Number.isInteger(start) || start < 0 || start > tokens)
+    return `returns ${shown(start)} for similar.start; return a token of the turn`;
   const kept = new Uint8Array(tokens);
   for (const token of keep) kept[token] = 1;
   const other = similar.anchors.find((token) => !kept[token]);

@@ -120,10 +120,12 @@ export interface TurnEdit {
   /** [merges] `from[m]` is averaged into the kept candidate `into[m]`: the anchor becomes the mean of itself and all these. */
   readonly from?: Int32Array;
   readonly into?: Int32Array;
-  /** Instead of `from` and `into`: every other candidate is merged into the anchor whose key is most like its own, by the cosine, in each head by itself. */
+  /** Instead of `from` and `into`: candidates that are not kept are merged into the anchor whose key is most like their own, by the cosine, in each head by itself. */
   readonly similar?: {
     /** [anchors] kept candidates that may take others in */
     readonly anchors: Int32Array;
+    /** Those before this candidate are dropped; 0 without. */
+    readonly start?: number;
   };
   /** Whether keys are left as they are and only values averaged. */
   readonly valuesOnly?: boolean;

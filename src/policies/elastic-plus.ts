@@ -6,7 +6,7 @@ import { pooledShares } from './layer-budgets.js';
 import { checkOptions, invalid, type PolicyOptions } from './options.js';
 import type { RankedTurn } from './ranked-tokens.js';
 import { protectedEnds, rankTokens, TIER } from './ranked-tokens.js';
-import { concat, inOrder, meanByRank, once } from './ranking.js';
+import { concat, inOrder, mean, meanByRank, once } from './ranking.js';
 import { imageOrder, imageShare, textAndImage } from './text-and-image.js';
 
 const DEFAULTS = {
@@ -45,16 +45,18 @@ const LEAST = 0.5;
 const LEAST_REREAD = 0.2;
 /** How much an entry that stands for several tokens is lifted: this times the logarithm of their number. */
 const LIFT = 0.3;
+/** Values below this part of the mean length of their head are short. */
+const SHORT = 0.5;
 
 /**
  * Elastic Cache put right on real language models: anchors with what was merged into them, chosen and merged otherwise than in the paper.
  *
- * Turn, text: what the last `window` tokens attend to, the most that one of them gives, times the length of the value, averaged over `kernel` neighbours and added to the
+ * Turn, text: what the last `window` tokens attend to, the most that one of them gives, times the length of the value (by the mean of its layer), averaged over `kernel` neighbours and added to the
  * token's own. Image: the same for all layers and heads, what these tokens attend to times how unlike it is to what was chosen before, so that few
  * tokens cover the picture. Text goes first as long as the image keeps half of its share. Each key head keeps its own entries; how many a layer keeps
  * follows from all layers together, the highest scores of one pool. Every other entry's value is merged into the kept entry with the most similar key, weighted by score, so
  * that a hit stays what it is and an anchor of little weight becomes the mean of what is around it; keys stay as they are. The first 4 and the last 8 tokens
- * are kept and take nothing in.
+ * are kept and take nothing in, nor do short values; what lies outside a sliding window is let go.
  *
  * With `reread`, a turn is read once more and what counts is the most that one of its tokens gives then, by itself: for questions that come later.
  *
@@ -136,9 +138,10 @@ function rank(
 ): RankedTurn[][] {
   const { startSize, endSize, kernel, valueNorms, protectText, novelty } = options;
   const images = imageOrder(layers, novelty);
-  return layers.map((views) =>
-    views.map((view) => {
-      const scores = scoresOf(view, kernel!, valueNorms);
+  return layers.map((views) => {
+    const lengths = valueNorms ? relativeLengths(views) : undefined;
+    return views.map((view, head) => {
+      const scores = scoresOf(view, kernel!, lengths?.[head]);
       const ranked = once(() => {
         const tiers = protectedEnds(view.tokens, startSize, endSize);
         const text = rankTokens(newestOfEnd(scores, tiers), tiers);
@@ -148,9 +151,9 @@ function rank(
           image: imageShare(view, protectText),
         });
       });
-      return { ...view, scores, ranked };
-    }),
-  );
+      return { ...view, scores, lengths: lengths?.[head], ranked };
+    });
+  });
 }
 
 /** Where there is no room for all of the last tokens, the newest stay. */
@@ -162,22 +165,47 @@ function newestOfEnd(scores: Float64Array, tiers: Uint8Array): Float64Array {
   return newest;
 }
 
-/** [tokens] attention (times value norm), averaged over the neighbours, with the token's own on top */
-function scoresOf({ importance, valueNorms }: TurnView, kernel: number, withNorms: boolean): Float64Array {
-  const own = importance.slice();
-  const norms = withNorms ? valueNorms() : undefined;
-  if (norms) for (let token = 0; token < own.length; token++) own[token]! *= norms[token]!;
-  const scores = meanPooled(own, kernel);
-  for (let token = 0; token < own.length; token++) scores[token]! += own[token]!;
-  return scores;
+/**
+ * [heads] of [tokens] the length of each value by the mean length in its layer: how long values are is a layer's own matter (in Gemma 3 those of the first layer are ten times as long as most, and what
+ * comes of them is brought to one length afterwards), so that lengths as they are would give that layer the pool.
+ */
+function relativeLengths(views: readonly TurnView[]): Float64Array[] {
+  const norms = views.map((view) => view.valueNorms());
+  const means = norms.map((each, head) => mean(each.subarray(firstInSight(views[head]!))));
+  const ofLayer = mean(Float64Array.from(means)) || 1;
+  return norms.map((each) => each.map((norm) => norm / ofLayer));
 }
 
-function mergeSimilar(
-  { tokens, scores }: RankedTurn,
-  keep: Int32Array,
-  startSize: number,
-  endSize: number,
-): TurnEdit {
-  const anchors = keep.filter((token) => token >= startSize && token < tokens - endSize);
-  return { keep, similar: { anchors }, valuesOnly: true, weights: scores };
+/** [tokens] attention (times the length of the value), averaged over the neighbours, with the token's own on top; 0 for what no later token sees. */
+function scoresOf(view: TurnView, kernel: number, lengths: Float64Array | undefined): Float64Array {
+  const own = view.importance.slice();
+  if (lengths) for (let token = 0; token < own.length; token++) own[token]! *= lengths[token]!;
+  const scores = meanPooled(own, kernel);
+  for (let token = 0; token < own.length; token++) scores[token]! += own[token]!;
+  return scores.fill(0, 0, firstInSight(view));
+}
+
+/** The first candidate that the next token sees: all, but for layers with a sliding window. */
+function firstInSight({ positions, tokens, slidingWindow }: TurnView): number {
+  if (slidingWindow === undefined) return 0;
+  const oldest = positions[tokens - 1]! + 2 - slidingWindow;
+  const first = positions.findIndex((position) => position >= oldest);
+  return first < 0 ? tokens : first;
+}
+
+/**
+ * What is out of sight is neither averaged nor counted. The ends take nothing in, nor do short values: what is attended to for its short value is a place where attention rests
+ * (the first token, where a layer sees it), and with others' values in it, it would say something.
+ */
+function mergeSimilar(turn: RankedTurn, keep: Int32Array, startSize: number, endSize: number): TurnEdit {
+  const { tokens, scores, lengths } = turn;
+  const start = firstInSight(turn);
+  const short = lengths ? SHORT * mean(lengths.subarray(start)) : 0;
+  const anchors = keep.filter(
+    (token) =>
+      token >= Math.max(start, startSize) &&
+      token < tokens - endSize &&
+      !(lengths && lengths[token]! < short),
+  );
+  return { keep, similar: { anchors, start }, valuesOnly: true, weights: scores };
 }

@@ -5,6 +5,8 @@ import { descending } from './ranking.js';
 export interface RankedTurn extends TurnView {
   /** [tokens] what candidates are ranked by */
   readonly scores: Float64Array;
+  /** [tokens] how long each value is, by the mean of its layer, for a policy that looks at it */
+  readonly lengths?: Float64Array | undefined;
   /** [tokens] candidates in the order in which they are kept; those that do not fit in any order. Worked out when first asked for. */
   readonly ranked: () => Int32Array;
 }

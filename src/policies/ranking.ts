@@ -60,6 +60,11 @@ export function inOrder(numbers: Float64Array, places: Int32Array): Float64Array
   return ordered;
 }
 
+/** 0 of nothing. */
+export function mean(numbers: Float64Array): number {
+  return numbers.reduce((sum, number) => sum + number, 0) / Math.max(1, numbers.length);
+}
+
 /** [tokens] what the heads of a layer give the first of each, the second of each, and so on, on average. */
 export function meanByRank(heads: readonly Float64Array[]): Float64Array {
   return heads[0]!.map((_, rank) => heads.reduce((sum, scores) => sum + scores[rank]!, 0) / heads.length);

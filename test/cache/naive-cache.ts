@@ -28,6 +28,8 @@ export interface Situation {
   /** Lists of each layer: one, or one for each head. */
   readonly choices: number;
   readonly headDim: number;
+  /** [layers] how many tokens a query sees; undefined where all see all */
+  readonly windows: Script['windows'];
 }
 
 /** A method that edits the arrays in place: one for each layer, or for each head of each. */
@@ -157,7 +159,8 @@ export class NaiveCache implements Playable {
     const { budget } = this;
     const share =
       typeof budget === 'number' ? budget * seen : Math.min(seen, (budget as { tokens: number }).tokens);
-    return { share, seen, fresh, image, choices: this.choices.length, headDim: this.script.shape.headDim };
+    const { windows, shape } = this.script;
+    return { share, seen, fresh, image, choices: this.choices.length, headDim: shape.headDim, windows };
   }
 }
 

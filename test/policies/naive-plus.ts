@@ -2,7 +2,7 @@ import { type NaiveEntry, type Situation, times } from '../cache/naive-cache.js'
 import { cosine, directionOf, fromOnePool, type NaiveOptions } from './naive-ranked.js';
 
 /**
- * elastic-plus, as its text has it: the attention of the last queries times the length of the value, with the mean of its neighbours; images by what is attended to and unlike what
+ * elastic-plus, as its text has it: the attention of the last queries times the length of the value (by the mean of its layer), with the mean of its neighbours; images by what is attended to and unlike what
  * was chosen; values go to the entry with the likest key.
  */
 export function plus(options: NaiveOptions): NaiveOptions {
@@ -16,7 +16,13 @@ export function plus(options: NaiveOptions): NaiveOptions {
     heads: options.heads ?? 'unequal',
     peak: options.peak ?? true,
     least,
-    scoresOf: (list, { headDim }) => pooled(list, options, headDim),
+    scoresOf: (_, situation, index, lists) => pooled(lists, index, options, situation),
+    mergeable: inSight,
+    // A value that is short rests the attention, and goes on doing so.
+    taking: (list, headDim) =>
+      options.valueNorms === false
+        ? list
+        : list.filter((entry) => lengthOf(entry, headDim) >= meanLength(list, headDim) / 2),
     orders: (lists, scores, situation, mean) => {
       const pictures = picturesInOrder(lists, situation, mean, options.novelty ?? true);
       return lists.map((list, index) => order(list, scores[index]!, pictures, situation, mean, options));
@@ -38,20 +44,45 @@ export function plus(options: NaiveOptions): NaiveOptions {
 }
 
 function pooled(
-  list: NaiveEntry[],
+  lists: NaiveEntry[][],
+  index: number,
   { kernel = 13, valueNorms = true }: NaiveOptions,
-  headDim: number,
+  situation: Situation,
 ): number[] {
-  const own = list.map(({ score, value }) => {
-    const heads = value.length / headDim;
-    const lengths = times(heads, (head) => Math.hypot(...value.slice(head * headDim, (head + 1) * headDim)));
-    return valueNorms ? score * lengths.reduce((sum, length) => sum + length / heads, 0) : score;
+  const { choices, headDim } = situation;
+  const first = index - (index % choices);
+  const means = lists.slice(first, first + choices).map((other, head) => {
+    const seen = inSight(other, situation, first + head);
+    return meanLength(seen, headDim);
   });
+  const ofLayer = means.reduce((sum, each) => sum + each, 0) / means.length || 1;
+  const own = lists[index]!.map((entry) =>
+    valueNorms ? entry.score * (lengthOf(entry, headDim) / ofLayer) : entry.score,
+  );
   const reach = (kernel - 1) / 2;
-  return own.map((score, index) => {
-    const near = own.slice(Math.max(0, index - reach), index + reach + 1);
+  const seen = inSight(lists[index]!, situation, index);
+  return own.map((score, at) => {
+    if (!seen.includes(lists[index]![at]!)) return 0;
+    const near = own.slice(Math.max(0, at - reach), at + reach + 1);
     return near.reduce((sum, other) => sum + other, 0) / near.length + score;
   });
+}
+
+/** What the next token sees. */
+function inSight(list: NaiveEntry[], { windows, choices, seen }: Situation, index: number): NaiveEntry[] {
+  const window = windows?.[Math.floor(index / choices)] ?? Number.POSITIVE_INFINITY;
+  return list.filter(({ position }) => seen - position < window);
+}
+
+/** How long its value is, on average over the heads that share it. */
+function lengthOf({ value }: NaiveEntry, headDim: number): number {
+  const heads = value.length / headDim;
+  const lengths = times(heads, (head) => Math.hypot(...value.slice(head * headDim, (head + 1) * headDim)));
+  return lengths.reduce((sum, length) => sum + length / heads, 0);
+}
+
+function meanLength(list: NaiveEntry[], headDim: number): number {
+  return list.reduce((sum, entry) => sum + lengthOf(entry, headDim), 0) / Math.max(1, list.length);
 }
 
 /** Positions of image tokens that any list holds: those that fit one after the other by their worth beside those before them, then the others. */

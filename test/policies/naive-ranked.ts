@@ -6,7 +6,16 @@ export interface NaiveOptions extends PolicyOptions {
   readonly startSize: number;
   readonly distance: number;
   readonly window: number;
-  readonly scoresOf?: (list: NaiveEntry[], situation: Situation) => number[];
+  readonly scoresOf?: (
+    list: NaiveEntry[],
+    situation: Situation,
+    index: number,
+    lists: NaiveEntry[][],
+  ) => number[];
+  /** Entries that may be merged into others; all without it. */
+  readonly mergeable?: (list: NaiveEntry[], situation: Situation, index: number) => NaiveEntry[];
+  /** Entries that take others in, of those mergeable; all without it. */
+  readonly taking?: (mergeable: NaiveEntry[], headDim: number) => NaiveEntry[];
   /** Entries that a layer keeps in any case; all that are never anchors or merged without it. */
   readonly least?: number;
   /** [lists] candidates in the order in which they are kept, for a method that has an order of its own. @param mean entries allowed */
@@ -76,7 +85,8 @@ export function naiveRanked(options: NaiveOptions): NaivePolicy {
       before = seen;
       if (fits) return;
       lists.forEach((list, index) => {
-        compress(list, new Set(orders[index]), scores[index]!, options, situation.headDim);
+        const mergeable = options.mergeable?.(list, situation, index) ?? list;
+        compress(list, new Set(orders[index]), scores[index]!, options, situation.headDim, mergeable);
       });
     },
 
@@ -157,8 +167,8 @@ function mostRepeated(
 
 function scoresOf(layers: NaiveEntry[][], options: NaiveOptions, situation: Situation): number[][] {
   const own = layers.map(
-    (list) =>
-      options.scoresOf?.(list, situation) ??
+    (list, index) =>
+      options.scoresOf?.(list, situation, index, layers) ??
       list.map(({ score, queries }) =>
         options.importance === 'mean' ? score / Math.max(1, queries) : score,
       ),
@@ -296,8 +306,9 @@ function compress(
   list: NaiveEntry[],
   kept: Set<number>,
   scores: number[],
-  { merging = 'mean', startSize, endSize = 1, least, mergeInto }: NaiveOptions,
+  { merging = 'mean', startSize, endSize = 1, least, mergeInto, taking: takingOf }: NaiveOptions,
   headDim: number,
+  mergeable: NaiveEntry[],
 ): void {
   const scoreOf = new Map(list.map((entry, index) => [entry, scores[index]!]));
   const anchors = list.filter(({ position }) => kept.has(position));
@@ -307,9 +318,10 @@ function compress(
     least === undefined && mergeInto !== 'anchors'
       ? list
       : list.slice(startSize, Math.max(0, list.length - endSize));
-  const taking = anchors.filter((anchor) => open.includes(anchor));
+  const willing = takingOf?.(mergeable, headDim) ?? list;
+  const taking = anchors.filter((anchor) => open.includes(anchor) && willing.includes(anchor));
   if (merging !== 'none' && taking.length > 0) {
-    for (const entry of list) {
+    for (const entry of mergeable) {
       if (kept.has(entry.position)) continue;
       const into = merging === 'similar' ? likest(taking, entry, headDim) : closest(taking, entry.position);
       groups.get(into)!.push(entry);

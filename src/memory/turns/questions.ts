@@ -18,7 +18,7 @@ export function questionOf(
   return {
     heads: heads.length,
     headDim,
-    from: othersThan(keep, candidates.count(head)),
+    from: othersThan(keep, candidates.count(head), similar.start),
     anchors: similar.anchors,
     gather: (some, to, start) => {
       heads.forEach((each, index) => {
@@ -28,13 +28,13 @@ export function questionOf(
   };
 }
 
-/** Candidates that are not kept, ascending. */
-function othersThan(keep: Int32Array, candidates: number): Int32Array {
+/** Candidates from `start` on that are not kept, ascending. */
+function othersThan(keep: Int32Array, candidates: number, start = 0): Int32Array {
   const kept = new Uint8Array(candidates);
   for (const candidate of keep) kept[candidate] = 1;
-  const others = new Int32Array(candidates - keep.length);
-  for (let candidate = 0, at = 0; candidate < candidates; candidate++) {
-    if (kept[candidate] === 0) others[at++] = candidate;
+  const others: number[] = [];
+  for (let candidate = start; candidate < candidates; candidate++) {
+    if (kept[candidate] === 0) others.push(candidate);
   }
-  return others;
+  return Int32Array.from(others);
 }
