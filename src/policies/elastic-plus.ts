@@ -203,9 +203,7 @@ function mergeSimilar(turn: RankedTurn, keep: Int32Array, startSize: number, end
   const short = lengths ? SHORT * mean(lengths.subarray(start)) : 0;
   const anchors = keep.filter(
     (token) =>
-      token >= Math.max(start, startSize) &&
-      token < tokens - endSize &&
-      !(lengths && lengths[token]! < short),
+      token >= Math.max(start, startSize) && token < tokens - endSize && (lengths?.[token] ?? 1) >= short,
   );
   return { keep, similar: { anchors, start }, valuesOnly: true, weights: scores };
 }
