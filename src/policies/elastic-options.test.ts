@@ -159,26 +159,26 @@ describe('elastic with its options', () => {
     expect(held({ novelty: true }, directions.fill(Number.NaN))).toHaveLength(3);
   });
 
-  it('evicts the prompt to half of what is held, then what was said again', () => {
+  it('evicts the prompt to two thirds of what is held, then what was said again', () => {
     const cache = new ElasticCache({
       policy: 'elastic-novelty',
-      budget: { tokens: 6 },
+      budget: { tokens: 9 },
       layers: 1,
       kvHeads: 1,
       headDim: 2,
     });
-    cache.appendTurn([towards([0, 1, 2, 3, 4, 5], [9, 9, 9, 9, 9, 9])], 6);
+    cache.appendTurn([towards([0, 1, 2, 3, 4, 5, 6, 7, 8], new Array(9).fill(9))], 9);
     const said = (direction: number) => {
       cache.appendStep([towards([direction], [])]);
-      return positions(cache).filter((position) => position >= 6);
+      return positions(cache).filter((position) => position >= 9);
     };
-    expect(said(0)).toEqual([6]);
-    expect(said(1.5)).toEqual([6, 7]);
-    expect(said(0)).toEqual([6, 7, 8]);
-    expect(positions(cache)).toHaveLength(6);
-    // 6 was said again as 8; then 8 as 10; 9 and 7 were said once.
-    expect(said(3)).toEqual([7, 8, 9]);
-    expect(said(0)).toEqual([7, 9, 10]);
+    expect(said(0)).toEqual([9]);
+    expect(said(1.5)).toEqual([9, 10]);
+    expect(said(0)).toEqual([9, 10, 11]);
+    expect(positions(cache)).toHaveLength(9);
+    // 9 was said again as 11; then 11 as 13; 12 and 10 were said once.
+    expect(said(3)).toEqual([10, 11, 12]);
+    expect(said(0)).toEqual([10, 12, 13]);
   });
 
   it('removes what received the least where asked for, and not what is recent', () => {

@@ -8,7 +8,7 @@ const TOKENS = 60;
 function layer(
   given: (token: number) => number,
   length: (token: number) => number,
-  window?: number,
+  { window, pictures }: { window?: number; pictures?: number } = {},
 ): TurnView {
   const numbers = (of: (token: number) => number) =>
     Float64Array.from({ length: TOKENS }, (_, token) => of(token));
@@ -18,6 +18,9 @@ function layer(
     positions: Int32Array.from({ length: TOKENS }, (_, token) => token),
     counts: new Int32Array(TOKENS).fill(1),
     slidingWindow: window,
+    ...(pictures
+      ? { image: Uint8Array.from({ length: TOKENS }, (_, token) => Number(token < pictures)) }
+      : {}),
     received: numbers(given),
     importance: numbers(given),
     queries: new Int32Array(TOKENS).fill(16),
@@ -47,9 +50,20 @@ describe('elastic-plus', () => {
     expect(longer.map(({ keep }) => keep)).toEqual(kept);
   });
 
+  it('gives layers with long values more of a picture, but not where layers have windows', () => {
+    const lengthsOf = (window?: number) =>
+      compressed(
+        layer(at(20), () => 8, { pictures: 50, ...(window ? { window } : {}) }),
+        layer(at(20), () => 1, { pictures: 50 }),
+      ).map(({ keep }) => keep.length);
+    const [long, short] = lengthsOf() as [number, number];
+    expect(long).toBeGreaterThan(short);
+    expect(lengthsOf(10 * TOKENS)).toEqual([20, 20]);
+  });
+
   it('neither keeps nor merges what no later token of a layer with a window sees', () => {
     const [edit] = compressed(
-      layer(at(10), () => 1, 31),
+      layer(at(10), () => 1, { window: 31 }),
       layer(at(10), () => 1),
     );
     // The next token stands at 60 and sees 30 to 60; the first four are kept whatever they are.

@@ -51,7 +51,7 @@ const SHORT = 0.5;
 /**
  * Elastic Cache put right on real language models: anchors with what was merged into them, chosen and merged otherwise than in the paper.
  *
- * Turn, text: what the last `window` tokens attend to, the most that one of them gives, times the length of the value (by the mean of its layer), averaged over `kernel` neighbours and added to the
+ * Turn, text: what the last `window` tokens attend to, the most that one of them gives, times the length of the value (by the mean of its layer, unless there are images), averaged over `kernel` neighbours and added to the
  * token's own. Image: the same for all layers and heads, what these tokens attend to times how unlike it is to what was chosen before, so that few
  * tokens cover the picture. Text goes first as long as the image keeps half of its share. Each key head keeps its own entries; how many a layer keeps
  * follows from all layers together, the highest scores of one pool. Every other entry's value is merged into the kept entry with the most similar key, weighted by score, so
@@ -60,7 +60,7 @@ const SHORT = 0.5;
  *
  * With `reread`, a turn is read once more and what counts is the most that one of its tokens gives then, by itself: for questions that come later.
  *
- * Decode: entries of the turn go, lowest ranked first, until they are half of what is held; then, of those that came after it, the one that was most said again.
+ * Decode: entries of the turn go, lowest ranked first, until they are two thirds of what is held; then, of those that came after it, the one that was most said again.
  *
  * Parts of it: attention of the last queries and pooling (SnapKV, arXiv 2404.14469), value norms (arXiv 2406.12335), a choice for each head (Ada-KV, arXiv 2407.11550), values
  * merged by similarity of keys (arXiv 2406.18139). docs/evaluation.md has what each is worth.
@@ -138,8 +138,9 @@ function rank(
 ): RankedTurn[][] {
   const { startSize, endSize, kernel, valueNorms, protectText, novelty } = options;
   const images = imageOrder(layers, novelty);
+  const byLayer = lengthsAreOfTheirLayer(layers.flat());
   return layers.map((views) => {
-    const lengths = valueNorms ? relativeLengths(views) : undefined;
+    const lengths = valueNorms ? lengthsOf(views, byLayer) : undefined;
     return views.map((view, head) => {
       const scores = scoresOf(view, kernel!, lengths?.[head]);
       const ranked = once(() => {
@@ -166,11 +167,18 @@ function newestOfEnd(scores: Float64Array, tiers: Uint8Array): Float64Array {
 }
 
 /**
- * [heads] of [tokens] the length of each value by the mean length in its layer: how long values are is a layer's own matter (in Gemma 3 those of the first layer are ten times as long as most, and what
- * comes of them is brought to one length afterwards), so that lengths as they are would give that layer the pool.
+ * How long values are is a layer's own matter: in Gemma 3 those of the first layer are ten times as long as most, and what comes of them is brought to one length afterwards, so that lengths as they are would
+ * give that layer the pool. What a picture's tokens add up to is another matter: where long values are those of the upper layers, these are the ones that look at it again and again, and want more of it.
  */
-function relativeLengths(views: readonly TurnView[]): Float64Array[] {
+function lengthsAreOfTheirLayer(views: readonly TurnView[]): boolean {
+  const windows = views.some(({ slidingWindow }) => slidingWindow !== undefined);
+  return windows || !views.some(({ image }) => image?.includes(1));
+}
+
+/** [heads] of [tokens] the length of each value, by the mean length in its layer where told */
+function lengthsOf(views: readonly TurnView[], byLayer: boolean): Float64Array[] {
   const norms = views.map((view) => view.valueNorms());
+  if (!byLayer) return norms;
   const means = norms.map((each, head) => mean(each.subarray(firstInSight(views[head]!))));
   const ofLayer = mean(Float64Array.from(means)) || 1;
   return norms.map((each) => each.map((norm) => norm / ofLayer));

@@ -65,8 +65,11 @@ export class LowestFirst implements Evictor {
   }
 }
 
+/** Of what is held, what a turn may be at the most when much was said after it. */
+const OF_TURN = 2 / 3;
+
 /**
- * Removes the lowest ranked entries of the turn while they are more than half of what is held and more than `startSize`, and else, of the entries that came after it,
+ * Removes the lowest ranked entries of the turn while they are more than two thirds of what is held and more than `startSize`, and else, of the entries that came after it,
  * the one most repeated by those after it; of equal ones the earliest. Never the newest entry. O(held) for each removal.
  */
 export class RepeatedFirst implements Evictor {
@@ -77,7 +80,7 @@ export class RepeatedFirst implements Evictor {
   ) {}
 
   next(entries: Entries, held: number): number {
-    if (this.turn.left > Math.max(this.startSize, held / 2)) {
+    if (this.turn.left > Math.max(this.startSize, OF_TURN * held)) {
       const lowest = this.turn.lowest(entries);
       if (lowest >= 0) return lowest;
     }

@@ -2,7 +2,7 @@ import { type NaiveEntry, type Situation, times } from '../cache/naive-cache.js'
 import { cosine, directionOf, fromOnePool, type NaiveOptions } from './naive-ranked.js';
 
 /**
- * elastic-plus, as its text has it: the attention of the last queries times the length of the value (by the mean of its layer), with the mean of its neighbours; images by what is attended to and unlike what
+ * elastic-plus, as its text has it: the attention of the last queries times the length of the value (by the mean of its layer, unless there are images and no windows), with the mean of its neighbours; images by what is attended to and unlike what
  * was chosen; values go to the entry with the likest key.
  */
 export function plus(options: NaiveOptions): NaiveOptions {
@@ -55,7 +55,8 @@ function pooled(
     const seen = inSight(other, situation, first + head);
     return meanLength(seen, headDim);
   });
-  const ofLayer = means.reduce((sum, each) => sum + each, 0) / means.length || 1;
+  const pictured = !situation.windows?.some((window) => window) && holdsPictures(lists, situation);
+  const ofLayer = pictured ? 1 : means.reduce((sum, each) => sum + each, 0) / means.length || 1;
   const own = lists[index]!.map((entry) =>
     valueNorms ? entry.score * (lengthOf(entry, headDim) / ofLayer) : entry.score,
   );
@@ -66,6 +67,10 @@ function pooled(
     const near = own.slice(Math.max(0, at - reach), at + reach + 1);
     return near.reduce((sum, other) => sum + other, 0) / near.length + score;
   });
+}
+
+function holdsPictures(lists: NaiveEntry[][], { image }: Situation): boolean {
+  return lists.flat().some(({ position }) => image[position] === 1);
 }
 
 /** What the next token sees. */

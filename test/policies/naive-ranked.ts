@@ -145,7 +145,7 @@ function byLayer<T>(lists: readonly T[], choices: number): T[][] {
   return times(lists.length / choices, (layer) => lists.slice(layer * choices, (layer + 1) * choices));
 }
 
-/** Which token a layer that may hold `target` lets go: of the turn while that is more than half, then what came again most. */
+/** Which token a layer that may hold `target` lets go: of the turn while that is more than two thirds, then what came again most. */
 function mostRepeated(
   list: NaiveEntry[],
   order: number[],
@@ -156,7 +156,7 @@ function mostRepeated(
 ): number {
   const held = list.map(({ position }) => position);
   const turn = order.filter((position) => held.includes(position));
-  if (turn.length > Math.max(startSize, target / 2)) return turn.at(-1)!;
+  if (turn.length > Math.max(startSize, (target * 2) / 3)) return turn.at(-1)!;
   const first = Math.max(before, held[startSize] ?? before);
   const candidates = said.filter(
     ({ position }) => position >= first && position !== held.at(-1) && held.includes(position),
