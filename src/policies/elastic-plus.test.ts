@@ -56,9 +56,9 @@ describe('elastic-plus', () => {
         layer(at(20), () => 8, { pictures: 50, ...(window ? { window } : {}) }),
         layer(at(20), () => 1, { pictures: 50 }),
       ).map(({ keep }) => keep.length);
-    const [long, short] = lengthsOf() as [number, number];
-    expect(long).toBeGreaterThan(short);
-    expect(lengthsOf(10 * TOKENS)).toEqual([20, 20]);
+    const more = ([long, short]: number[]) => long! - short!;
+    expect(more(lengthsOf())).toBeGreaterThan(10);
+    expect(more(lengthsOf(10 * TOKENS))).toBeLessThan(3);
   });
 
   it('neither keeps nor merges what no later token of a layer with a window sees', () => {
