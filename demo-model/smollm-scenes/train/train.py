@@ -182,9 +182,8 @@ def main() -> None:
         for layer in model.llama.layers:
             layer.compile()
     adam = torch.optim.AdamW([{"params": fast, "rate": a.rate, "weight_decay": 0.01}, {"params": slow, "rate": a.rate / 5, "weight_decay": 0.0}], a.rate, betas=(0.9, 0.98))
-    step, running, started, first = 0, [], time.time(), None
+    step, running, started = 0, [], time.time()
     for batch in itertools.chain.from_iterable(itertools.repeat(loader)):
-        # Of the time that is left when the first steps have compiled.
         progress = (time.time() - began) / (60 * a.minutes)
         if progress >= 1:
             break
