@@ -3,24 +3,17 @@
  * for `elastic-cache convert`.
  * Run: npx tsx demo-model/smollm-scenes/build.ts --base DIR --out DIR
  */
-import { copyFile, mkdir, open, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readSafetensors } from '../../src/convert/reading/safetensors.js';
 import { TensorFile } from '../../src/convert/reading/tensor-file.js';
+import { ElasticCacheError } from '../../src/errors.js';
 import { settingsOf } from './settings.js';
 
-const { values: options } = parseArgs({ options: { base: { type: 'string' }, out: { type: 'string' } } });
-const { base, out } = options;
-if (!base || !out)
-  throw new Error('--base is the directory of SmolLM2-135M-Instruct, --out where the checkpoint goes.');
-
-const language = await TensorFile.open(join(base, 'model.safetensors'), readSafetensors);
-const adapter = await TensorFile.open(
-  fileURLToPath(new URL('adapter.safetensors', import.meta.url)),
-  readSafetensors,
-);
+const ADAPTER = fileURLToPath(new URL('adapter.safetensors', import.meta.url));
+const TENSORS = 'model.safetensors';
 
 /** Products that one LoRA is shared by, stacked over their outputs in this order. */
 const PRODUCTS = {
@@ -34,7 +27,7 @@ const NORMS = { input_layernorm: 'input_norm', post_attention_layernorm: 'post_n
 /** Where a tensor of the language model comes from: its own values, those of the adapter, or its own and rows of a LoRA's product. */
 type Source = { trained?: string; lora?: string; row?: number };
 
-function sourceOf(name: string): Source {
+function sourceOf(name: string, language: TensorFile): Source {
   if (name === 'model.norm.weight') return { trained: 'llama.norm' };
   const [, layer, part] = /^model\.layers\.(\d+)\.(.+)\.weight$/.exec(name) ?? [];
   if (!layer || !part) return {};
@@ -51,7 +44,7 @@ function sourceOf(name: string): Source {
 }
 
 /** weight [outputs, inputs] += rows of b [all outputs, rank] from `row` on, times a [rank, inputs] */
-async function addLora(weight: Float32Array, lora: string, row: number): Promise<void> {
+async function addLora(weight: Float32Array, adapter: TensorFile, lora: string, row: number): Promise<void> {
   const [rank, inputs] = adapter.tensors.get(`${lora}_a`)!.shape as [number, number];
   const [a, b] = [await adapter.read(`${lora}_a`), await adapter.read(`${lora}_b`)];
   for (let output = 0; output < weight.length / inputs; output++) {
@@ -64,11 +57,11 @@ async function addLora(weight: Float32Array, lora: string, row: number): Promise
   }
 }
 
-async function ofLanguage(name: string): Promise<Float32Array> {
-  const { trained, lora, row } = sourceOf(name);
+async function ofLanguage(name: string, language: TensorFile, adapter: TensorFile): Promise<Float32Array> {
+  const { trained, lora, row } = sourceOf(name, language);
   if (trained) return adapter.read(trained);
   const values = await language.read(name);
-  if (lora) await addLora(values, lora, row!);
+  if (lora) await addLora(values, adapter, lora, row!);
   return values;
 }
 
@@ -79,10 +72,14 @@ interface Tensor {
 }
 
 /** All tensors of the checkpoint by their names in transformers. */
-function tensors(): Tensor[] {
+function tensorsOf(language: TensorFile, adapter: TensorFile): Tensor[] {
   const text = [...language.tensors]
     .filter(([name]) => name !== 'lm_head.weight')
-    .map(([name, { shape }]) => ({ name: `language_model.${name}`, shape, read: () => ofLanguage(name) }));
+    .map(([name, { shape }]) => ({
+      name: `language_model.${name}`,
+      shape,
+      read: () => ofLanguage(name, language, adapter),
+    }));
   const seeing = [...adapter.tensors]
     .filter(([name]) => /^(tower|projector)\./.test(name))
     .map(([name, { shape }]) => ({
@@ -118,14 +115,36 @@ async function writeTensors(path: string, list: readonly Tensor[]): Promise<void
   await file.close();
 }
 
-const json = async (name: string) => JSON.parse(await readFile(join(base, name), 'utf8'));
-const settings = settingsOf(await json('config.json'), await json('tokenizer_config.json'));
-await mkdir(out, { recursive: true });
-for (const [name, content] of Object.entries(settings))
-  await writeFile(join(out, name), `${JSON.stringify(content, null, 2)}\n`);
-for (const name of ['tokenizer.json', 'generation_config.json'])
-  await copyFile(join(base, name), join(out, name));
-await writeTensors(join(out, 'model.safetensors'), tensors());
-await language.close();
-await adapter.close();
-console.log(`${out}: npx elastic-cache convert --from ${out} --to MODEL --dtype q8`);
+async function build(base: string, out: string): Promise<void> {
+  const language = await TensorFile.open(join(base, TENSORS), readSafetensors);
+  const adapter = await TensorFile.open(ADAPTER, readSafetensors);
+  const json = async (name: string) => JSON.parse(await readFile(join(base, name), 'utf8'));
+  const settings = settingsOf(await json('config.json'), await json('tokenizer_config.json'));
+  await mkdir(out, { recursive: true });
+  for (const [name, content] of Object.entries(settings))
+    await writeFile(join(out, name), `${JSON.stringify(content, null, 2)}\n`);
+  for (const name of ['tokenizer.json', 'generation_config.json'])
+    await copyFile(join(base, name), join(out, name));
+  await writeTensors(join(out, `${TENSORS}.part`), tensorsOf(language, adapter));
+  await rename(join(out, `${TENSORS}.part`), join(out, TENSORS));
+  await language.close();
+  await adapter.close();
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { base: { type: 'string' }, out: { type: 'string' } } });
+  const { base, out } = values;
+  if (!base || !out) {
+    throw new ElasticCacheError(
+      'invalid-option',
+      '--base must name the directory of SmolLM2-135M-Instruct, --out where the checkpoint goes.',
+    );
+  }
+  await build(base, out);
+  console.log(`${out}: npx elastic-cache convert --from ${out} --to MODEL --dtype q8`);
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+});

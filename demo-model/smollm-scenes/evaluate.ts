@@ -7,12 +7,14 @@ import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { RawImage } from '@huggingface/transformers';
 import { parseBudgets, parsePolicies } from '../../src/cli/options/option-values.js';
+import { ElasticCacheError } from '../../src/errors.js';
 import { type CacheCell, cellsOf } from '../../src/eval/cells.js';
 import type { Sample } from '../../src/eval/data/dataset.js';
 import { QUESTIONS, STRICT } from '../../src/eval/data/protocol.js';
 import { prepareSample } from '../../src/eval/sweep/prepare-sample.js';
 import { loadElastic } from '../../src/index.js';
 import { answerInputs } from '../../src/models/conversation/answer.js';
+import type { LoadedModel } from '../../src/models/loaded-model.js';
 import { PromptTurns } from '../../src/models/measuring/prompt-turns.js';
 import { SharedPrompts } from '../../src/models/measuring/shared-prompts.js';
 import { createPolicy, type PolicySpec } from '../../src/policies/registry.js';
@@ -40,29 +42,21 @@ const { values: options } = parseArgs({
     show: { type: 'boolean', default: false },
   },
 });
-const { model, out } = options;
-if (!model || !out) throw new Error('--model names the converted model, --out the file of results.');
-const question = QUESTIONS.find((name) => name === options.question);
-if (!question) throw new Error(`--question is ${QUESTIONS.join(' or ')}.`);
 
-const cells = cellsOf(
-  parsePolicies(options.policies).map((spec) => createPolicy(spec as PolicySpec)),
-  parseBudgets(options.budgets),
-);
-const loaded = await loadElastic(model, { dtype: options.dtype as 'q8' });
-const shared = new SharedPrompts(loaded);
-const lines: Line[] = existsSync(out)
-  ? readFileSync(out, 'utf8')
-      .split('\n')
-      .filter(Boolean)
-      .map((line) => JSON.parse(line))
-  : [];
-const seeds = Array.from({ length: Number(options.scenes) }, (_, i) => Number(options.from) + i);
+interface Run {
+  loaded: LoadedModel;
+  question: (typeof QUESTIONS)[number];
+  out: string;
+}
 
-const has = (seed: number, { policy, budget }: CacheCell) =>
-  lines.some((line) => line.seed === seed && line.policy === policy && line.budget === budget.name);
+const invalid = (message: string) => new ElasticCacheError('invalid-option', message);
 
-async function look(seed: number, open: readonly CacheCell[]): Promise<void> {
+/** One scene with the caches that it was not seen with. */
+async function look(
+  seed: number,
+  open: readonly CacheCell[],
+  { loaded, question, out }: Run,
+): Promise<Line[]> {
   const scene = makeScene(seed);
   const asked = new Map<string, Question>(
     questions(scene, new Random(seed, 1), QUESTIONS_A_SCENE).map((each, i) => [`question ${i}`, each]),
@@ -80,7 +74,7 @@ async function look(seed: number, open: readonly CacheCell[]): Promise<void> {
       ...[...asked].map(([name, { question }]) => ({ name, prompt: question, maxNewTokens: 24 })),
     ],
   };
-  const { tasks } = await prepareSample(loaded, sample, { ...STRICT, question: question! });
+  const { tasks } = await prepareSample(loaded, sample, { ...STRICT, question });
   const turns = new PromptTurns(loaded);
   const found = new Map<CacheCell, Line>(
     open.map((cell) => [
@@ -114,19 +108,46 @@ async function look(seed: number, open: readonly CacheCell[]): Promise<void> {
   // What is next to one another shares its reading, as in a sweep.
   if (question === 'known') for (const task of sample.tasks) for (const cell of open) await say(task, cell);
   else for (const cell of open) for (const task of sample.tasks) await say(task, cell);
-  for (const line of found.values()) appendFileSync(out!, `${JSON.stringify(line)}\n`);
-  lines.push(...found.values());
+  for (const line of found.values()) appendFileSync(out, `${JSON.stringify(line)}\n`);
+  return [...found.values()];
 }
 
-for (const [i, seed] of seeds.entries()) {
-  const open = cells.filter((cell) => !has(seed, cell));
-  if (open.length > 0) await shared.during(() => look(seed, open));
-  process.stderr.write(`\r${i + 1}/${seeds.length} scenes`);
+async function main(): Promise<void> {
+  const { model, out } = options;
+  if (!model || !out) throw invalid('--model must name the converted model, --out the file of results.');
+  const question = QUESTIONS.find((name) => name === options.question);
+  if (!question) throw invalid(`--question is ${QUESTIONS.join(' or ')}.`);
+  const cells = cellsOf(
+    parsePolicies(options.policies).map((spec) => createPolicy(spec as PolicySpec)),
+    parseBudgets(options.budgets),
+  );
+  const lines: Line[] = existsSync(out)
+    ? readFileSync(out, 'utf8')
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line))
+    : [];
+  const has = (seed: number, { policy, budget }: CacheCell) =>
+    lines.some((line) => line.seed === seed && line.policy === policy && line.budget === budget.name);
+  const loaded = await loadElastic(model, { dtype: options.dtype as 'q8' });
+  const shared = new SharedPrompts(loaded);
+  const seeds = Array.from({ length: Number(options.scenes) }, (_, i) => Number(options.from) + i);
+  for (const [i, seed] of seeds.entries()) {
+    const open = cells.filter((cell) => !has(seed, cell));
+    if (open.length > 0)
+      lines.push(...(await shared.during(() => look(seed, open, { loaded, question, out }))));
+    process.stderr.write(`\r${i + 1}/${seeds.length} scenes`);
+  }
+  process.stderr.write('\n');
+  console.log(
+    tableOf(
+      cells,
+      lines.filter(({ seed }) => seeds.includes(seed)),
+    ),
+  );
 }
-process.stderr.write('\n');
-console.log(
-  tableOf(
-    cells,
-    lines.filter(({ seed }) => seeds.includes(seed)),
-  ),
-);
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+});
