@@ -1,6 +1,5 @@
 """Scenes and what is said of them, as tensors."""
 
-import json
 import random
 import sys
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "train"))
-from data import SIDE, patch_box  # noqa: E402
+from data import SIDE, Scenes as Files, patch_box  # noqa: E402
 
 IMAGE_TOKENS = SIDE * SIDE
 SPOKEN = 701  # tokens of all that is said of a picture; with the picture 1,280
@@ -75,21 +74,16 @@ class Scenes(torch.utils.data.Dataset):
     pixels uint8 [336, 336, 3]; ids, texts (which text, 0 is padding), positions, targets (-100 where nothing is asked), cells [SPOKEN]; patches [576], bits of cells."""
 
     def __init__(self, folders: list[str], rows: Rows):
-        self.rows, self.records, self.images = rows, [], []
-        for folder in map(Path, folders):
-            pixels = np.memmap(folder / "images.u8", np.uint8, "r").reshape(-1, 336, 336, 3)
-            self.images += [(pixels, i) for i in range(len(pixels))]
-            self.records += (folder / "scenes.jsonl").read_text().splitlines()
+        self.rows, self.files = rows, Files(*folders)
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.files)
 
     def record(self, index: int) -> dict:
-        return json.loads(self.records[index])
+        return self.files.records[index]
 
     def pixels(self, index: int) -> torch.Tensor:
-        of, i = self.images[index]
-        return torch.from_numpy(np.array(of[i]))
+        return self.files.pixels([index])[0]
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         record = self.record(index)
