@@ -4,7 +4,7 @@ import { elasticPlus } from './elastic-plus.js';
 
 const TOKENS = 60;
 
-/** A layer of one key head of which 10 of 60 tokens fit on average: what tokens are given, and how long their values are. */
+/** A layer of one key head of which 20 of 60 tokens fit on average: what tokens are given, and how long their values are. */
 function layer(
   given: (token: number) => number,
   length: (token: number) => number,

@@ -32,9 +32,10 @@ export function questionOf(
 function othersThan(keep: Int32Array, candidates: number, start = 0): Int32Array {
   const kept = new Uint8Array(candidates);
   for (const candidate of keep) kept[candidate] = 1;
-  const others: number[] = [];
+  const others = new Int32Array(candidates - start);
+  let count = 0;
   for (let candidate = start; candidate < candidates; candidate++) {
-    if (kept[candidate] === 0) others.push(candidate);
+    if (kept[candidate] === 0) others[count++] = candidate;
   }
-  return Int32Array.from(others);
+  return others.slice(0, count);
 }
